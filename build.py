@@ -1,0 +1,446 @@
+"""Builds src/ into kernel/fer2013.py: one readable script that a Kaggle kernel can run without anything beside it.
+
+    python build.py                                        the baseline recipe
+    python build.py --recipe NAME --set key=value …        another recipe, with its overrides, built in
+    python build.py --owner NAME                           and write your Kaggle name into kernel-metadata.json
+    python build.py --check                                build in memory and check, write nothing
+
+The script holds the sources as plain text, writes them as real files into a temporary folder at its start and imports
+them normally: tracebacks name src/….py and its line, classes pickle into spawned workers. Base64 would hide the code,
+import hooks break workers, concatenation puts every name into one scope. Two builds of one tree are the same bytes.
+"""
+
+import argparse
+import ast
+import difflib
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+OUTPUT = "kernel/fer2013.py"
+METADATA = "kernel-metadata.json"
+ENTRY = "src/main.py"
+COMPETITION = "challenges-in-representation-learning-facial-expression-recognition-challenge"
+MAX_BYTES = 1_000_000  # the server refuses a source of one megabyte or more
+
+# What the image of Kaggle's kernels has, by import name. Internet is off in the kernel: nothing can be added there.
+KERNEL_IMAGE = """
+torch torchvision timm numpy pandas sklearn scipy safetensors matplotlib PIL tqdm kornia torchmetrics wandb tensorboard
+rich einops seaborn optuna jinja2 pydantic
+"""
+# Imports under a name that only the run knows: the build could not tell what to bundle.
+DYNAMIC = "import_module __import__ iter_modules walk_packages run_module run_path spec_from_file_location"
+NEVER_BUNDLED = "src.remote"  # talks to Kaggle with the user's key: it has no business inside a kernel
+
+REQUIRED = "id title code_file language kernel_type enable_internet machine_shape competition_sources"
+OPTIONAL = """
+id_no is_private enable_gpu enable_tpu dataset_sources kernel_sources model_sources keywords docker_image
+docker_image_pinning_type
+"""
+# The GPU names among the client's --accelerator values. Not NvidiaTeslaP100: the image's torch has no kernels for it.
+MACHINE_SHAPES = "NvidiaTeslaT4 NvidiaL4 NvidiaL4X1 NvidiaTeslaA100 NvidiaH100 NvidiaRtxPro6000"
+
+
+class Refused(Exception):
+    """The tree cannot be built as it is. The message has one `file:line: reason` or `file: reason` a line."""
+
+
+# Which files: everything that src/main.py reaches through imports ---------------------------------------------------
+
+
+def collect(root: Path) -> dict[str, bytes]:
+    """Returns path -> bytes of all that src/main.py reaches, it last; raises Refused with all problems at once."""
+    if not (root / ENTRY).is_file():
+        raise Refused(f"{ENTRY}: not found in {root}")
+    sources, seen, problems = {}, set(), []
+
+    def visit(path: str) -> None:
+        if path in seen:
+            return
+        seen.add(path)
+        content = (root / path).read_bytes()
+        reached, wrong = examine(root, path, content)
+        problems.extend(wrong)
+        for other in reached:
+            visit(other)
+        sources[path] = content
+
+    # A regular `src` package anywhere on the path, and some installed packages bring one, wins over a namespace package
+    # that comes before it. So the bundle's `src` is always a regular one.
+    if not (root / "src/__init__.py").is_file():
+        sources["src/__init__.py"] = b""
+    for path in files_of(root, "src.main"):
+        visit(path)
+    if problems:
+        raise Refused("\n".join(problems))
+    return sources
+
+
+def examine(root: Path, path: str, content: bytes) -> tuple[list[str], list[str]]:
+    """Returns the own files that this one imports, in the order of its imports, and what is wrong with it."""
+    try:
+        content.decode("utf-8")  # a coding cookie could allow other encodings; one script can only have one
+        tree = ast.parse(content, path)
+    except (SyntaxError, ValueError) as error:
+        return [], [f"{path}:{getattr(error, 'lineno', None) or 1}: cannot be read as Python in UTF-8: {error}"]
+    reached: list[str] = []
+    problems = list(forbidden(tree))
+    for line, module, names in imports(tree, path):
+        try:
+            reached += resolve(root, module, names)
+        except LookupError as error:
+            problems.append((line, error.args[0]))
+    return reached, [f"{path}:{line}: {reason}" for line, reason in sorted(problems)]
+
+
+def forbidden(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yields line and reason of everything that cannot work, or cannot be checked, inside a bundle."""
+    for node in ast.walk(tree):
+        named = [alias.name for alias in node.names] if isinstance(node, ast.ImportFrom) else []
+        named += [getattr(node, "attr", None), getattr(node, "id", None)]
+        for name in set(DYNAMIC.split()).intersection(named):
+            yield node.lineno, f"{name}: a dynamic import cannot be bundled; write an import statement"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("exec", "eval"):
+            yield node.lineno, f"{node.func.id}() could hide an import; write the code out"
+        if isinstance(node, ast.Name) and node.id == "__file__":
+            yield node.lineno, "__file__ is a temporary folder in the kernel; nothing lies beside the sources there"
+
+
+def imports(tree: ast.AST, path: str) -> Iterator[tuple[int, str, list[str]]]:
+    """Yields line, absolute module and names of each import, also inside functions, in the order of the text."""
+    package = path.split("/")[:-1]
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    for node in sorted(nodes, key=lambda node: (node.lineno, node.col_offset)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name, []) for alias in node.names)
+        else:
+            # One dot is this package, each further dot one up. Beyond the top is an empty name, refused.
+            above = package[: max(0, len(package) + 1 - node.level)] or [""]
+            module = ".".join((above if node.level else []) + ([node.module] if node.module else []))
+            yield node.lineno, module, [alias.name for alias in node.names]
+
+
+def resolve(root: Path, module: str, names: list[str]) -> list[str]:
+    """Returns the own files that `import module` or `from module import names` runs; raises LookupError(reason)."""
+    top = module.split(".")[0]
+    if top != "src":
+        if not top:
+            raise LookupError("a relative import that leaves src")
+        if top not in sys.stdlib_module_names and top not in KERNEL_IMAGE.split():
+            raise LookupError(f"{top} is neither standard library nor in the kernel's image (KERNEL_IMAGE in build.py)")
+        return []
+    modules = [f"{module}.{name}" for name in names if own_file(root, f"{module}.{name}")]
+    if any(f"{name}.".startswith(f"{NEVER_BUNDLED}.") for name in [module, *modules]):
+        raise LookupError(f"{NEVER_BUNDLED} is never bundled; src/main.py must not reach it")
+    own = own_file(root, module)
+    if own is None and not names:
+        raise LookupError(f"there is no module {module}")
+    text = (root / own).read_text(encoding="utf-8", errors="replace") if own else ""
+    for name in names:
+        # Generous, and enough against typing errors: the word stands somewhere in the file, or comes from another one.
+        known = name == "*" or "import *" in text or re.search(rf"\b{name}\b", text)
+        if f"{module}.{name}" not in modules and not known:
+            raise LookupError(f"there is no {name} in {module}")
+    return [path for name in [module, *modules] for path in files_of(root, name)]
+
+
+def own_file(root: Path, module: str) -> str | None:
+    """The file of an own module, None for a folder without __init__.py and for what is not there."""
+    stem = module.replace(".", "/")
+    return next((path for path in (f"{stem}/__init__.py", f"{stem}.py") if (root / path).is_file()), None)
+
+
+def files_of(root: Path, module: str) -> list[str]:
+    """The files that importing an own module runs: the __init__.py of each parent that has one, then its own."""
+    parts = module.split(".")
+    parents = [f"{'/'.join(parts[:end])}/__init__.py" for end in range(1, len(parts))]
+    own = own_file(root, module)
+    return [path for path in parents if (root / path).is_file()] + ([own] if own else [])
+
+
+# The script: what stands before the sources, the sources, and the start ---------------------------------------------
+
+HEAD = '''"""FER2013 kit: trains the networks of one recipe on the FER2013 faces, blends them and writes submission.csv.
+
+    python fer2013.py            in a Kaggle kernel: the recipe below; elsewhere: a trial on made-up faces
+    python fer2013.py --help     the other commands
+
+Built by build.py; do not edit. This is the project's src/, file by file as plain text, dependencies first and
+src/main.py last; HEADER names the commit and the digest of these sources. The start, at the very end, writes them as
+real files into a temporary folder named by that digest and imports them from there: a traceback names src/….py.
+"""
+
+import contextlib
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from pathlib import Path
+
+'''
+
+START = '''
+# ==== start: write the sources as real files, put them first in the path, run src.main =============
+
+
+def private_folder() -> Path:
+    """The folder of these sources. What lies in it is run, so it must be this user's and closed to all others."""
+    user = os.getuid() if hasattr(os, "getuid") else 0  # Windows: one temporary folder a user
+    folder = Path(tempfile.gettempdir(), f"fer2013-{user}-{HEADER['digest']}")
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()  # not stat: a link may lead to a folder that is closed now and somebody else's
+    closed = os.name != "posix" or (found.st_uid == user and not found.st_mode & 0o077)
+    if stat.S_ISDIR(found.st_mode) and closed:
+        return folder
+    return Path(tempfile.mkdtemp(prefix="fer2013-"))
+
+
+def write_sources(folder: Path) -> None:
+    """Makes the folder hold exactly SOURCES, also while other workers start: what is right is never touched, what is
+    damaged is replaced in one step, what is foreign is removed."""
+    wanted = {folder / path: text[1:].encode() for path, text in SOURCES.items()}
+    for place, _, names in os.walk(folder):
+        for file in (Path(place, name) for name in names):
+            if file not in wanted and file.parent.name != "__pycache__":
+                file.unlink(missing_ok=True)
+    for file, content in wanted.items():
+        if not (file.is_file() and file.read_bytes() == content):
+            write_file(file, content)
+
+
+def write_file(file: Path, content: bytes) -> None:
+    """Writes beside the folder, then renames: a reader sees the old file or the new one."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(file.parent / "__pycache__", ignore_errors=True)  # it may hold the damaged file's code
+    handle, temporary = tempfile.mkstemp(prefix="fer2013-")
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(content)
+    os.replace(temporary, file)
+
+
+def put_first(folder: str) -> None:
+    """In this process, and through PYTHONPATH in every one that it starts."""
+    sys.path.insert(0, folder)
+    others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in ("", folder)]
+    os.environ["PYTHONPATH"] = os.pathsep.join([folder, *others])
+
+
+FOLDER = private_folder()
+write_sources(FOLDER)
+put_first(str(FOLDER))
+
+# A spawned worker runs this file again under the name __mp_main__: it needs the sources, not a second run.
+if True:
+    from src.main import main
+
+    sys.exit(main(sys.argv[1:], bundle=HEADER))
+'''
+
+
+def render(sources: dict[str, bytes], header: dict) -> bytes:
+    """Returns the script."""
+    texts = {path: content.decode("utf-8") for path, content in sources.items()}
+    width = max(map(len, texts))
+    parts = [HEAD, "HEADER = {\n", *(f"    {key!r}: {value!r},\n" for key, value in header.items()), "}\n\n"]
+    parts += ["# The sources, in this order:\n"]
+    parts += [f"#   {path:{width}}  {first_line(text)}".rstrip() + "\n" for path, text in texts.items()]
+    parts += ["# Each begins with a line end that is not part of it.\nSOURCES = {}\n"]
+    for path, text in texts.items():
+        parts += [f"\n# ==== {path} {'=' * max(4, 92 - len(path))}\n", f'SOURCES["{path}"] = {quoted(text)}\n']
+    return "".join([*parts, "\n", START]).encode("utf-8")
+
+
+def first_line(text: str) -> str:
+    """The first line of a module's docstring."""
+    return ((ast.get_docstring(ast.parse(text.removeprefix("\ufeff"))) or "").splitlines() or [""])[0]
+
+
+def quoted(text: str) -> str:
+    """A literal for "\\n" + text, as readable as can be: raw in either kind of quotes, else with few escapes."""
+    wanted = "\n" + text
+    # A carriage return would be read as a line end; a triple quote inside, or one quote at the end, would end the text.
+    escaped = re.sub(r"'(?='')|'\Z", r"\\'", wanted.replace("\\", "\\\\").replace("\r", "\\r"))
+    for mark in ("'''", '"""'):
+        if mark not in wanted and "\r" not in wanted and wanted[-1] not in (mark[0], "\\"):
+            return f"r{mark}{wanted}{mark}"
+    return f"'''{escaped}'''"
+
+
+def digest_of(sources: dict[str, bytes]) -> str:
+    """16 hexadecimal digits over the paths and bytes, in the order of the paths; lengths keep neighbours apart."""
+    parts = [f"{path}\0{len(content)}\0".encode() + content for path, content in sorted(sources.items())]
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
+
+
+def git(root: Path, *arguments: str) -> str:
+    """What git says, or nothing where there is no git, no repository or no commit."""
+    try:
+        answer = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.strip() if answer.returncode == 0 else ""
+
+
+def verify(script: bytes, sources: dict[str, bytes], header: dict) -> None:
+    """Reads the script back without running it: it compiles, holds every source byte for byte, and is small enough."""
+    tree = ast.parse(script)
+    compile(tree, OUTPUT, "exec")
+    names = {ast.unparse(node.targets[0]): node.value for node in tree.body if isinstance(node, ast.Assign)}
+    for path, content in sources.items():
+        if ast.literal_eval(names[f"SOURCES[{path!r}]"])[1:].encode() != content:
+            raise Refused(f"{OUTPUT}: does not hold {path} byte for byte")
+    if (
+        sum(name.startswith("SOURCES[") for name in names) != len(sources)
+        or ast.literal_eval(names["HEADER"]) != header
+    ):
+        raise Refused(f"{OUTPUT}: holds other files or another header than it should")
+    if len(script) >= MAX_BYTES:
+        raise Refused(f"{OUTPUT}: {len(script):,} bytes; Kaggle refuses {MAX_BYTES:,} and more")
+
+
+# The recipe that is built in ----------------------------------------------------------------------------------------
+
+# In a process of its own: the tree's src is imported, and the one that runs this build may have another src loaded.
+ASK_FOR_RECIPE = """
+import sys
+from src import config, errors, recipes
+try:
+    config.override(recipes.get(sys.argv[1]), sys.argv[2:])
+except errors.UserError as error:
+    sys.exit(str(error))
+"""
+
+
+def check_recipe(root: Path, recipe: str, overrides: list[str]) -> None:
+    """Raises Refused if the tree's recipes do not know the recipe, or its configuration refuses an override."""
+    for override in overrides:
+        if "=" not in override:
+            raise Refused(f"--set {override}: must be key=value")
+    if not (root / "src/recipes.py").is_file():
+        return
+    command = [sys.executable, "-B", "-c", ASK_FOR_RECIPE, recipe, *overrides]
+    answer = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    if answer.returncode:
+        raise Refused(f"--recipe {recipe}: {answer.stderr.strip()}")
+
+
+# kernel-metadata.json: the client ignores unknown keys, and turns internet on by default ----------------------------
+
+
+def check_metadata(root: Path, code_file: str) -> list[str]:
+    """Raises Refused with everything that is wrong in kernel-metadata.json; returns hints about what is unfinished."""
+    try:
+        data = dict(json.loads((root / METADATA).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise Refused(f"{METADATA}: {error}") from None
+    known = f"{REQUIRED} {OPTIONAL}".split()
+    problems = [f"key {key!r} is missing" for key in REQUIRED.split() if key not in data]
+    for key in data.keys() - set(known):
+        close = difflib.get_close_matches(key, known, n=1)
+        problems.append(f"unknown key {key!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
+    problems = sorted(problems) or list(wrong_values(data, code_file))
+    if problems:
+        raise Refused("\n".join(f"{METADATA}: {problem}" for problem in problems))
+    return ["before pushing: python build.py --owner NAME"] if data["id"].startswith("YOUR-KAGGLE-NAME/") else []
+
+
+def wrong_values(data: dict, code_file: str) -> Iterator[str]:
+    """Yields what the client or the server would refuse, or take in a way nobody wants."""
+    title = str(data["title"])
+    slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+    if not re.fullmatch(r"[A-Za-z0-9-]+/[a-z0-9-]+", str(data["id"])):
+        yield f"id {data['id']!r} must be owner/name-of-the-kernel"
+    elif data["id"].split("/")[1] != slug:
+        yield f"title {title!r} becomes {slug!r}, not the id's {data['id'].split('/')[1]!r}: a second kernel"
+    if not 5 <= len(title) <= 50:
+        yield f"title has {len(title)} characters; Kaggle takes 5 to 50"
+    expected = {"code_file": code_file, "language": "python", "kernel_type": "script", "enable_internet": False}
+    for key, value in expected.items():
+        if data[key] != value or type(data[key]) is not type(value):
+            yield f"{key} must be {json.dumps(value)}, not {json.dumps(data[key])}"
+    for key, value in data.items():
+        if key.startswith(("is_", "enable_")) and type(value) is not bool:
+            yield f"{key} must be true or false, not {json.dumps(value)}"
+        if key.endswith(("_sources", "words")) and not (
+            isinstance(value, list) and all(isinstance(v, str) for v in value)
+        ):
+            yield f"{key} must be a list of strings, not {json.dumps(value)}"
+    if data["machine_shape"] not in MACHINE_SHAPES.split():
+        yield f"machine_shape {data['machine_shape']!r} is not one of {MACHINE_SHAPES}"
+    if COMPETITION not in str(data["competition_sources"]):
+        yield f"competition_sources must name {COMPETITION!r}, or the kernel finds no data"
+
+
+def set_owner(root: Path, owner: str) -> None:
+    """Puts the owner's name into the id, and leaves every other character of the file alone."""
+    if not re.fullmatch(r"[A-Za-z0-9-]+", owner):
+        raise Refused(f"--owner {owner}: must be the name in your profile's address, letters, digits and hyphens")
+    text = (root / METADATA).read_bytes().decode("utf-8")
+    changed, count = re.subn(r'("id"\s*:\s*")[^/"]*(?=/)', lambda found: found[1] + owner, text)
+    if count != 1:
+        raise Refused(f"{METADATA}: no id of the form owner/name to write the owner into")
+    write(root / METADATA, changed.encode("utf-8"))
+
+
+def write(path: Path, content: bytes) -> None:
+    """Writes to a temporary name and renames, so nobody reads half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.writing")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def build(root: Path, output: Path, recipe: str, overrides: list[str], check: bool = False) -> list[str]:
+    """Builds the tree under `root` into `output`, or only in memory; returns the lines to print, raises Refused."""
+    sources = collect(root)
+    check_recipe(root, recipe, overrides)
+    inside = output.resolve().is_relative_to(root.resolve())
+    name = output.resolve().relative_to(root.resolve()).as_posix() if inside else str(output)
+    # A build that goes elsewhere, for a test or a trial, is not the one that is pushed.
+    hints = check_metadata(root, name if inside else OUTPUT)
+    header = {
+        "digest": digest_of(sources),
+        "commit": git(root, "rev-parse", "--short", "HEAD") or "unknown",
+        "dirty": bool(git(root, "status", "--porcelain", "--", "src")),
+        "recipe": recipe,
+        "overrides": overrides,
+    }
+    script = render(sources, header)
+    verify(script, sources, header)
+    if not check:
+        write(output, script)
+    state = f"commit {header['commit']}{' (dirty)' if header['dirty'] else ''}, recipe {' '.join([recipe, *overrides])}"
+    return [f"{name}: {len(sources)} files, {len(script):,} bytes, digest {header['digest']}, {state}", *hints]
+
+
+def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
+    """The command line; returns 0, or 2 for what the user can put right."""
+    parser = argparse.ArgumentParser(description="Builds src/ into one script for a Kaggle kernel.")
+    add = parser.add_argument
+    add("--recipe", default="baseline", help="the recipe that a bare start in the kernel runs (default: baseline)")
+    add("--set", dest="overrides", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="its overrides")
+    add("--output", type=Path, default=root / OUTPUT, help=f"where to write the script (default: {OUTPUT})")
+    one = parser.add_mutually_exclusive_group()
+    one.add_argument("--owner", metavar="NAME", help=f"write your Kaggle name into {METADATA}")
+    one.add_argument("--check", action="store_true", help="build in memory and check, write nothing")
+    options = parser.parse_args(arguments)
+    try:
+        if options.owner:
+            set_owner(root, options.owner)
+        lines = build(root, options.output, options.recipe, options.overrides, options.check)
+    except Refused as refused:
+        print(refused, file=sys.stderr)
+        return 2
+    print("\n".join(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

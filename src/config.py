@@ -1,0 +1,221 @@
+"""Settings: frozen dataclasses, strict overrides, and the digest by which two runs are told apart.
+
+Configuration is plain Python. A `Recipe` holds `Member`s, a member holds its `Augment`; every field carries its range,
+so that a recipe in the source and a `--set key=value` on the command line pass the same check. A typo is an error that
+names the nearest right key: a setting that is silently ignored would cost a day's GPU hours.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import re
+import types
+import typing
+from dataclasses import dataclass, field
+
+from src.errors import UserError
+
+
+def setting(default, help, low=None, high=None, choices=None):
+    """A dataclass field with a default, a line of help, and its range (both ends allowed) or its choices."""
+    return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
+
+
+def nearest(word: str, known) -> str:
+    """«; did you mean X?» for the known word nearest to `word`, or nothing where none is near."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def hints(cls) -> dict:
+    return typing.get_type_hints(cls)
+
+
+def check_type(name: str, value, kind):
+    """`value` as the declared `kind` (an int passes as a float, nothing else is converted); else UserError."""
+    if isinstance(kind, types.UnionType):  # the only union here is `X | None`
+        return None if value is None else check_type(name, value, typing.get_args(kind)[0])
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise UserError(f"{name}={value!r}: a value of type {kind.__name__} is needed")
+    return value
+
+
+def check_range(name: str, value, meta) -> None:
+    """Raise UserError where `value` lies outside the field's range or choices."""
+    choices, low, high = meta.get("choices"), meta.get("low"), meta.get("high")
+    if choices and value not in choices:
+        raise UserError(f"{name}={value}: choose one of {', '.join(choices)}{nearest(str(value), choices)}")
+    if value is None or (low is None and high is None):
+        return
+    if not low <= value <= high:  # also catches nan
+        raise UserError(f"{name}={value:g}: it must lie between {low:g} and {high:g}")
+
+
+class Checked:
+    """A dataclass whose fields are checked against their declared types and ranges when it is made."""
+
+    def __post_init__(self):
+        for f in dataclasses.fields(self):
+            value = check_type(f.name, getattr(self, f.name), hints(type(self))[f.name])
+            object.__setattr__(self, f.name, value)  # an int where a float is declared has become one
+            check_range(f.name, value, f.metadata)
+
+
+@dataclass(frozen=True)
+class Augment(Checked):
+    """How far a training image may be moved and relit; each image draws its own parameters. Zero is off."""
+
+    rotation: float = setting(0.0, "rotation up to ± this many degrees", 0, 180)
+    flip: float = setting(0.0, "probability of a mirror image", 0, 1)
+    shift: float = setting(0.0, "translation up to ± this fraction of the side, each way", 0, 1)
+    scale: float = setting(0.0, "size between 1 - this and 1 + this", 0, 0.9)
+    shear: float = setting(0.0, "shear up to ± this many degrees", 0, 80)
+    brightness: float = setting(0.0, "brightness times 1 ± this", 0, 1)
+    contrast: float = setting(0.0, "contrast times 1 ± this", 0, 1)
+    erase: float = setting(0.0, "probability that a rectangle of 2-33 % of the image is blanked out", 0, 1)
+
+
+@dataclass(frozen=True)
+class Member(Checked):
+    """One network with its training settings."""
+
+    name: str = setting("", "the member's name: letters, digits, '_', '-' and '.'")
+    network: str = setting("simple_cnn_v1", "a name of the registry of networks")
+    dropout: float | None = setting(None, "dropout rate; none: the network's own", 0, 0.95)
+    epochs: int = setting(30, "the most epochs", 1, 10_000)
+    batch: int = setting(64, "images a step", 2, 65_536)
+    optimizer: str = setting("adam", "", choices=("adam", "adamw", "sgd"))
+    lr: float = setting(1e-3, "learning rate (the peak of the schedule)", 1e-9, 100)
+    weight_decay: float = setting(0.0, "weight decay", 0, 10)
+    momentum: float = setting(0.9, "momentum of sgd (Nesterov's)", 0, 0.9999)
+    schedule: str = setting("constant", "", choices=("constant", "plateau", "cosine", "one_cycle"))
+    warmup: float = setting(
+        0.0, "fraction of all steps in which the rate rises from zero (one_cycle: to its peak)", 0, 0.9
+    )
+    lr_patience: int = setting(3, "plateau: epochs without a better validation loss before the rate falls", 0, 10_000)
+    lr_factor: float = setting(0.5, "plateau: what the rate is multiplied by", 0.01, 0.99)
+    patience: int = setting(
+        0, "early stop after this many epochs without a better validation accuracy; 0: never", 0, 10_000
+    )
+    balance: str = setting("none", "against class imbalance", choices=("none", "weights", "sampler", "weights+sampler"))
+    label_smoothing: float = setting(0.0, "label smoothing", 0, 0.9)
+    ema: float = setting(
+        0.0, "decay a step of the weights' moving average, which is then evaluated and kept; 0: off", 0, 0.99999
+    )
+    views: str = setting("plain", "what is averaged at prediction time", choices=("plain", "flip"))
+    precision: str = setting("auto", "auto: by the device's capability", choices=("auto", "float32", "bf16", "fp16"))
+    seed: int = setting(0, "added to the recipe's seed, so that members of one network can differ", 0, 2**31 - 1)
+    augment: Augment = field(default=Augment())
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.:-]*", self.name):
+            raise UserError(
+                f"member name {self.name!r}: it becomes a file's name; use letters, digits, '_', '-' and '.'"
+            )
+
+
+@dataclass(frozen=True)
+class Recipe(Checked):
+    """Members, the split they are trained on, and what is made of them."""
+
+    name: str = setting("", "the recipe's name")
+    about: str = setting("", "one line for the table")
+    published: str = setting("", "what the reference notebooks printed, where they did")
+    members: tuple = setting((), "the members")
+    folds: int = setting(5, "the training data is cut into this many folds", 2, 100)
+    fold: int = setting(0, "the fold kept for validation", 0, 99)
+    split_seed: int = setting(0, "seed of the split", 0, 2**31 - 1)
+    valid: str = setting(
+        "fold", "train: validate on the training rows, to see that a network can overfit", choices=("fold", "train")
+    )
+    rows: int | None = setting(None, "use the first so many rows of the training data; none: all", 14, 10**9)
+    seed: int = setting(0, "seed of the training", 0, 2**31 - 1)
+    form: str = setting("auto", "submission: auto follows example_submission.csv", choices=("auto", "kaggle", "hosts"))
+
+    def __post_init__(self):
+        super().__post_init__()
+        names = [m.name for m in self.members]
+        if not names or len(set(names)) < len(names):
+            raise UserError(f"recipe {self.name}: members must be there and have different names, not {names}")
+        if self.fold >= self.folds:
+            raise UserError(f"fold={self.fold}: with folds={self.folds} it can be 0 to {self.folds - 1}")
+
+
+def parse(name: str, text: str, kind):
+    """The value that `text` writes, of the declared `kind`; UserError where it does not write one."""
+    if isinstance(kind, types.UnionType):
+        return None if text.lower() == "none" else parse(name, text, typing.get_args(kind)[0])
+    try:
+        return kind(text)
+    except ValueError:
+        what = {"int": "a whole number", "float": "a number"}[kind.__name__]
+        raise UserError(f"{name}={text}: {what} is needed") from None
+
+
+def scalar_keys(cls) -> list[str]:
+    """The fields of `cls` that can be set from the command line."""
+    return [
+        f.name for f in dataclasses.fields(cls) if f.name not in ("name", "about", "published", "members", "augment")
+    ]
+
+
+def keys(recipe: Recipe) -> list[str]:
+    """Every key that `override` takes for this recipe, but for the forms that name one member."""
+    return (
+        scalar_keys(Recipe)
+        + [k for k in scalar_keys(Member) if k != "seed"]
+        + [f"augment.{k}" for k in scalar_keys(Augment)]
+    )
+
+
+def replace_one(target, key: str, text: str):
+    """`target` with its field `key` (or `augment.field`) replaced by what `text` writes."""
+    if key.startswith("augment.") and isinstance(target, Member):
+        return dataclasses.replace(target, augment=replace_one(target.augment, key.removeprefix("augment."), text))
+    return dataclasses.replace(target, **{key: parse(key, text, hints(type(target))[key])})
+
+
+def override(recipe: Recipe, assignments: list[str]) -> Recipe:
+    """`recipe` with each `key=value` applied, in order.
+
+    A key is a field of the recipe (`folds=10`), a field of every member (`epochs=3`, `augment.rotation=10`), or a field
+    of one member (`simple_cnn_v2.lr=0.01`). Raises UserError for an unknown key (naming the nearest), a value of the
+    wrong type, and one out of range.
+    """
+    for assignment in assignments:
+        key, equals, text = (part.strip() for part in assignment.partition("="))
+        if not equals:
+            raise UserError(f"--set {assignment}: write key=value")
+        recipe = apply(recipe, key, text)
+    return recipe
+
+
+def apply(recipe: Recipe, key: str, text: str) -> Recipe:
+    """`recipe` with one key replaced, wherever the key belongs."""
+    if key in scalar_keys(Recipe):
+        return replace_one(recipe, key, text)
+    member_keys = [*scalar_keys(Member), *(f"augment.{k}" for k in scalar_keys(Augment))]
+    chosen = [m.name for m in recipe.members]
+    for name in sorted(chosen, key=len, reverse=True):  # a member's name may itself contain a dot
+        if key.startswith(f"{name}."):
+            chosen, key = [name], key.removeprefix(f"{name}.")
+            break
+    if key not in member_keys:
+        raise UserError(f"{key}: no such setting{nearest(key, keys(recipe))} (`recipes {recipe.name}` lists them)")
+    members = tuple(replace_one(m, key, text) if m.name in chosen else m for m in recipe.members)
+    return dataclasses.replace(recipe, members=members)
+
+
+def as_dict(config) -> dict:
+    """The settings as plain dicts and lists, for JSON."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def digest(config) -> str:
+    """16 hexadecimal digits that name these settings; the texts for people do not count."""
+    plain = {k: v for k, v in as_dict(config).items() if k not in ("about", "published")}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,55 @@
+"""Batches from images that lie on the device: an index and a few tensor operations, no loader.
+
+The whole of FER2013 is 83 MB as uint8. It is moved to the device once; from there a batch is a gather.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from src.config import Augment
+from src.data.augment import augment
+
+
+class Rows(NamedTuple):
+    """Images uint8 (n, 1, 48, 48) and labels int64 (n,), on one device."""
+
+    images: Tensor
+    labels: Tensor
+
+
+def on_device(images: np.ndarray, labels: np.ndarray | None, device: torch.device) -> Rows:
+    """Faces as tensors on the device; without labels (test data) the labels are an empty tensor."""
+    known = np.empty(0, np.int64) if labels is None else labels
+    return Rows(torch.from_numpy(images).unsqueeze(1).to(device), torch.from_numpy(known).to(device))
+
+
+def class_weights(labels: Tensor, classes: int = 7) -> Tensor:
+    """Weights in inverse proportion to the class counts, float32 (classes,): n / (classes present × count).
+
+    scikit-learn's "balanced" weights; a class that does not occur gets 0.
+    """
+    counts = torch.bincount(labels, minlength=classes).float()
+    return torch.where(counts > 0, len(labels) / ((counts > 0).sum() * counts.clamp(min=1)), 0.0)
+
+
+def epoch_order(labels: Tensor, weights: Tensor | None, generator: torch.Generator) -> Tensor:
+    """The rows of one epoch, int64 (n,): a permutation, or n draws with replacement by each row's class weight."""
+    if weights is None:
+        return torch.randperm(len(labels), generator=generator, device=labels.device)
+    return torch.multinomial(weights[labels], len(labels), replacement=True, generator=generator)
+
+
+def steps(rows: int, size: int) -> int:
+    """Batches of an epoch. A last batch of one row is left out: batch norm has no variance there."""
+    return rows // size + (rows % size > 1)
+
+
+def train_batches(rows: Rows, order: Tensor, size: int, how: Augment, generator: torch.Generator) -> Iterator[Rows]:
+    """Augmented batches in the given order: images float32 (size, 1, 48, 48), labels int64 (size,)."""
+    for step in range(steps(len(order), size)):
+        chosen = order[step * size : (step + 1) * size]
+        yield Rows(augment(rows.images[chosen], how, generator), rows.labels[chosen])

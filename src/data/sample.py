@@ -1,0 +1,384 @@
+"""Made-up faces: 48x48 drawings whose expression stands in brows, eyes and mouth, in the competition's own files.
+
+They stand in for FER2013 wherever its files are not at hand: in the tests, in the `quick` command and in a first look
+at the kit. The classes have FER2013's imbalance, and some images are exact copies, since both shape how the data must
+be split and scored. A drawing is a stack of signed distances in a face's own coordinates: the origin between the
+cheeks, one unit from there to the chin, x to the right, y down. An accuracy on these faces says nothing about real
+ones.
+
+Only + - * /, square roots, comparisons and uniform random numbers are used on the way to a pixel: all of them are exact
+under IEEE 754, whereas sin, exp and normal deviates differ in the last bit between processors, and so would the images.
+"""
+
+import csv
+import gzip
+import io
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from src.data.competition import EXPRESSIONS
+from src.files import replacing
+
+FORMS = ("csv", "icml", "tar", "folder")
+SIZE = 48
+TRAINING_COUNTS = (3995, 436, 4097, 7215, 4830, 3171, 4965)  # FER2013's Training rows, Angry to Neutral
+CLASS_FLOOR = 4  # a class with fewer faces could not stand in every fold
+TEST_COPIES = 0.01  # FER2013: 26 of 3,589 public and 17 of 3,589 private rows repeat one of their own part
+LEAKED = 0.08  # FER2013: 8 % of the test images also stand in Training
+CHUNK = 16  # images at a time: the working set of one stays in the processor's cache
+
+Fields = dict[str, np.ndarray]
+Seed = int | Sequence[int]
+
+# Lengths are in face units, and the rest are shares from 0 to 1. `brow_tilt` lifts the inner ends of the brows, `smile`
+# the corners of the mouth; `gap_up` and `gap_down` open the mouth from its line; `square` flattens the opening.
+NEUTRAL = {
+    "brow_lift": 0.0, "brow_tilt": 0.0, "brow_arch": 0.05, "eye_open": 0.105, "lid_slant": 0.0,
+    "mouth_lift": 0.0, "mouth_width": 0.27, "smile": 0.0, "gap_up": 0.0, "gap_down": 0.0, "square": 0.0,
+    "teeth": 0.0, "lip": 0.055, "furrow": 0.0, "wrinkle": 0.0, "fold": 0.0, "cheek": 0.0,
+}  # fmt: skip
+
+# What each expression changes in a neutral face at full strength, Angry to Neutral.
+CHANGES: tuple[dict[str, float], ...] = (
+    {"brow_lift": -0.09, "brow_tilt": -0.17, "brow_arch": -0.02, "eye_open": -0.02, "lid_slant": -0.04,
+     "mouth_width": -0.04, "smile": -0.04, "lip": -0.03, "furrow": 1.0},
+    {"brow_lift": -0.07, "brow_tilt": -0.05, "eye_open": -0.06, "mouth_lift": 0.07, "mouth_width": 0.02, "smile": -0.08,
+     "gap_up": 0.12, "gap_down": 0.04, "square": 0.9, "teeth": 1.0, "wrinkle": 1.0, "fold": 0.9, "cheek": 0.5},
+    {"brow_lift": 0.09, "brow_tilt": 0.15, "brow_arch": -0.03, "eye_open": 0.07, "lid_slant": 0.02,
+     "mouth_width": 0.05, "smile": -0.05, "gap_up": 0.05, "gap_down": 0.11, "square": 0.9, "teeth": 0.6},
+    {"brow_lift": 0.02, "eye_open": -0.03, "mouth_width": 0.11, "smile": 0.17, "gap_up": 0.02, "gap_down": 0.2,
+     "teeth": 1.0, "lip": -0.01, "fold": 0.45, "cheek": 1.0},
+    {"brow_tilt": 0.19, "brow_arch": -0.04, "eye_open": -0.03, "lid_slant": 0.06, "mouth_lift": -0.02,
+     "mouth_width": -0.02, "smile": -0.13, "lip": 0.01},
+    {"brow_lift": 0.17, "brow_arch": 0.07, "eye_open": 0.07, "mouth_lift": -0.04, "mouth_width": -0.09,
+     "gap_up": 0.15, "gap_down": 0.19, "square": 1.2},
+    {},
+)  # fmt: skip
+
+# How far faces of one expression differ, either way; shares do not vary beyond the strength.
+SPREAD = {
+    "brow_lift": 0.035, "brow_tilt": 0.035, "brow_arch": 0.02, "eye_open": 0.018, "lid_slant": 0.015,
+    "mouth_lift": 0.03, "mouth_width": 0.035, "smile": 0.025, "lip": 0.012,
+}  # fmt: skip
+
+# Whose face it is, and how the picture was taken: from, to. Tones run from 0 to 1, `centre` and `focus` are in pixels,
+# `tilt` is the tangent of half the angle.
+PERSON = {
+    "centre_x": (21.5, 25.5), "centre_y": (22.5, 26.0), "scale": (19.5, 23.5), "tilt": (-0.1, 0.1), "focus": (1.0, 1.7),
+    "turn": (-0.1, 0.1), "nod": (-0.05, 0.05), "width": (0.72, 0.86), "jaw": (0.0, 0.3),
+    "skin": (0.42, 0.85), "hair": (0.04, 0.42), "back": (0.05, 0.95), "iris": (0.05, 0.25),
+    "hairline": (-0.82, -0.62), "parting": (-0.2, 0.2), "hair_low": (-0.3, 1.1), "brow_thick": (0.032, 0.06),
+    "eye_apart": (0.31, 0.37), "nose_low": (0.13, 0.22), "light_x": (-0.3, 0.3), "light_y": (-0.15, 0.15),
+    "bright": (-0.1, 0.1), "contrast": (0.7, 1.1), "noise": (0.005, 0.05), "open": (0.75, 1.1), "strength": (0.6, 1.1),
+}  # fmt: skip
+
+
+def draw(labels: np.ndarray, seed: Seed) -> np.ndarray:
+    """One new face for each label: labels int (n,) in 0..6 -> images uint8 (n, 48, 48), 0 black.
+
+    The same labels and seed give the same bytes on every machine. A label out of range raises ValueError.
+    """
+    labels = np.asarray(labels, dtype=np.int64)
+    if labels.ndim != 1 or np.any((labels < 0) | (labels >= len(EXPRESSIONS))):
+        raise ValueError(f"labels must be one row of whole numbers from 0 to {len(EXPRESSIONS) - 1}")
+    rng = np.random.default_rng(seed)
+    fields = _fields(labels, rng)
+    images = np.empty((len(labels), SIZE, SIZE), np.uint8)
+    for start in range(0, len(labels), CHUNK):
+        rows = slice(start, start + CHUNK)
+        images[rows] = _photograph({name: values[rows] for name, values in fields.items()}, rng)
+    return images
+
+
+def faces(n: int, seed: Seed, copies: float = 0.04) -> tuple[np.ndarray, np.ndarray]:
+    """`n` shuffled faces in FER2013's imbalance: images uint8 (n, 48, 48) and labels int64 (n,), 0 Angry to 6 Neutral.
+
+    `copies` is the share of rows that repeat another row exactly, label included. From 28 different faces on, every
+    class has at least 4. n below 1, or copies outside 0 to 0.5, raises ValueError.
+    """
+    if n < 1 or not 0 <= copies <= 0.5:
+        raise ValueError(f"cannot make {n} faces with a share of {copies} copies: n >= 1, 0 <= copies <= 0.5")
+    rng = np.random.default_rng(seed)
+    extra = round(n * copies)
+    labels = np.repeat(np.arange(len(EXPRESSIONS)), class_counts(n - extra))
+    images = draw(labels, rng.integers(2**32, size=4).tolist())
+    order = rng.permutation(np.concatenate([np.arange(n - extra), rng.integers(n - extra, size=extra)]))
+    return images[order], labels[order]
+
+
+def class_counts(n: int) -> np.ndarray:
+    """How many of `n` faces belong to each class, int64 (7,): FER2013's shares, with a floor for the rare one."""
+    floor = min(CLASS_FLOOR, n // len(EXPRESSIONS))
+    wanted = np.array(TRAINING_COUNTS) * n / sum(TRAINING_COUNTS)
+    counts = np.maximum(np.floor(wanted).astype(np.int64), floor)
+    while counts.sum() < n:
+        counts[np.argmax(wanted - counts)] += 1
+    while counts.sum() > n:  # the floor took more than there was: the largest class gives
+        counts[np.argmax(counts)] -= 1
+    return counts
+
+
+# ------------------------------------------------------------------------------------------------ who is in the picture
+
+
+def _fields(labels: np.ndarray, rng: np.random.Generator) -> Fields:
+    """Every number that a drawing needs, each float32 (n, 1, 1) to meet the (48, 48) grid."""
+    fields = {name: low + (high - low) * rng.random(len(labels)) for name, (low, high) in PERSON.items()}
+    for name, neutral in NEUTRAL.items():
+        change = np.array([changes.get(name, 0.0) for changes in CHANGES])[labels]
+        jitter = SPREAD.get(name, 0.0) * (2 * rng.random(len(labels)) - 1)
+        fields[name] = neutral + change * fields["strength"] + jitter
+    happy = labels == EXPRESSIONS.index("Happy")
+    fields["open"][happy] = 1.1 * rng.random(happy.sum())  # people smile with the mouth closed too
+    for name in ("gap_up", "gap_down"):
+        fields[name] = np.maximum(fields[name] * fields["open"], 0)
+    fields["back"] = np.where(rng.random(len(labels)) < 0.5, fields["back"] * 0.4, fields["back"])  # most are dark
+    return {name: values.astype(np.float32)[:, None, None] for name, values in fields.items()}
+
+
+def _photograph(f: Fields, rng: np.random.Generator) -> np.ndarray:
+    """Draws one chunk and takes its picture: light, contrast and grain, as uint8 (n, 48, 48)."""
+    x, y = _face_grid(f)
+    canvas = _head(f, x, y)
+    _features(f, x - f["turn"], y - f["nod"], canvas)
+    canvas *= 1 + f["light_x"] * x + f["light_y"] * y
+    canvas = 0.5 + (canvas - 0.5) * f["contrast"] + f["bright"]
+    # Three uniform numbers add up to almost a normal one, of deviation one half. An image's numbers lie together, so
+    # that CHUNK does not change the faces.
+    uniform = rng.random((len(canvas), 3, SIZE, SIZE), dtype=np.float32)
+    canvas += (uniform[:, 0] + uniform[:, 1] + uniform[:, 2] - 1.5) * (2 * f["noise"])
+    return np.rint(np.clip(canvas, 0, 1) * 255).astype(np.uint8)
+
+
+def _face_grid(f: Fields) -> tuple[np.ndarray, np.ndarray]:
+    """Every pixel's place in its face's coordinates: x and y, each (n, 48, 48)."""
+    pixel = np.arange(SIZE, dtype=np.float32)
+    across, down = pixel[None, None, :] - f["centre_x"], pixel[None, :, None] - f["centre_y"]
+    half = f["tilt"]  # cosine and sine from the tangent of the half angle: exact everywhere, unlike np.cos
+    cosine, sine = (1 - half * half) / (1 + half * half), 2 * half / (1 + half * half)
+    return (cosine * across + sine * down) / f["scale"], (cosine * down - sine * across) / f["scale"]
+
+
+# ---------------------------------------------------------------------------------------------------- strokes and fills
+
+# numpy makes a float64 of two plain numbers, which would drag every field that meets it along: hence the dtype below.
+
+
+def _cover(f: Fields, distance: np.ndarray) -> np.ndarray:
+    """How much of each pixel lies inside: 1 within, 0 without, a ramp as wide as the picture is out of focus."""
+    return np.clip(0.5 - distance * (f["scale"] / f["focus"]), 0, 1)
+
+
+def _paint(canvas: np.ndarray, cover: np.ndarray, tone: np.ndarray | float) -> None:
+    canvas += cover * (tone - canvas)
+
+
+def _ellipse(x: np.ndarray, y: np.ndarray, wide: np.ndarray | float, high: np.ndarray | float) -> np.ndarray:
+    """About the distance to an ellipse's edge, negative inside; exact for a circle."""
+    return (np.sqrt((x / wide) ** 2 + (y / high) ** 2) - 1) * np.minimum(wide, high, dtype=np.float32)
+
+
+def _stroke(x: np.ndarray, off: np.ndarray, slope: np.ndarray | float, reach: np.ndarray | float, thick) -> np.ndarray:
+    """Distance to a line y = g(x) of |x| <= reach, drawn `thick` to each side; `off` is y - g(x), `slope` g'(x)."""
+    return np.maximum(np.abs(off) / np.sqrt(1 + slope * slope, dtype=np.float32) - thick, np.abs(x) - reach)
+
+
+# ------------------------------------------------------------------------------------------------ the parts of the face
+
+
+def _head(f: Fields, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Background, hair, neck, ears and the shaded face without features."""
+    canvas = f["back"] * (1 + 0.15 * y)
+    width = f["width"]
+    mane = np.maximum(_ellipse(x, y + 0.12, width + 0.14, 1.08), y - f["hair_low"])
+    _paint(canvas, _cover(f, mane), f["hair"])
+    _paint(canvas, _cover(f, np.maximum(np.abs(x) - 0.42, 0.6 - y)), f["skin"] * 0.62)
+    _paint(canvas, _cover(f, _ellipse(np.abs(x) - width, y - 0.02, 0.1, 0.2)), f["skin"] * 0.8)
+    jaw = x * (1 + f["jaw"] * np.maximum(y, 0) ** 2)  # a chin narrower than the brow
+    outline = _ellipse(jaw, y, width, 1.0)
+    round_off = (x / width) ** 2 + 0.6 * y * y
+    _paint(canvas, _cover(f, outline), f["skin"] * (1.05 - 0.22 * round_off))
+    fringe = np.maximum(outline - 0.04, y - f["hairline"] - 0.35 * (x - f["parting"]) ** 2)
+    _paint(canvas, _cover(f, fringe), f["hair"])
+    return canvas
+
+
+def _features(f: Fields, x: np.ndarray, y: np.ndarray, canvas: np.ndarray) -> None:
+    side = np.abs(x) - f["eye_apart"]  # both eyes at once: 0 at the pupil, negative towards the nose
+    _cheeks(f, np.abs(x), y, canvas)
+    _eyes(f, side, y + 0.18, canvas)
+    _brows(f, side, y + 0.42, canvas)
+    _nose(f, x, y, canvas)
+    _mouth(f, x, y - 0.52 + f["mouth_lift"], canvas)
+
+
+def _eyes(f: Fields, side: np.ndarray, y: np.ndarray, canvas: np.ndarray) -> None:
+    opening = f["eye_open"]
+    y = y - f["lid_slant"] * side * 4
+    _paint(canvas, 0.35 * _cover(f, _ellipse(side, y, 0.24, opening + 0.1)), f["skin"] * 0.55)  # the socket's shade
+    almond = opening * (1 - (side / 0.17) ** 2)
+    inside = np.maximum(np.abs(y) - almond, np.abs(side) - 0.17)
+    white = _cover(f, inside)
+    _paint(canvas, white, 0.45 + 0.5 * f["skin"])
+    _paint(canvas, white * _cover(f, _ellipse(side, y, 0.085, 0.085)), f["iris"])
+    lid = _stroke(side, y + almond, -2 * opening * side / 0.17**2, 0.18, 0.022)
+    _paint(canvas, 0.85 * _cover(f, lid), f["skin"] * 0.2)
+    _paint(canvas, 0.4 * _cover(f, _stroke(side, y - almond, 0.0, 0.15, 0.015)), f["skin"] * 0.4)
+
+
+def _brows(f: Fields, side: np.ndarray, y: np.ndarray, canvas: np.ndarray) -> None:
+    along = side / 0.23
+    line = f["brow_tilt"] * (along + 0.25) * 0.6 + f["brow_arch"] * along * along - f["brow_lift"] - f["brow_arch"]
+    slope = (0.6 * f["brow_tilt"] + 2 * f["brow_arch"] * along) / 0.23
+    thick = f["brow_thick"] * (1 - 0.35 * along)  # thinner at the temple
+    brow = _stroke(side, y - line, slope, 0.23, np.maximum(thick, 0.02))
+    _paint(canvas, 0.9 * _cover(f, brow), np.minimum(f["hair"] * 0.7, f["skin"] * 0.45))
+    furrow = np.maximum(np.abs(side + f["eye_apart"] - 0.055) - 0.018, np.abs(y - 0.04) - 0.1)
+    _paint(canvas, 0.6 * np.clip(f["furrow"], 0, 1) * _cover(f, furrow), f["skin"] * 0.35)
+
+
+def _nose(f: Fields, x: np.ndarray, y: np.ndarray, canvas: np.ndarray) -> None:
+    tip = y - f["nose_low"] + 0.05 * f["wrinkle"]  # a wrinkled nose is drawn up
+    wing = np.abs(x)
+    bridge = np.maximum(np.abs(wing - 0.075 - 0.1 * np.maximum(tip + 0.25, 0)) - 0.02, np.abs(tip + 0.22) - 0.2)
+    _paint(canvas, 0.25 * _cover(f, bridge), f["skin"] * 0.5)
+    _paint(canvas, 0.4 * _cover(f, _ellipse(x, tip + 0.05, 0.05, 0.09)), np.minimum(f["skin"] * 1.25, 1.0))
+    _paint(canvas, 0.75 * _cover(f, _ellipse(wing - 0.085, tip - 0.05, 0.05, 0.03)), f["skin"] * 0.3)
+    for level in (-0.04, -0.13):  # the wrinkles across the bridge, bent like two chevrons
+        crease = _stroke(x, y - level - 0.6 * wing, 0.6, 0.16, 0.018)
+        _paint(canvas, 0.75 * np.clip(f["wrinkle"], 0, 1) * _cover(f, crease), f["skin"] * 0.4)
+
+
+def _cheeks(f: Fields, wing: np.ndarray, y: np.ndarray, canvas: np.ndarray) -> None:
+    """The folds from the nose to the corners of the mouth, and the cheeks that a smile pushes up."""
+    lift = 0.35 * _cover(f, _ellipse(wing - 0.42, y - 0.16, 0.2, 0.12))
+    _paint(canvas, lift * np.clip(f["cheek"], 0, 1), np.minimum(f["skin"] * 1.2, 1.0))
+    down = y - 0.32
+    fold = _stroke(down, wing - 0.27 - 0.55 * down, 0.55, 0.17, 0.018)
+    _paint(canvas, 0.6 * np.clip(f["fold"], 0, 1) * _cover(f, fold), f["skin"] * 0.5)
+
+
+def _mouth(f: Fields, x: np.ndarray, y: np.ndarray, canvas: np.ndarray) -> None:
+    """Two lips about a bent line, parted by a dark opening with the upper teeth at its top."""
+    part = (x / f["mouth_width"]) ** 2
+    bulge = np.maximum(1 - part * (1 - f["square"] * (1 - part)), 0)  # 1 in the middle, 0 at the corners
+    off = y + f["smile"] * (np.minimum(part, 1.5) - 0.5)
+    steep = np.sqrt(1 + (2 * f["smile"] * x / f["mouth_width"] ** 2) ** 2)
+    top, bottom = -f["gap_up"] * bulge, f["gap_down"] * bulge
+    ends = np.abs(x) - f["mouth_width"]
+    lips = np.maximum(top - f["lip"] * 0.8 * bulge - off, off - bottom - f["lip"] * 1.15 * bulge) / steep
+    _paint(canvas, 0.8 * _cover(f, np.maximum(lips, ends)), f["skin"] * 0.6)
+    gap = np.maximum(np.maximum(top - off, off - bottom) / steep - 0.018, ends)  # a closed mouth is a dark line
+    dark = _cover(f, gap)
+    _paint(canvas, dark, f["skin"] * 0.16)
+    height = bottom - top
+    teeth = np.maximum(off - top - height * 0.6, ends + 0.04) - 0.01
+    _paint(canvas, dark * _cover(f, teeth) * np.clip(f["teeth"] * height * 14, 0, 1), 0.55 + 0.45 * f["skin"])
+
+
+# ---------------------------------------------------------------------------------------------- the competition's files
+
+
+def write(folder: Path, train: int = 1500, test: int = 400, seed: int = 0, form: str = "csv") -> None:
+    """Writes made-up faces as the competition's files into `folder`, which is made if it is not there.
+
+    "csv" is train.csv, test.csv, icml_face_data.csv (with the test labels, so that a submission can be scored) and
+    example_submission.csv; "icml" only the third; "tar" only fer2013.tar.gz; "folder" PNG files in train/<class>/ and
+    test/<class>/. Every form of one (train, test, seed) holds the same arrays; the first half of the test rows is the
+    public one, and 8 % of them also stand in train. An unknown form, or fewer than 1 row in train or 2 in test, raises
+    ValueError.
+    """
+    if form not in FORMS or train < 1 or test < 2:
+        raise ValueError(f"cannot write {train} and {test} faces as {form!r}: forms are {', '.join(FORMS)}")
+    rows = _rows(train, test, seed)
+    folder = Path(folder)
+    if form == "csv":
+        _write_csv(folder, rows)
+    elif form == "icml":
+        _replace(folder / "icml_face_data.csv", _icml(rows))
+    elif form == "tar":
+        _replace(folder / "fer2013.tar.gz", _tar(rows))
+    else:
+        _write_folder(folder, rows)
+
+
+Row = tuple[int, str, np.ndarray]  # label, usage, image
+
+
+def _rows(train: int, test: int, seed: int) -> list[Row]:
+    """Training rows, then PublicTest, then PrivateTest."""
+    images, labels = faces(train, [seed, 0])
+    test_images, test_labels = faces(test, [seed, 1], TEST_COPIES)
+    _leak(images, labels, test_images, test_labels, np.random.default_rng([seed, 2]))
+    usages = ["Training"] * train + ["PublicTest"] * (test // 2) + ["PrivateTest"] * (test - test // 2)
+    every = np.concatenate([labels, test_labels]).tolist()
+    return list(zip(every, usages, np.concatenate([images, test_images]), strict=True))
+
+
+def _leak(images, labels, test_images, test_labels, rng: np.random.Generator) -> None:
+    """Puts training images in the place of test images of the same label, as they stand in FER2013."""
+    for row in rng.permutation(len(test_labels))[: max(1, round(LEAKED * len(test_labels)))]:
+        alike = np.flatnonzero(labels == test_labels[row])
+        if len(alike):
+            test_images[row] = images[rng.choice(alike)]
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """A reader sees the whole file or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _table(header: str, lines: Iterator[Sequence]) -> bytes:
+    text = io.StringIO()
+    text.write(header + "\n")
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue().encode("ascii")
+
+
+def _pixels(image: np.ndarray) -> str:
+    return " ".join(map(str, image.ravel().tolist()))
+
+
+def _icml(rows: list[Row]) -> bytes:
+    return _table("emotion, Usage, pixels", ((label, usage, _pixels(image)) for label, usage, image in rows))
+
+
+def _write_csv(folder: Path, rows: list[Row]) -> None:
+    train = [row for row in rows if row[1] == "Training"]
+    test = rows[len(train) :]
+    _replace(folder / "train.csv", _table("emotion,pixels", ((label, _pixels(image)) for label, _, image in train)))
+    _replace(folder / "test.csv", _table("pixels", ([_pixels(image)] for _, _, image in test)))
+    _replace(folder / "icml_face_data.csv", _icml(rows))
+    _replace(folder / "example_submission.csv", _table("id,emotion", ((row, 0) for row in range(len(test)))))
+
+
+def _tar(rows: list[Row]) -> bytes:
+    """fer2013/fer2013.csv in a tar.gz, without time stamps: the same rows give the same bytes."""
+    content = _table("emotion,pixels,Usage", ((label, _pixels(image), usage) for label, usage, image in rows))
+    member = tarfile.TarInfo("fer2013/fer2013.csv")
+    member.size = len(content)
+    packed = io.BytesIO()
+    # Level 1: noise hardly shrinks further, and this is written in every run of the tests.
+    with (
+        gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=1, mtime=0) as stream,
+        tarfile.open(fileobj=stream, mode="w") as archive,
+    ):
+        archive.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def _write_folder(folder: Path, rows: list[Row]) -> None:
+    from PIL import Image  # only this form needs it
+
+    seen: dict[str, int] = {}
+    for label, usage, image in rows:
+        part = "train" if usage == "Training" else "test"
+        number = seen[usage] = seen.get(usage, -1) + 1
+        png = io.BytesIO()
+        Image.fromarray(image).save(png, "PNG")
+        _replace(folder / part / EXPRESSIONS[label].lower() / f"{usage}_{number}.png", png.getvalue())

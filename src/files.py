@@ -1,0 +1,19 @@
+"""Files that are there whole or not at all."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` to write to; at the end of the block it takes the place of `path`.
+
+    If the block raises, the temporary file is removed and what stood under `path` stays.
+    """
+    temporary = path.with_name(f"{path.name}.partial")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,198 @@
+"""The commands of the kit.
+
+Without a command it runs what was built in when it is in a Kaggle kernel, and the quick rehearsal on made-up faces
+anywhere else: the bare command is the small one.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from src import config, recipes
+from src.errors import UserError
+
+KERNEL_INPUT, KERNEL_OUTPUT = Path("/kaggle/input"), Path("/kaggle/working")
+UNKNOWN_SOURCE = {"digest": "unknown", "commit": "unknown", "dirty": False, "recipe": "baseline", "overrides": []}
+
+
+def main(argv: list[str], bundle: dict | None = None) -> int:
+    """Runs one command and returns the exit code: 0, 1 where something was found wrong, 2 for the user's error, 130
+    for Ctrl-C. Anything else that is raised is a defect and keeps its traceback.
+
+    bundle: digest, commit, dirty, recipe and overrides of the sources, as `build.py` found them.
+    """
+    bundle = bundle or UNKNOWN_SOURCE
+    arguments = parser(bundle).parse_args(argv or [default_command()])
+    try:
+        return arguments.command(arguments, bundle)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "\ninterrupted; members that are finished stay, and the same command goes on with the others",
+            file=sys.stderr,
+        )
+        return 130
+
+
+def default_command() -> str:
+    """`run` in a kernel, `quick` elsewhere."""
+    return "run" if os.environ.get("KAGGLE_KERNEL_RUN_TYPE") else "quick"
+
+
+def input_folder() -> Path:
+    """FER_INPUT, else the kernel's own folder, else input/."""
+    return folder("FER_INPUT", KERNEL_INPUT, "input")
+
+
+def output_folder() -> Path:
+    """FER_OUTPUT, else the kernel's own folder, else output/."""
+    return folder("FER_OUTPUT", KERNEL_OUTPUT, "output")
+
+
+def folder(variable: str, kernel: Path, local: str) -> Path:
+    if os.environ.get(variable):
+        return Path(os.environ[variable])
+    return kernel if kernel.is_dir() else Path(local)
+
+
+# ------------------------------------------------------------------------------------------- commands
+
+
+def command_run(arguments: argparse.Namespace, bundle: dict) -> int:
+    """Trains, blends, writes."""
+    from src.run import run  # torch takes seconds to import: the small commands do without it
+
+    own = arguments.recipe in (None, bundle["recipe"])
+    recipe = recipes.get(arguments.recipe or bundle["recipe"])
+    overrides = [*(bundle["overrides"] if own else []), *arguments.set]
+    for key in ("rows", "seed"):
+        if getattr(arguments, key) is not None:
+            overrides.append(f"{key}={getattr(arguments, key)}")
+    recipe = config.override(recipe, overrides)
+    if overrides:
+        print(f"overrides: {' '.join(overrides)}")
+    run(recipe, source(bundle), arguments.input, arguments.output, arguments.device, arguments.overwrite)
+    return 0
+
+
+def command_quick(arguments: argparse.Namespace, bundle: dict) -> int:
+    """The whole way on made-up faces: draw, train, blend, write, check, score."""
+    from src.data import sample
+    from src.run import run
+    from src.run_folder import RunFolder
+
+    output = arguments.output or output_folder() / "quick"
+    earlier = RunFolder(output)
+    if earlier.run_json.exists() and earlier.read().get("recipe", {}).get("name") != "quick":
+        raise UserError(f"{output} holds a run that is not a quick one; give another --output")
+    faces = output / "faces"
+    sample.write(faces)
+    print(f"made-up faces in {faces}, in the competition's own file formats")
+    run(recipes.get("quick"), source(bundle), faces, output, overwrite=True)
+    return command_score(
+        argparse.Namespace(submission=output / "submission.csv", input=faces, leaderboard=None), bundle
+    )
+
+
+def command_recipes(arguments: argparse.Namespace, bundle: dict) -> int:
+    """The table of recipes, or every setting of one."""
+    print(recipes.settings(recipes.get(arguments.recipe)) if arguments.recipe else recipes.table())
+    return 0
+
+
+def command_ensemble(arguments: argparse.Namespace, bundle: dict) -> int:
+    """Blends finished runs anew."""
+    from src.run import reblend
+
+    print(reblend(arguments.runs, arguments.input, arguments.output, arguments.form))
+    return 0
+
+
+def command_check(arguments: argparse.Namespace, bundle: dict) -> int:
+    """Is the submission valid?"""
+    from src.data import competition
+    from src.submit import check
+
+    data = competition.read(arguments.input)
+    checked = check.check(arguments.submission, len(data.test), data.example)
+    print(f"{arguments.submission}: valid; {checked.rows:,} rows, {checked.form}")
+    for name, count in zip(competition.EXPRESSIONS, checked.counts, strict=True):
+        print(f"  {name:9s} {count:6,}")
+    for warning in checked.warnings:
+        print(f"warning: {warning}")
+    return 0
+
+
+def command_score(arguments: argparse.Namespace, bundle: dict) -> int:
+    """What would the submission have scored, and ranked?"""
+    from src.submit import score
+
+    print(score.text(score.score(arguments.submission, arguments.input, arguments.leaderboard)))
+    return 0
+
+
+def source(bundle: dict) -> dict:
+    """What a run records of its sources."""
+    return {key: bundle[key] for key in ("digest", "commit", "dirty")}
+
+
+# ------------------------------------------------------------------------------------- the command line
+
+
+def parser(bundle: dict) -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = argparse.ArgumentParser(
+        prog="fer2013",
+        description="Trains networks on FER2013, blends them, writes, checks and scores submission.csv.",
+        epilog=f"sources {bundle['digest']}, commit {bundle['commit']}",
+    )
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    add_run(add(commands, "run", command_run), bundle)
+    quick = add(commands, "quick", command_quick)
+    quick.add_argument("--output", type=Path, metavar="DIR", help="default: quick/ in the output folder")
+    table = add(commands, "recipes", command_recipes)
+    table.add_argument("recipe", nargs="?", help="print every setting of this one")
+    ensemble = add(commands, "ensemble", command_ensemble)
+    ensemble.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
+    ensemble.add_argument("--output", type=Path, required=True, metavar="DIR")
+    ensemble.add_argument("--form", choices=("auto", "kaggle", "hosts"), default="auto")
+    checks = add(commands, "check", command_check)
+    scores = add(commands, "score", command_score)
+    scores.add_argument(
+        "--leaderboard", type=Path, metavar="CSV", help="as `kaggle competitions leaderboard --download` writes it"
+    )
+    for command in (checks, scores):
+        command.add_argument("submission", type=Path)
+    for command in (ensemble, checks, scores):
+        add_input(command)
+    return top
+
+
+def add(commands, name: str, command: Callable) -> argparse.ArgumentParser:
+    """A sub-command whose help is the first line of its function's docstring."""
+    text = command.__doc__.split("\n")[0]
+    new = commands.add_parser(name, help=text, description=text)
+    new.set_defaults(command=command)
+    return new
+
+
+def add_input(command: argparse.ArgumentParser) -> None:
+    text = "searched for the competition's files (default: %(default)s)"
+    command.add_argument("--input", type=Path, default=input_folder(), metavar="DIR", help=text)
+
+
+def add_run(command: argparse.ArgumentParser, bundle: dict) -> None:
+    """The options of `run`."""
+    command.add_argument("--recipe", metavar="R", help=f"see `recipes` (default: {bundle['recipe']}, as built in)")
+    command.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change a setting")
+    add_input(command)
+    text = "the run's folder (default: %(default)s)"
+    command.add_argument("--output", type=Path, default=output_folder(), metavar="DIR", help=text)
+    command.add_argument("--overwrite", action="store_true", help="delete the run that is in the output folder")
+    command.add_argument("--rows", metavar="N", help="train on the first N rows: a quick look")
+    command.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps")
+    command.add_argument("--seed", metavar="S", help="seed of the training")

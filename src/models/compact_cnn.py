@@ -1,0 +1,27 @@
+"""A compact CNN made for 48x48 faces and a small budget: the kit's own network for `baseline`.
+
+Input (n, 1, 48, 48), output (n, 7); 639,079 parameters. A patch stem halves the side at once, since the full-size maps
+are where the simple CNNs spend most of their time; pairs of 3x3 convolutions follow, each with batch norm and ReLU
+(Simonyan & Zisserman 2015; Ioffe & Szegedy 2015), and global
+average pooling (Lin et al. 2014) in place of large fully connected layers.
+"""
+
+from torch import nn
+
+WIDTHS = (32, 48, 96, 192)
+
+
+def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
+    """Convolution, batch norm, ReLU."""
+    layer = nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=False)
+    return [layer, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+
+
+def compact_cnn(dropout: float | None = None) -> nn.Sequential:
+    """Stem 48→24, one convolution at 24, two at 12, two at 6, global average pooling, dropout (.2), 7 logits."""
+    stem, first, second, third = WIDTHS
+    layers = [*conv(1, stem, 4, 2), *conv(stem, first), nn.MaxPool2d(2)]
+    for inputs, outputs, pool in ((first, second, True), (second, third, False)):
+        layers += [*conv(inputs, outputs), *conv(outputs, outputs), *([nn.MaxPool2d(2)] if pool else [])]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2 if dropout is None else dropout), nn.Linear(third, 7)]
+    return nn.Sequential(*layers, *head)

@@ -1,0 +1,114 @@
+"""The file in which training and ensemble meet: one member's class probabilities, with its papers.
+
+Anything that writes this file can join an ensemble. It is an .npz with `rows` int64 (n,), `split` ("valid" or "test"),
+`probs` float32 (n, 7) and `header`, a JSON text that holds at least the keys of HEADER.
+"""
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from src.errors import UserError
+from src.files import replacing
+
+HEADER = ("recipe", "member", "recipe_digest", "source_digest", "data_digest", "seed", "fold", "device", "seconds")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Probabilities for validation rows (numbered as in the training data) and test rows (as in test.csv).
+
+    valid_rows int64 (v,) ascending, valid float32 (v, 7), test float32 (t, 7) in test.csv's order.
+    """
+
+    header: dict
+    valid_rows: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+
+
+def save(path: Path, predictions: Predictions) -> None:
+    """Writes the file under a temporary name, then renames it. Raises UserError for what a reader would refuse."""
+    tests = np.arange(len(predictions.test))
+    content = {
+        "rows": np.concatenate([predictions.valid_rows, tests]).astype(np.int64),
+        "split": np.array(["valid"] * len(predictions.valid_rows) + ["test"] * len(tests)),
+        "probs": np.concatenate([predictions.valid, predictions.test]).astype(np.float32),
+        "header": np.array(json.dumps(predictions.header)),
+    }
+    check(content, predictions.header, str(path))
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **content)
+
+
+def load(path: Path, data_digest: str | None = None, test_rows: int | None = None) -> Predictions:
+    """The predictions in a file, sorted by row.
+
+    Raises UserError for a file that is damaged, that has rows missing or doubled, that is for other data than
+    `data_digest`, or for another number of test rows than `test_rows`. No pickled object is ever loaded.
+    """
+    content = read(path)
+    try:
+        header = json.loads(str(content["header"]))
+    except ValueError:
+        raise UserError(f"{path}: the header is not JSON; not a predictions file of this kit") from None
+    check(content, header, str(path))
+    if data_digest and header["data_digest"] != data_digest:
+        raise UserError(f"{path}: made from other data (digest {header['data_digest']}, here {data_digest})")
+    rows, is_test = content["rows"], content["split"] == "test"
+    if test_rows is not None and is_test.sum() != test_rows:
+        raise UserError(f"{path}: {is_test.sum()} test rows, and the test data has {test_rows}")
+    order = np.argsort(rows, kind="stable")
+    valid, test = order[~is_test[order]], order[is_test[order]]
+    return Predictions(header, rows[valid], content["probs"][valid], content["probs"][test])
+
+
+def read(path: Path) -> dict:
+    """The four arrays of the file; UserError where they are not all there."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in ("rows", "split", "probs", "header")}
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: not a predictions file, or damaged ({error})") from None
+
+
+def check(content: dict, header: dict, where: str) -> None:
+    """Raise UserError unless the arrays fit each other and the contract."""
+    rows, split, probs = content["rows"], content["split"], content["probs"]
+    missing = [key for key in HEADER if key not in header] if isinstance(header, dict) else list(HEADER)
+    if missing:
+        raise UserError(f"{where}: the header lacks {', '.join(missing)}")
+    if (
+        rows.dtype != np.int64
+        or probs.dtype != np.float32
+        or probs.shape != (len(rows), 7)
+        or split.shape != rows.shape
+    ):
+        raise UserError(
+            f"{where}: rows {rows.dtype} {rows.shape}, probs {probs.dtype} {probs.shape} do not fit the contract"
+        )
+    if not set(np.unique(split)) <= {"valid", "test"}:
+        raise UserError(
+            f"{where}: split must be valid or test, not {sorted(set(np.unique(split)) - {'valid', 'test'})}"
+        )
+    check_rows(rows[split == "valid"], rows[split == "test"], where)
+    wrong = ~np.isfinite(probs).all(1) | (np.abs(probs.sum(1) - 1) > 1e-3) | (probs < 0).any(1)
+    if wrong.any():
+        at = int(wrong.argmax())
+        raise UserError(f"{where}: {split[at]} row {rows[at]} does not hold probabilities: {probs[at]}")
+
+
+def check_rows(valid: np.ndarray, test: np.ndarray, where: str) -> None:
+    """Raise UserError for doubled rows, and for test rows that are not 0 … n - 1."""
+    for name, rows in (("valid", valid), ("test", test)):
+        different, counts = np.unique(rows, return_counts=True)
+        if (counts > 1).any():
+            raise UserError(f"{where}: {name} row {different[counts > 1][0]} is there twice")
+    missing = np.setdiff1d(np.arange(len(test)), test)
+    if len(missing):
+        raise UserError(f"{where}: test row {missing[0]} is missing")

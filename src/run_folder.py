@@ -1,0 +1,89 @@
+"""The folder of a run: what lies where, whose it is, and run.json.
+
+submission.csv  run.json  log.txt  predictions/<member>.npz  members/<member>/{history.csv, model.safetensors}
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from src.errors import UserError
+from src.files import replacing
+
+OWN = ("submission.csv", "run.json", "log.txt", "predictions", "members")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run puts its files."""
+
+    path: Path
+
+    @property
+    def submission(self) -> Path:
+        return self.path / "submission.csv"
+
+    @property
+    def run_json(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.txt"
+
+    def predictions(self, member: str) -> Path:
+        return self.path / "predictions" / f"{member}.npz"
+
+    def member(self, member: str) -> Path:
+        """The member's own folder; made if it is not there."""
+        folder = self.path / "members" / member
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def claim(self, recipe_digest: str, data_digest: str, overwrite: bool) -> dict | None:
+        """Makes the folder this run's own; the earlier run.json where the same run goes on, else None.
+
+        Raises UserError where the folder holds a run of another recipe, seed or data, unless `overwrite`: then what
+        that run left is deleted, and nothing else.
+        """
+        earlier = self.read() if self.run_json.exists() and not overwrite else None
+        if earlier is None:
+            self.clear()
+        elif found := differences(earlier, recipe_digest, data_digest):
+            raise UserError(
+                f"{self.path} holds a run of recipe {earlier.get('recipe', {}).get('name')} with {found}.\n"
+                "Give another --output, or --overwrite to delete that run."
+            )
+        self.predictions("").parent.mkdir(parents=True, exist_ok=True)
+        return earlier
+
+    def clear(self) -> None:
+        """Deletes what an earlier run left, by its known names."""
+        for name in OWN:
+            target = self.path / name
+            if target.is_dir() and not target.is_symlink():
+                shutil.rmtree(target)
+            else:
+                target.unlink(missing_ok=True)
+
+    def read(self) -> dict:
+        """run.json; UserError where it is damaged."""
+        try:
+            content = json.loads(self.run_json.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.run_json}: not readable as JSON ({error}). --overwrite starts anew.") from None
+        if not isinstance(content, dict):
+            raise UserError(f"{self.run_json}: not a run.json of this kit. --overwrite starts anew.")
+        return content
+
+    def write(self, content: dict) -> None:
+        """run.json, under a temporary name first."""
+        with replacing(self.run_json) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def differences(earlier: dict, recipe_digest: str, data_digest: str) -> str:
+    """In words, in what an earlier run differs from this one; empty where it is the same recipe, seed and data."""
+    pairs = (("other settings", "recipe_digest", recipe_digest), ("other data", "data_digest", data_digest))
+    return " and ".join(what for what, key, mine in pairs if earlier.get(key) != mine)

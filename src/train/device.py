@@ -1,0 +1,43 @@
+"""The device of a run: what was asked for, or the best that really computes."""
+
+import torch
+
+from src.errors import UserError
+
+
+def choose(wish: str = "auto") -> tuple[torch.device, str]:
+    """The device, and one line that says which and why.
+
+    wish: "auto", or a device as torch names it ("cpu", "cuda", "cuda:1", "mps"). "auto" takes a GPU only if one
+    convolution with its gradient runs on it: where the installed torch has no kernels for a GPU, `is_available()` is
+    still True and the first operation dies. Raises UserError where a device that was asked for does not work.
+    """
+    if wish != "auto":
+        fault = try_out(wish)
+        if fault:
+            raise UserError(f"--device {wish}: {fault}")
+        return torch.device(wish), f"{describe(wish)} (asked for)"
+    if not torch.cuda.is_available():
+        return torch.device("cpu"), f"{describe('cpu')} (no CUDA device)"
+    fault = try_out("cuda")
+    if fault:
+        return torch.device("cpu"), f"{describe('cpu')} (the GPU does not compute: {fault})"
+    return torch.device("cuda"), describe("cuda")
+
+
+def try_out(name: str) -> str:
+    """Nothing if a convolution and its gradient run on the device, else the first line of what went wrong."""
+    try:
+        net = torch.nn.Conv2d(1, 2, 3).to(name)
+        net(torch.zeros(2, 1, 8, 8, device=name)).sum().item()
+        net(torch.zeros(2, 1, 8, 8, device=name)).sum().backward()
+    except Exception as error:  # torch raises RuntimeError, AssertionError, AcceleratorError, … here
+        return str(error).strip().split("\n")[0]
+    return ""
+
+
+def describe(name: str) -> str:
+    """The device for people and for run.json: "cpu (2 threads)", or the GPU's own name."""
+    if torch.device(name).type == "cuda":
+        return torch.cuda.get_device_name(name)
+    return f"cpu ({torch.get_num_threads()} threads)" if name == "cpu" else name

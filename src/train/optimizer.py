@@ -1,0 +1,84 @@
+"""Optimizers, learning-rate schedules and the moving average of the weights, from torch's own parts."""
+
+import math
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from src.config import Member
+
+
+def make_optimizer(member: Member, net: nn.Module) -> torch.optim.Optimizer:
+    """The member's optimizer over all weights; fused into one kernel where the device has it."""
+    fused = next(net.parameters()).device.type in ("cpu", "cuda")
+    common = {"lr": member.lr, "weight_decay": member.weight_decay, "fused": fused}
+    if member.optimizer == "sgd":
+        return torch.optim.SGD(net.parameters(), momentum=member.momentum, nesterov=member.momentum > 0, **common)
+    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[member.optimizer](net.parameters(), **common)
+
+
+class Schedule:
+    """The learning rate over a training of `epochs` epochs with `steps` steps each.
+
+    `step()` after each step, `epoch(loss)` after each epoch with the validation loss (the plateau schedule listens).
+    """
+
+    def __init__(self, member: Member, optimizer: torch.optim.Optimizer, steps: int):
+        total = member.epochs * steps
+        self.optimizer = optimizer
+        self.plateau = None
+        if member.schedule == "one_cycle":
+            self.by_step = torch.optim.lr_scheduler.OneCycleLR(
+                optimizer, member.lr, total, pct_start=member.warmup or 0.3, cycle_momentum=False
+            )
+            return
+        cosine = member.schedule == "cosine"
+        rising = round(member.warmup * total)
+        self.by_step = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step, total, rising, cosine))
+        if member.schedule == "plateau":
+            self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+                optimizer, factor=member.lr_factor, patience=member.lr_patience
+            )
+            self.rising = rising
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        return self.optimizer.param_groups[0]["lr"]
+
+    def step(self) -> None:
+        """To be called after each step of the optimizer."""
+        # Past its warm-up the plateau schedule owns the rate; the step schedule would set it back.
+        if self.plateau is None or self.by_step.last_epoch < self.rising:
+            self.by_step.step()
+
+    def epoch(self, valid_loss: float) -> None:
+        """To be called after each epoch."""
+        if self.plateau is not None and self.by_step.last_epoch >= self.rising:
+            self.plateau.step(valid_loss)
+
+
+def factor(step: int, total: int, rising: int, cosine: bool) -> float:
+    """What the peak rate is multiplied by at `step`: a linear rise, then constant or half a cosine down to 0."""
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    if not cosine:
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rising) / max(1, total - rising))))
+
+
+def make_average(net: nn.Module, decay: float) -> AveragedModel:
+    """The exponential moving average of weights and batch-norm statistics, one multi-tensor operation a step.
+
+    The decay is min(decay, (1 + t) / (10 + t)) after t updates, so that the first random weights do not linger.
+    """
+
+    def average(kept: list, new: list, updates) -> None:
+        if not torch.is_floating_point(kept[0]):
+            torch._foreach_copy_(kept, new)
+            return
+        t = float(updates)
+        torch._foreach_lerp_(kept, new, 1 - min(decay, (1 + t) / (10 + t)))
+
+    return AveragedModel(net, multi_avg_fn=torch.no_grad()(average), use_buffers=True)

@@ -1,0 +1,65 @@
+"""The numbers' precision in training, chosen by the device's capability, with its reason."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from src.errors import UserError
+
+DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Precision:
+    """A name ("float32", "bf16", "fp16"), why it was chosen, and the device it is for."""
+
+    name: str
+    reason: str
+    device: torch.device
+
+    def autocast(self) -> AbstractContextManager:
+        """The context for forward passes."""
+        if self.name == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, DTYPES[self.name])
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """A gradient scaler: at work for fp16, whose small gradients would vanish, and passing all through else."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.name == "fp16")
+
+
+def choose(wish: str, device: torch.device) -> Precision:
+    """The precision for the device; wish is "auto" or a name. Raises UserError where the device has none such."""
+    if wish == "fp16" and device.type == "cpu":
+        raise UserError("precision=fp16: a CPU trains in float32 or bf16; use precision=auto")
+    if wish != "auto":
+        return Precision(wish, "asked for", device)
+    if device.type == "cuda":
+        return Precision(*by_capability(torch.cuda.get_device_capability(device)), device)
+    if device.type == "cpu" and {"avx512_bf16", "amx_bf16"} & cpu_flags():
+        return Precision("bf16", "this CPU multiplies in bf16", device)
+    return Precision("float32", f"this {device.type} has no fast half precision", device)
+
+
+def by_capability(capability: tuple[int, int]) -> tuple[str, str]:
+    """Name and reason for a CUDA capability.
+
+    `torch.cuda.is_bf16_supported()` is True on a T4 too, by emulation; so the capability is asked instead.
+    """
+    what = f"capability {capability[0]}.{capability[1]}"
+    if capability >= (8, 0):
+        return "bf16", f"{what}: bf16 in hardware from 8.0"
+    if capability >= (7, 0):
+        return "fp16", f"{what}: tensor cores for fp16, none for bf16"
+    return "float32", f"{what}: no tensor cores"
+
+
+def cpu_flags() -> set[str]:
+    """What /proc/cpuinfo says that the CPU can do; empty where there is no such file."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return set(next((line for line in lines if line.startswith("flags")), "").split())

@@ -1,0 +1,46 @@
+"""What a run says while it works: the log, the line of an epoch, the progress bar, history.csv."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from src.files import replacing
+
+
+class Log:
+    """Prints a line and appends it to log.txt, so that the story of a run is there even if the terminal is not."""
+
+    def __init__(self, path: Path):
+        self.file = path.open("a", encoding="utf-8", buffering=1)
+
+    def __call__(self, line: str = "") -> None:
+        tqdm.write(line, file=sys.stdout)  # does not tear a progress bar
+        sys.stdout.flush()
+        self.file.write(line + "\n")
+
+    def close(self) -> None:
+        self.file.close()
+
+
+def progress(steps: Iterable, total: int, title: str) -> Iterable:
+    """`steps` with a progress bar on a terminal, and as they are elsewhere."""
+    return tqdm(steps, total=total, desc=title, leave=False, disable=not sys.stderr.isatty())
+
+
+def epoch_line(row: dict, epochs: int, best: bool) -> str:
+    """One epoch of history as a line for people."""
+    return (
+        f"  epoch {row['epoch']:3d}/{epochs}  lr {row['lr']:.1e}"
+        f"  train {row['train_loss']:.4f} {100 * row['train_accuracy']:6.2f} %"
+        f"  valid {row['valid_loss']:.4f} {100 * row['valid_accuracy']:6.2f} %  F1 {row['valid_f1']:.3f}"
+        f"  {row['seconds']:6.1f} s{'  best' if best else ''}"
+    )
+
+
+def write_history(path: Path, rows: list[dict]) -> None:
+    """history.csv: one row an epoch, under a temporary name first."""
+    with replacing(path) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.6g")

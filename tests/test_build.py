@@ -1,0 +1,464 @@
+"""build.py on small trees: what is bundled, what is refused, and how the built script behaves when it is run."""
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import build
+
+ROOT = Path(build.__file__).resolve().parent
+MAIN = """def main(argv, bundle=None):
+    from src.work import answer
+
+    print(answer(), bundle["recipe"], bundle["digest"], *argv)
+    return 0
+"""
+WORK = "def answer():\n    return 42\n"
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Returns a function that makes a tree of the given files, with a right kernel-metadata.json."""
+
+    def make(**files):
+        root = tmp_path / "tree"
+        shutil.rmtree(root, ignore_errors=True)
+        for path, content in {"main": MAIN, "work": WORK, **files}.items():
+            file = root / "src" / f"{path.replace('__0__', '__init__')}.py"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content if isinstance(content, bytes) else content.encode())
+        shutil.copy(ROOT / "kernel-metadata.json", root)
+        return root
+
+    return make
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Returns a function that starts a built script with a temporary folder of its own, away from the tree."""
+    temporary, elsewhere = tmp_path / "tmp", tmp_path / "elsewhere"
+    temporary.mkdir()
+    elsewhere.mkdir()
+
+    def popen(script, *arguments, **environment):
+        env = {**os.environ, "TMPDIR": str(temporary), **environment}
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            [sys.executable, script, *arguments], cwd=elsewhere, env=env, stdout=pipe, stderr=pipe, text=True
+        )
+
+    def run(script, *arguments, **environment):
+        process = popen(script, *arguments, **environment)
+        out, err = process.communicate(timeout=60)
+        return process.returncode, out, err
+
+    run.popen, run.temporary = popen, temporary
+    return run
+
+
+def built(root, *arguments):
+    assert build.main([*arguments], root) == 0
+    return root / build.OUTPUT
+
+
+def held(script):
+    """The sources in a built script, by a way of their own: the part before the start is run."""
+    scope = {}
+    exec(script.read_text(encoding="utf-8").split("# ==== start:")[0], scope)
+    return {path: text[1:].encode() for path, text in scope["SOURCES"].items()}, scope["HEADER"]
+
+
+def refusal(root, capsys, *arguments):
+    """The lines of a refused build, which must have written nothing."""
+    before = sorted(root.rglob("*"))
+    assert build.main([*arguments], root) == 2
+    assert sorted(root.rglob("*")) == before
+    return capsys.readouterr().err.strip().splitlines()
+
+
+# What is bundled
+
+
+NASTY = [
+    b"",
+    b"x = 1",
+    b"\"\"\"doc\"\"\"\nx = '''a'''\n",
+    b"x = '''a'''\n# '",
+    b'x = """a"""\n# "',
+    b"'''a'''\n\"\"\"b\"\"\"\n# '''' \\\\ \\' \\N{DASH} \\x41 '",
+    b"'''a'''\n\"\"\"b\"\"\"\n# ''",
+    b"# ends in a backslash \\",
+    b"x = 1\r\ny = 2\r\n",
+    b"x = 1\r\n# '''\"\"\"\r\n'''  \\\\ '''\r\n",
+    "# × ± – 😀 \u2028 é e\u0301\n".encode(),
+    b"\xef\xbb\xbfx = 1\n",
+    b"x = 1\n\x0c\ny = 2\t\n\n\n",
+    b"\n\n  \nx = r'\\\\'\n",
+]
+
+
+@pytest.mark.parametrize("content", NASTY, ids=range(len(NASTY)))
+def test_sources_come_back_byte_for_byte(tree, content, start):
+    root = tree(work=content, main="import src.work\n")
+    script = built(root)
+    expected = {"src/__init__.py": b""} | {f"src/{n}.py": (root / f"src/{n}.py").read_bytes() for n in ("work", "main")}
+    assert held(script)[0] == expected
+    start(script)
+    (folder,) = start.temporary.iterdir()
+    assert {path: (folder / path).read_bytes() for path in expected} == expected
+
+
+@pytest.mark.parametrize("content", NASTY, ids=range(len(NASTY)))
+def test_literals(content):
+    text = content.decode()
+    assert ast.literal_eval(build.quoted(text)) == "\n" + text
+
+
+def test_ordinary_sources_stay_raw(tree):
+    script = built(tree(work='"""Says."""\nDIGITS = r"\\d+"\n' + WORK))
+    assert 'SOURCES["src/work.py"] = r\'\'\'\n"""Says."""\nDIGITS = r"\\d+"\ndef answer' in script.read_text()
+    assert "# ==== src/work.py ====" in script.read_text()
+
+
+def test_only_what_main_reaches_dependencies_first(tree):
+    root = tree(
+        **{
+            "main": "import src.a.one\nfrom src.b import two, v\nif x:\n from .c import three\n from src import d\n",
+            "a/one": "from ..e import x\n",
+            "b/__0__": "v = 1\n",
+            "b/two": "from . import four as f\nfrom .five import y\nimport torch.nn\n",
+            "b/four": "",
+            "b/five": "y = 1\n",
+            "c/__0__": "from .three import *\n",
+            "c/three": "import src.main\n",
+            "d": "from src.c import anything\n",
+            "e": "x = 1\n",
+            "unused": "import nonsense\n",
+            "b/unused": "",
+            "__main__": "import nonsense\n",
+        }
+    )
+    wanted = "__init__ e a/one b/__init__ b/four b/five b/two c/three c/__init__ d main"
+    assert list(held(built(root))[0]) == [f"src/{name}.py" for name in wanted.split()]
+
+
+def test_two_builds_are_the_same_bytes(tree, tmp_path):
+    first = built(tree()).read_bytes()
+    assert built(tree()).read_bytes() == first
+    moved = tmp_path / "another" / "place"
+    shutil.copytree(tmp_path / "tree", moved)
+    assert built(moved).read_bytes() == first
+
+
+def test_digest_is_of_the_sources_alone(tree):
+    _, plain = held(built(tree()))
+    _, other = held(built(tree(), "--recipe", "big", "--set", "a=1", "b=it's", "--set", 'c="""'))
+    _, changed = held(built(tree(work=WORK + "#")))
+    assert plain["digest"] == other["digest"] != changed["digest"]
+    assert (plain["recipe"], plain["overrides"]) == ("baseline", [])
+    assert (other["recipe"], other["overrides"]) == ("big", ["a=1", "b=it's", 'c="""'])
+
+
+def test_commit_and_dirty_come_from_git(tree, monkeypatch):
+    root = tree()
+    assert held(built(root))[1]["commit"] == "unknown"
+    git = ["git", "-C", root, "-c", "user.name=n", "-c", "user.email=e", "-c", "commit.gpgsign=false"]
+    for arguments in (["init", "-q"], ["add", "src"], ["commit", "-q", "-m", "x"]):
+        subprocess.run([*git, *arguments], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
+    header = held(built(root))[1]
+    assert head.startswith(header["commit"])
+    assert not header["dirty"]
+    (root / "src/work.py").write_text(WORK + "#")
+    assert held(built(root))[1]["dirty"]
+    monkeypatch.setenv("PATH", "")
+    assert held(built(root))[1]["commit"] == "unknown"
+
+
+def test_build_is_standard_library_only():
+    names = build.imports(ast.parse(Path(build.__file__).read_bytes()), "build.py")
+    assert {module.split(".")[0] for _, module, _ in names} <= sys.stdlib_module_names
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("import nonsense", "nonsense is neither"),
+        ("from tests.x import y", "tests is neither"),
+        ("import os, kaggle.api", "kaggle is neither"),
+        ("import src.gone", "no module src.gone"),
+        ("import src.folder", "no module src.folder"),
+        ("from src import gone", "no gone in src"),
+        ("from src.folder import gone", "no gone in src.folder"),
+        ("from src.other import anwser", "no anwser in src.other"),
+        ("from .gone import x", "no x in src.gone"),
+        ("from .. import x", "leaves src"),
+        ("from ...json import x", "leaves src"),
+        ("import importlib; importlib.import_module('src.work')", "dynamic import"),
+        ("from importlib import import_module", "dynamic import"),
+        ("__import__('os')", "dynamic import"),
+        ("import pkgutil; pkgutil.iter_modules()", "dynamic import"),
+        ("exec('import os')", "exec()"),
+        ("x = eval('1')", "eval()"),
+        ("x = __file__", "__file__"),
+        ("import src.remote", "never bundled"),
+        ("from src import remote", "never bundled"),
+        ("from .remote import push", "never bundled"),
+        ("x = (", "cannot be read"),
+        ("x = 'caf\udce9'", "cannot be read"),
+    ],
+)
+def test_refused_with_file_and_line(tree, capsys, line, reason):
+    text = f"import json\ndef f():\n    {line}\n".encode(errors="surrogateescape")
+    lines = refusal(tree(work=text, main="import src.work", remote="push = 1", other=WORK, **{"folder/x": ""}), capsys)
+    assert len(lines) == 1
+    place, said = lines[0].split(": ", 1)
+    assert place == ("src/work.py:1" if "caf" in line else "src/work.py:3")
+    assert reason in said
+
+
+def test_all_problems_are_told_at_once(tree, capsys):
+    lines = refusal(tree(main="import src.work\nimport nonsense\n", work="import src.gone\nx = __file__\n"), capsys)
+    assert [line.split(": ")[0] for line in lines] == ["src/main.py:2", "src/work.py:1", "src/work.py:2"]
+
+
+def test_right_imports_pass(tree):
+    names = ", ".join(build.KERNEL_IMAGE.split())
+    future, answer = "from __future__ import annotations", "import importlib.resources\nanswer = net.eval()"
+    built(tree(work=f"{future}\nimport {names}\n{answer}\n"))
+
+
+def test_tree_without_main(tree, capsys):
+    root = tree()
+    (root / "src/main.py").unlink()
+    assert "src/main.py: not found" in refusal(root, capsys)[0]
+
+
+def test_too_large(tree, capsys):
+    assert "Kaggle refuses 1,000,000" in refusal(tree(work=WORK + "#" * 1_000_000), capsys)[0]
+
+
+def test_a_script_that_lost_something_is_not_written(tree, capsys, monkeypatch):
+    quoted = build.quoted
+    monkeypatch.setattr(build, "quoted", lambda text: quoted(text.replace("42", "43")))
+    assert refusal(tree(), capsys) == ["kernel/fer2013.py: does not hold src/work.py byte for byte"]
+
+
+def test_recipe_and_overrides_are_checked_by_the_trees_own_code(tree, capsys):
+    error = "class UserError(Exception): pass\n"
+    get = "import src.errors as e\ndef get(name):\n    if name != 'baseline': raise e.UserError('no recipe ' + name)\n"
+    override = (
+        "import src.errors as e\ndef override(recipe, pairs):\n    if pairs != ['a=1']: raise e.UserError('no')\n"
+    )
+    files = {"errors": error, "recipes": get, "config": override}
+    assert refusal(tree(**files), capsys, "--recipe", "basline") == ["--recipe basline: no recipe basline"]
+    assert refusal(tree(**files), capsys, "--set", "b=1") == ["--recipe baseline: no"]
+    assert refusal(tree(), capsys, "--set", "b") == ["--set b: must be key=value"]
+    built(tree(**files), "--set", "a=1")
+
+
+# kernel-metadata.json
+
+
+def with_metadata(root, **changes):
+    file = root / "kernel-metadata.json"
+    data = json.loads(file.read_text()) | changes
+    file.write_text(json.dumps({key: value for key, value in data.items() if value != "gone"}))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"enable_gpus": True}, "unknown key 'enable_gpus'; did you mean 'enable_gpu'?"),
+        ({"zzz": True}, "unknown key 'zzz'"),
+        ({"title": "FER"}, "title 'FER' becomes 'fer'"),
+        ({"title": "FER!", "id": "me/fer"}, "title has 4 characters"),
+        ({"title": "a" * 51, "id": "me/" + "a" * 51}, "title has 51 characters"),
+        ({"id": "fer2013-expressions"}, "must be owner/"),
+        ({"code_file": "kernel/other.py"}, 'code_file must be "kernel/fer2013.py", not "kernel/other.py"'),
+        ({"language": "r"}, "language must be"),
+        ({"kernel_type": "notebook"}, "kernel_type must be"),
+        ({"enable_internet": True}, "enable_internet must be false, not true"),
+        ({"enable_internet": "false"}, 'enable_internet must be false, not "false"'),
+        ({"enable_gpu": "true"}, "enable_gpu must be true or false"),
+        ({"machine_shape": "NvidiaTeslaT5"}, "machine_shape 'NvidiaTeslaT5' is not one of"),
+        ({"machine_shape": "NvidiaTeslaP100"}, "machine_shape 'NvidiaTeslaP100' is not one of"),
+        ({"competition_sources": []}, "competition_sources must name"),
+        ({"dataset_sources": None}, "dataset_sources must be a list"),
+        *(({key: "gone"}, f"key '{key}' is missing") for key in build.REQUIRED.split()),
+    ],
+)
+def test_metadata_mistakes(tree, capsys, changes, reason):
+    lines = refusal(with_metadata(tree(), **changes), capsys)
+    assert lines[0].startswith("kernel-metadata.json: ")
+    assert reason in "\n".join(lines)
+
+
+@pytest.mark.parametrize("content", [None, "{", "[1]", "5"])
+def test_metadata_that_cannot_be_read(tree, capsys, content):
+    root = tree()
+    (root / "kernel-metadata.json").unlink() if content is None else (root / "kernel-metadata.json").write_text(content)
+    assert refusal(root, capsys)[0].startswith("kernel-metadata.json: ")
+
+
+def test_owner_changes_nothing_but_the_name(tree, capsys):
+    root = tree()
+    file = root / "kernel-metadata.json"
+    before = file.read_text()
+    built(root)
+    assert "before pushing: python build.py --owner NAME" in capsys.readouterr().out
+    built(root, "--owner", "some-one")
+    assert file.read_text() == before.replace("YOUR-KAGGLE-NAME", "some-one")
+    assert "before pushing" not in capsys.readouterr().out
+    assert "some one" in refusal(root, capsys, "--owner", "some one")[0]
+
+
+def test_check_writes_nothing_and_output_may_lie_elsewhere(tree, tmp_path, capsys):
+    root = tree()
+    built(root, "--check")
+    assert not (root / "kernel").exists()
+    built(root, "--output", str(tmp_path / "other.py"))
+    assert held(tmp_path / "other.py") == held(built(root))
+    assert capsys.readouterr().out.startswith("kernel/fer2013.py: 3 files, ")
+    assert "code_file" in refusal(root, capsys, "--output", str(root / "kernel/x.py"))[0]
+
+
+# The built script
+
+
+def test_runs_from_a_read_only_folder_and_another_current_folder(tree, start, tmp_path):
+    place = tmp_path / "read only"
+    place.mkdir()
+    script = Path(shutil.copy(built(tree()), place / "script.py"))
+    script.chmod(0o400)
+    place.chmod(0o500)
+    try:
+        code, out, err = start(script, "a", "b c")
+        assert (code, err) == (0, "")
+        assert out.split() == ["42", "baseline", held(script)[1]["digest"], "a", "b", "c"]
+        assert [file.name for file in place.iterdir()] == ["script.py"]
+    finally:
+        place.chmod(0o700)
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 7])
+def test_exit_code(tree, start, code):
+    assert start(built(tree(main=f"def main(argv, bundle=None):\n    return {code}\n")))[0] == code
+
+
+def test_traceback_names_the_source_and_its_line(tree, start):
+    code, _, err = start(built(tree(work="def answer():\n    # why\n    return 1 // 0  # here\n")))
+    assert code == 1
+    assert 'src/work.py", line 3, in answer\n    return 1 // 0  # here\n' in err
+
+
+WORKERS = '''from dataclasses import dataclass
+import inspect, multiprocessing, pickle, subprocess, sys
+
+@dataclass(frozen=True)
+class Point:
+    """A point."""
+    x: int
+
+def double(point):
+    return Point(point.x * 2)
+
+def main(argv, bundle=None):
+    assert pickle.loads(pickle.dumps(Point(1))) == Point(1)
+    assert "A point." in inspect.getsource(Point)
+    with multiprocessing.get_context(argv[0]).Pool(2) as pool:
+        print(pool.map(double, [Point(1), Point(2)]))
+    child = "import src.main; print('child')"
+    print(subprocess.run([sys.executable, "-c", child], capture_output=True, text=True).stdout)
+    return 0
+'''
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+def test_workers_and_pickles(tree, start, method):
+    code, out, err = start(built(tree(main=WORKERS)), method)
+    assert (code, err) == (0, "")
+    assert out.split("\n")[:2] == ["[Point(x=2), Point(x=4)]", "child"]
+
+
+def test_another_src_on_the_path_does_not_win(tree, start, tmp_path):
+    other = tmp_path / "foreign"
+    (other / "src").mkdir(parents=True)
+    (other / "src/__init__.py").write_text("raise RuntimeError('foreign')")
+    assert start(built(tree()), PYTHONPATH=str(other))[0] == 0
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_concurrent_starts(tree, start, damaged):
+    script = built(tree())
+    if damaged:
+        start(script)
+        next(start.temporary.glob("*/src/work.py")).write_text("answer = lambda: 66")
+    processes = [start.popen(script) for _ in range(8)]
+    outs = [process.communicate(timeout=60) for process in processes]
+    assert [(process.returncode, out[:3]) for process, (out, _) in zip(processes, outs, strict=True)] == [
+        (0, "42 ")
+    ] * 8
+    assert len(list(start.temporary.iterdir())) == 1
+
+
+def test_damaged_folder_is_mended_and_a_right_one_left_alone(tree, start):
+    script = built(tree())
+    start(script)
+    (folder,) = start.temporary.iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    work, before = folder / "src/work.py", (folder / "src/main.py").stat()
+    work.write_text("def answer():\n    return 66\n")
+    (folder / "torch.py").write_text("raise RuntimeError('foreign')")
+    (folder / "src/gone.py").write_text("")
+    assert start(script)[1].startswith("42 ")
+    assert work.read_text() == WORK
+    assert not (folder / "torch.py").exists()
+    assert not (folder / "src/gone.py").exists()
+    assert (folder / "src/main.py").stat().st_mtime_ns == before.st_mtime_ns
+    work.unlink()
+    assert start(script)[1].startswith("42 ")
+    assert len(list(start.temporary.iterdir())) == 1
+
+
+@pytest.mark.parametrize("trap", ["open", "link", "file"])
+def test_a_folder_that_others_could_write_to_is_not_used(tree, start, tmp_path, trap):
+    script = built(tree())
+    folder = start.temporary / f"fer2013-{os.getuid()}-{held(script)[1]['digest']}"
+    if trap == "open":
+        folder.mkdir()
+        folder.chmod(0o777)
+    elif trap == "link":
+        (tmp_path / "theirs").mkdir(mode=0o700)
+        folder.symlink_to(tmp_path / "theirs")
+    else:
+        folder.write_text("")
+    code, out, _ = start(script)
+    assert (code, out[:3]) == (0, "42 ")
+    assert not list(folder.glob("*"))
+
+
+# The project itself
+
+
+@pytest.mark.skipif(not (ROOT / "src/main.py").is_file(), reason="src/main.py is not there yet")
+def test_the_project_builds(tmp_path):
+    assert build.main(["--output", str(tmp_path / "fer2013.py")]) == 0
+    sources, _ = held(tmp_path / "fer2013.py")
+    assert list(sources)[-1] == "src/main.py"
+    assert "src/remote.py" not in sources
+    assert all((ROOT / path).read_bytes() == content for path, content in sources.items() if (ROOT / path).exists())
+
+
+def test_the_projects_metadata_is_right():
+    build.check_metadata(ROOT, build.OUTPUT)
