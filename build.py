@@ -237,7 +237,7 @@ write_sources(FOLDER)
 put_first(str(FOLDER))
 
 # A spawned worker runs this file again under the name __mp_main__: it needs the sources, not a second run.
-if True:
+if __name__ == "__main__":
     from src.main import main
 
     sys.exit(main(sys.argv[1:], bundle=HEADER))
@@ -397,6 +397,12 @@ def write(path: Path, content: bytes) -> None:
     temporary.replace(path)
 
 
+def describe(root: Path, sources: dict[str, bytes]) -> dict:
+    """Returns what a result records of its sources: their digest, the commit, and whether src/ has changed since."""
+    commit, changed = git(root, "rev-parse", "--short", "HEAD"), git(root, "status", "--porcelain", "--", "src")
+    return {"digest": digest_of(sources), "commit": commit or "unknown", "dirty": bool(changed)}
+
+
 def build(root: Path, output: Path, recipe: str, overrides: list[str], check: bool = False) -> list[str]:
     """Builds the tree under `root` into `output`, or only in memory; returns the lines to print, raises Refused."""
     sources = collect(root)
@@ -405,13 +411,7 @@ def build(root: Path, output: Path, recipe: str, overrides: list[str], check: bo
     name = output.resolve().relative_to(root.resolve()).as_posix() if inside else str(output)
     # A build that goes elsewhere, for a test or a trial, is not the one that is pushed.
     hints = check_metadata(root, name if inside else OUTPUT)
-    header = {
-        "digest": digest_of(sources),
-        "commit": git(root, "rev-parse", "--short", "HEAD") or "unknown",
-        "dirty": bool(git(root, "status", "--porcelain", "--", "src")),
-        "recipe": recipe,
-        "overrides": overrides,
-    }
+    header = describe(root, sources) | {"recipe": recipe, "overrides": overrides}
     script = render(sources, header)
     verify(script, sources, header)
     if not check:

@@ -1,9 +1,9 @@
 """`python -m src`: the same commands as the built script, from the sources. Not bundled."""
 
 import sys
-from pathlib import Path
 
 import build
 from src.main import main
 
-sys.exit(main(sys.argv[1:], build.describe(Path(build.__file__).parent, "baseline", [])))
+source = build.describe(build.ROOT, build.collect(build.ROOT))
+sys.exit(main(sys.argv[1:], source | {"recipe": "baseline", "overrides": []}))

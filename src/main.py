@@ -14,16 +14,14 @@ from src import config, recipes
 from src.errors import UserError
 
 KERNEL_INPUT, KERNEL_OUTPUT = Path("/kaggle/input"), Path("/kaggle/working")
-UNKNOWN_SOURCE = {"digest": "unknown", "commit": "unknown", "dirty": False, "recipe": "baseline", "overrides": []}
 
 
-def main(argv: list[str], bundle: dict | None = None) -> int:
+def main(argv: list[str], bundle: dict) -> int:
     """Runs one command and returns the exit code: 0, 1 where something was found wrong, 2 for the user's error, 130
     for Ctrl-C. Anything else that is raised is a defect and keeps its traceback.
 
     bundle: digest, commit, dirty, recipe and overrides of the sources, as `build.py` found them.
     """
-    bundle = bundle or UNKNOWN_SOURCE
     arguments = parser(bundle).parse_args(argv or [default_command()])
     try:
         return arguments.command(arguments, bundle)

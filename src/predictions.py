@@ -5,7 +5,6 @@ Anything that writes this file can join an ensemble. It is an .npz with `rows` i
 """
 
 import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +52,7 @@ def load(path: Path, data_digest: str | None = None, test_rows: int | None = Non
     content = read(path)
     try:
         header = json.loads(str(content["header"]))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UserError(f"{path}: the header is not JSON; not a predictions file of this kit") from None
     check(content, header, str(path))
     if data_digest and header["data_digest"] != data_digest:
@@ -70,10 +69,10 @@ def read(path: Path) -> dict:
     """The four arrays of the file; UserError where they are not all there."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in ("rows", "split", "probs", "header")}
+            return {key: np.asarray(file[key]) for key in ("rows", "split", "probs", "header")}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # damaged bytes raise a dozen kinds in zipfile, zlib, tokenize and numpy
         raise UserError(f"{path}: not a predictions file, or damaged ({error})") from None
 
 
@@ -84,13 +83,16 @@ def check(content: dict, header: dict, where: str) -> None:
     if missing:
         raise UserError(f"{where}: the header lacks {', '.join(missing)}")
     if (
-        rows.dtype != np.int64
+        rows.ndim != 1
+        or rows.dtype != np.int64
+        or split.dtype.kind != "U"
         or probs.dtype != np.float32
         or probs.shape != (len(rows), 7)
         or split.shape != rows.shape
     ):
         raise UserError(
-            f"{where}: rows {rows.dtype} {rows.shape}, probs {probs.dtype} {probs.shape} do not fit the contract"
+            f"{where}: rows {rows.dtype} {rows.shape}, split {split.dtype} {split.shape}, "
+            f"probs {probs.dtype} {probs.shape} do not fit the contract"
         )
     if not set(np.unique(split)) <= {"valid", "test"}:
         raise UserError(
@@ -104,11 +106,13 @@ def check(content: dict, header: dict, where: str) -> None:
 
 
 def check_rows(valid: np.ndarray, test: np.ndarray, where: str) -> None:
-    """Raise UserError for doubled rows, and for test rows that are not 0 … n - 1."""
+    """Raise UserError for doubled rows, for negative ones, and for test rows that are not 0 … n - 1."""
     for name, rows in (("valid", valid), ("test", test)):
         different, counts = np.unique(rows, return_counts=True)
         if (counts > 1).any():
             raise UserError(f"{where}: {name} row {different[counts > 1][0]} is there twice")
+        if len(rows) and rows.min() < 0:
+            raise UserError(f"{where}: {name} row {rows.min()} is negative")
     missing = np.setdiff1d(np.arange(len(test)), test)
     if len(missing):
         raise UserError(f"{where}: test row {missing[0]} is missing")

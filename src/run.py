@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from sklearn.metrics import f1_score
 
-from src import config, predictions
+from src import config, models, predictions
 from src.config import Member, Recipe
 from src.data import competition
 from src.data.batches import Rows, on_device
@@ -60,22 +60,36 @@ def run(
     started = time.time()
     where, line = devices.choose(device)
     data = competition.read(source)
+    seconds = time.time() - started
+    preflight(recipe, data, where)
     folder = RunFolder(output)
     earlier = folder.claim(config.digest(recipe), data.digest, overwrite)
     log = Log(folder.log)
+    run = prepare(recipe, header, data, folder, where, log)
     try:
-        run = prepare(recipe, header, data, folder, where, log)
-        say_beginning(run, line, earlier, time.time() - started)
+        say_beginning(run, line, earlier, seconds)
         for member in recipe.members:
             if not take_over(run, member):
                 train_member(run, member)
             submit(run)
         run.record |= {"status": "finished", "seconds": round(time.time() - started, 1)}
         say_end(run)
+    except BaseException as error:
+        run.record["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        raise
     finally:
         folder.write(run.record)
         log.close()
     return run.record
+
+
+def preflight(recipe: Recipe, data: Competition, device: torch.device) -> None:
+    """Raises UserError for what would stop the run later: before the first epoch it costs nothing."""
+    for member in recipe.members:
+        models.find(member.network)
+        precisions.choose(member.precision, device)
+    if recipe.form == "auto" and data.example:
+        write.follow(data.example, len(data.test))
 
 
 def prepare(recipe: Recipe, header: dict, data: Competition, folder: RunFolder, device: torch.device, log: Log) -> Run:

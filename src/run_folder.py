@@ -44,12 +44,13 @@ class RunFolder:
     def claim(self, recipe_digest: str, data_digest: str, overwrite: bool) -> dict | None:
         """Makes the folder this run's own; the earlier run.json where the same run goes on, else None.
 
-        Raises UserError where the folder holds a run of another recipe, seed or data, unless `overwrite`: then what
-        that run left is deleted, and nothing else.
+        Raises UserError where the folder holds a run of another recipe, seed or data that has finished a member,
+        unless `overwrite`: then what that run left is deleted, and nothing else.
         """
         earlier = self.read() if self.run_json.exists() and not overwrite else None
-        if earlier is None:
+        if earlier is None or not earlier.get("members"):
             self.clear()
+            earlier = None
         elif found := differences(earlier, recipe_digest, data_digest):
             raise UserError(
                 f"{self.path} holds a run of recipe {earlier.get('recipe', {}).get('name')} with {found}.\n"

@@ -3,9 +3,11 @@
 import ast
 import json
 import os
+import py_compile
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -149,11 +151,15 @@ def test_only_what_main_reaches_dependencies_first(tree):
 
 
 def test_two_builds_are_the_same_bytes(tree, tmp_path):
-    first = built(tree()).read_bytes()
-    assert built(tree()).read_bytes() == first
+    first = built(tree(e="", d="", work="import src.d, src.e\n" + WORK)).read_bytes()
     moved = tmp_path / "another" / "place"
     shutil.copytree(tmp_path / "tree", moved)
     assert built(moved).read_bytes() == first
+    # Another process has other hashes, so an order that comes from a set shows.
+    code = f"import build, pathlib, sys; sys.exit(build.main([], pathlib.Path({str(moved)!r})))"
+    for seed in "12":
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": seed}, check=True)
+        assert (moved / build.OUTPUT).read_bytes() == first
 
 
 def test_digest_is_of_the_sources_alone(tree):
@@ -229,6 +235,11 @@ def test_refused_with_file_and_line(tree, capsys, line, reason):
 def test_all_problems_are_told_at_once(tree, capsys):
     lines = refusal(tree(main="import src.work\nimport nonsense\n", work="import src.gone\nx = __file__\n"), capsys)
     assert [line.split(": ")[0] for line in lines] == ["src/main.py:2", "src/work.py:1", "src/work.py:2"]
+
+
+def test_relative_import_far_beyond_the_top(tree, capsys):
+    lines = refusal(tree(main="import src.a.b\n", **{"a/b": "from ....work import answer\n"}), capsys)
+    assert lines == ["src/a/b.py:1: a relative import that leaves src"]
 
 
 def test_right_imports_pass(tree):
@@ -429,6 +440,36 @@ def test_damaged_folder_is_mended_and_a_right_one_left_alone(tree, start):
     work.unlink()
     assert start(script)[1].startswith("42 ")
     assert len(list(start.temporary.iterdir())) == 1
+
+
+def test_code_that_was_compiled_from_a_damaged_file_goes_with_it(tree, start):
+    script = built(tree())
+    start(script)
+    work = next(start.temporary.glob("*/src/work.py"))
+    work.write_text(WORK.replace("42", "66"))
+    py_compile.compile(str(work), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    assert start(script)[1].startswith("42 ")
+
+
+def test_a_second_start_in_the_middle_of_the_first_one(tree, tmp_path, monkeypatch):
+    """Each file is written while a whole other start takes place just before its renaming."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("PYTHONPATH", "")
+    scope = {"__name__": "__mp_main__"}
+    exec(built(tree()).read_text(encoding="utf-8"), scope)
+    folder, replace = scope["FOLDER"], os.replace
+    shutil.rmtree(folder / "src")
+
+    def replace_after_another_start(old, new):
+        monkeypatch.setattr(os, "replace", replace)
+        scope["write_sources"](folder)
+        monkeypatch.setattr(os, "replace", replace_after_another_start)
+        replace(old, new)
+
+    monkeypatch.setattr(os, "replace", replace_after_another_start)
+    scope["write_sources"](folder)
+    assert (folder / "src/work.py").read_text() == WORK
 
 
 @pytest.mark.parametrize("trap", ["open", "link", "file"])

@@ -3,6 +3,8 @@
 Every network takes normalised faces, float (n, 1, 48, 48), and gives logits, float (n, 7).
 """
 
+from collections.abc import Callable
+
 from torch import nn
 
 from src.config import nearest
@@ -23,6 +25,11 @@ def create(name: str, dropout: float | None = None) -> nn.Module:
 
     dropout: the rate, or None for the network's own. Raises UserError for an unknown name.
     """
+    return find(name)(dropout=dropout)
+
+
+def find(name: str) -> Callable[..., nn.Module]:
+    """The function that makes the network; UserError naming the nearest for an unknown name."""
     if name not in NETWORKS:
         raise UserError(f"network={name}: no such network{nearest(name, NETWORKS)}; there are {', '.join(NETWORKS)}")
-    return NETWORKS[name](dropout=dropout)
+    return NETWORKS[name]

@@ -23,6 +23,7 @@ from src.submit.leaderboard import Place
 TRAINING, PUBLIC, PRIVATE = 0, 1, 2  # as in Labelled.usage
 USAGES = {PUBLIC: "PublicTest", PRIVATE: "PrivateTest"}
 WITHOUT_COPY = "no copy in train.csv"
+CONTEST_ROWS = 7178  # of test.csv; a place among the teams means something on these alone
 
 
 @dataclass(frozen=True)
@@ -208,6 +209,8 @@ def _table(score: Score) -> list[str]:
 
 
 def _place_lines(score: Score) -> list[str]:
+    if score.test_rows != CONTEST_ROWS:
+        return [f"No place: the teams of 2013 were ranked on {CONTEST_ROWS:,} test rows, and these are others"]
     lines = [
         score.place.words[0].upper() + score.place.words[1:],
         f"  by {score.place_by} accuracy, on {score.place.source}",

@@ -32,7 +32,7 @@ def try_out(name: str) -> str:
         net(torch.zeros(2, 1, 8, 8, device=name)).sum().item()
         net(torch.zeros(2, 1, 8, 8, device=name)).sum().backward()
     except Exception as error:  # torch raises RuntimeError, AssertionError, AcceleratorError, … here
-        return str(error).strip().split("\n")[0]
+        return str(error).strip().split("\n")[0] or type(error).__name__
     return ""
 
 

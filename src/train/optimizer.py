@@ -29,8 +29,9 @@ class Schedule:
         self.optimizer = optimizer
         self.plateau = None
         if member.schedule == "one_cycle":
+            rise = max(member.warmup or 0.3, 1.5 / max(total, 2))  # torch divides by zero where it is exactly one step
             self.by_step = torch.optim.lr_scheduler.OneCycleLR(
-                optimizer, member.lr, total, pct_start=member.warmup or 0.3, cycle_momentum=False
+                optimizer, member.lr, total, pct_start=rise, cycle_momentum=False
             )
             return
         cosine = member.schedule == "cosine"

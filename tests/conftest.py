@@ -1,0 +1,32 @@
+"""What several tests share: made-up faces in the competition's own files, and where the real ones are, if they are."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from src.data import sample
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory) -> Path:
+    """A folder with 300 training and 80 test faces in the four CSV files of the competition."""
+    folder = tmp_path_factory.mktemp("faces")
+    sample.write(folder, train=300, test=80, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_files() -> Path:
+    """The competition's own files: named by FER_INPUT, or in input/; the test is skipped where they are not."""
+    folder = Path(os.environ.get("FER_INPUT") or ROOT / "input")
+    if not any(folder.rglob("train.csv")):
+        pytest.skip("the competition's files are not here: FER_INPUT does not name them, and input/ does not hold them")
+    return folder
+
+
+def fake_bundle(**changes) -> dict:
+    """The header of a bundle, as `build.py` makes it."""
+    return {"digest": "0" * 16, "commit": "abc1234", "dirty": False, "recipe": "quick", "overrides": []} | changes

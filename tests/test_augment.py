@@ -1,0 +1,371 @@
+"""Augmentation: each transform against torchvision's image by image, each range measured, and no more than asked for.
+
+The ranges are measured on what comes out: a bright blob beside the centre tells by where it goes how its image was
+turned, sheared, scaled and shifted.
+"""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from torchvision.transforms import functional as TF
+
+from src.config import Augment
+from src.data import augment as module
+from src.data.augment import MEAN, STD, augment, erase, geometry, light, normalise, plain
+
+ALL = Augment(rotation=15, flip=0.5, shift=0.1, scale=0.1, shear=10, brightness=0.2, contrast=0.2, erase=0.5)
+EACH = [Augment(**{f.name: getattr(ALL, f.name)}) for f in dataclasses.fields(Augment)]
+SIDE = 48
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def noise(n: int, side: int = SIDE, seed: int = 0) -> torch.Tensor:
+    return torch.randint(0, 256, (n, 1, side, side), generator=seeded(seed), dtype=torch.uint8)
+
+
+def smooth(n: int) -> torch.Tensor:
+    """Random images without fine detail, float in 0 … 1, bright up to the border."""
+    return torch.nn.functional.interpolate(noise(n, 7).float() / 255, size=SIDE, mode="bilinear")
+
+
+def pixels(x: torch.Tensor) -> torch.Tensor:
+    """Normalised images back in 0 … 1."""
+    return x * STD + MEAN
+
+
+def short(how: Augment) -> str:
+    return "+".join(key for key, value in dataclasses.asdict(how).items() if value) or "off"
+
+
+every_setting = pytest.mark.parametrize("how", [Augment(), *EACH, ALL], ids=short)
+
+
+# ---------------------------------------------------------------------------------------- for any setting
+
+
+@every_setting
+@pytest.mark.parametrize("n", [1, 5])
+def test_the_result_is_finite_float32_of_the_same_shape_within_the_pixels_range(how, n):
+    x = augment(noise(n), how, seeded())
+    assert x.shape == (n, 1, SIDE, SIDE) and x.dtype == torch.float32
+    assert pixels(x).min() > -1e-5 and pixels(x).max() < 1 + 1e-5  # false for nan, too
+
+
+@every_setting
+def test_the_stored_images_stay_as_they_are(how):
+    images = noise(6)
+    before = images.clone()
+    augment(images, how, seeded())
+    plain(images)
+    assert torch.equal(images, before)
+
+
+@every_setting
+def test_a_seed_repeats_and_another_differs_if_anything_is_on(how):
+    images = noise(20)
+    first = augment(images, how, seeded(1))
+    assert torch.equal(augment(images, how, seeded(1)), first)
+    assert torch.equal(augment(images, how, seeded(2)), first) == (how == Augment())
+
+
+@every_setting
+def test_each_batch_goes_on_in_the_generators_stream_by_the_same_length(how):
+    generator, other = seeded(), seeded()
+    augment(noise(4), how, generator)
+    augment(noise(4, seed=9), Augment(), other)
+    assert torch.equal(generator.get_state(), other.get_state())
+    assert not torch.equal(generator.get_state(), seeded().get_state())
+
+
+@every_setting
+def test_an_images_result_does_not_hang_on_its_neighbours_pixels(how):
+    images, changed = noise(6), noise(6)
+    changed[[0, 1, 2, 4, 5]] = noise(5, seed=8)
+    assert torch.equal(augment(images, how, seeded())[3], augment(changed, how, seeded())[3])
+
+
+@pytest.mark.parametrize("how", [*EACH, ALL], ids=short)
+def test_the_images_of_a_batch_draw_their_own_parameters(how):
+    same = smooth(1).mul(255).byte().expand(60, -1, -1, -1)
+    different = len(augment(same, how, seeded()).flatten(1).unique(dim=0))
+    if how == Augment(flip=how.flip):
+        assert different == 2  # the image and its mirror image
+    else:
+        assert different > (20 if how == Augment(erase=how.erase) else 55)
+
+
+def test_a_batch_in_memory_order_of_channels_last_gives_the_same():
+    images = noise(5)
+    last = images.contiguous(memory_format=torch.channels_last)
+    assert torch.equal(augment(last, ALL, seeded()), augment(images, ALL, seeded()))
+
+
+def test_switching_one_thing_on_leaves_the_others_draws():
+    images = smooth(30).mul(255).byte()
+    without = augment(images, dataclasses.replace(ALL, erase=0), seeded())
+    erased = augment(images, ALL, seeded())
+    assert 0 < (erased != without).float().mean() < 0.3
+    assert (erased[erased != without] == 0).all()
+
+
+# --------------------------------------------------------------------------------- nothing on, normalising
+
+
+def test_with_all_off_it_is_the_plain_image():
+    images = noise(7)
+    assert torch.equal(augment(images, Augment(), seeded()), plain(images))
+
+
+def test_plain_subtracts_the_mean_of_train_csv_and_divides_by_its_deviation():
+    levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    expected = (torch.arange(256, dtype=torch.float64) - 129.47) / 65.04
+    torch.testing.assert_close(plain(levels).double().flatten(), expected, atol=5e-4, rtol=0)
+    assert plain(levels).dtype == torch.float32
+
+
+def test_normalise_works_in_place():
+    x = torch.rand(2, 1, 3, 3)
+    assert normalise(x) is x
+
+
+# ------------------------------------------------------------------------------- geometry, by torchvision
+
+
+def parameters(how: Augment, draws: torch.Tensor) -> list[dict]:
+    """What the draws mean, image by image, in torchvision's units: degrees, pixels, factors."""
+    spread = 2 * draws - 1
+    return [
+        {
+            "flip": bool(draws[0, i] < how.flip),
+            "angle": float(spread[1, i] * how.rotation),
+            "shear": [float(spread[2, i] * how.shear), 0.0],
+            "scale": float(1 + spread[3, i] * how.scale),
+            "translate": [float(spread[4, i] * how.shift * SIDE), float(spread[5, i] * how.shift * SIDE)],
+        }
+        for i in range(draws.shape[1])
+    ]
+
+
+def by_torchvision(image: torch.Tensor, flip: bool, **affine) -> torch.Tensor:
+    image = TF.hflip(image) if flip else image
+    return TF.affine(image, interpolation=TF.InterpolationMode.BILINEAR, **affine)
+
+
+GEOMETRY = [
+    Augment(rotation=180),
+    Augment(shear=40),
+    Augment(scale=0.5),
+    Augment(shift=0.3),
+    Augment(shift=0.3, flip=1),
+    Augment(rotation=15, shear=10, scale=0.1, shift=0.1),
+    Augment(rotation=90, shear=30, scale=0.4, shift=0.2, flip=0.5),
+]
+
+
+@pytest.mark.parametrize("how", GEOMETRY, ids=short)
+def test_geometry_is_torchvisions_affine_up_to_the_border(how):
+    x, draws = smooth(16), torch.rand(6, 16, generator=seeded(3))
+    draws[:, 0], draws[:, 1] = 0.0, 1 - 2**-24
+    expected = [by_torchvision(image, **p) for image, p in zip(x, parameters(how, draws), strict=True)]
+    torch.testing.assert_close(geometry(x.clone(), how, draws), torch.stack(expected), atol=2e-4, rtol=0)
+
+
+def test_turning_on_a_zero_does_not_move_a_pixel():
+    x, middle = smooth(3), torch.full((6, 3), 0.5)
+    how = Augment(rotation=15, shear=10, scale=0.1, shift=0.1)
+    torch.testing.assert_close(geometry(x.clone(), how, middle), x, atol=1e-5, rtol=0)
+
+
+def test_a_quarter_turn_and_a_shift_by_pixels_are_exact():
+    x, draws = smooth(1), torch.full((6, 1), 0.5)
+    draws[1] = 1.0  # + 90 degrees: clockwise, as in torchvision
+    torch.testing.assert_close(geometry(x.clone(), Augment(rotation=90), draws), x.rot90(-1, (2, 3)), atol=1e-4, rtol=0)
+    draws[1], draws[4], draws[5] = 0.5, 1.0, 0.0  # 6 pixels to the right, 6 up
+    moved = geometry(x.clone(), Augment(shift=6 / SIDE), draws)
+    torch.testing.assert_close(moved[..., :-6, 6:], x[..., 6:, :-6], atol=1e-4, rtol=0)
+    assert moved[..., -6:, :].abs().max() < 1e-4 and moved[..., :6].abs().max() < 1e-4  # black comes in
+
+
+# ------------------------------------------------------------------------------------ geometry, measured
+
+
+def blob(x: int, y: int, n: int) -> torch.Tensor:
+    """n equal images of a bright spot, so many pixels right of the centre and below it."""
+    at = torch.arange(SIDE) - (SIDE - 1) / 2
+    spot = torch.exp(-((at - x) ** 2).view(1, -1) / 8 - ((at - y) ** 2).view(-1, 1) / 8)
+    return spot.mul(255).byte().expand(n, 1, -1, -1)
+
+
+def centre(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The centre of the brightness of each normalised image, in pixels right of the middle and below it."""
+    weight, at = pixels(x).squeeze(1), torch.arange(SIDE) - (SIDE - 1) / 2
+    total = weight.sum((1, 2))
+    return (weight.sum(1) * at).sum(1) / total, (weight.sum(2) * at).sum(1) / total
+
+
+def assert_even(measured: torch.Tensor, limit: float, near: float) -> None:
+    """Spread evenly over ± limit, and not beyond it."""
+    assert measured.abs().max() < limit + near
+    assert measured.min() < -0.97 * limit + near and measured.max() > 0.97 * limit - near
+    assert abs(measured.mean()) < 0.1 * limit
+    assert measured.std() == pytest.approx(limit / math.sqrt(3), rel=0.1)
+
+
+def test_shift_is_even_within_its_limits_each_way_by_itself():
+    x, y = centre(augment(blob(0, 0, 800), Augment(shift=0.1), seeded()))
+    assert_even(x, 4.8, 0.1)
+    assert_even(y, 4.8, 0.1)
+    assert torch.corrcoef(torch.stack([x, y]))[0, 1].abs() < 0.1
+
+
+def test_rotation_is_even_within_its_limits_and_about_the_centre():
+    x, y = centre(augment(blob(12, 0, 800), Augment(rotation=15), seeded()))
+    assert_even(torch.atan2(y, x).rad2deg(), 15, 0.5)
+    torch.testing.assert_close(x.hypot(y), torch.full((800,), 12.0), atol=0.1, rtol=0)
+
+
+def test_scale_is_even_within_its_limits():
+    x, y = centre(augment(blob(12, -9, 800), Augment(scale=0.1), seeded()))
+    assert_even(x.hypot(y) / 15 - 1, 0.1, 0.01)
+    torch.testing.assert_close(torch.atan2(y, x), torch.full((800,), math.atan2(-9, 12)), atol=0.01, rtol=0)
+
+
+def test_shear_is_even_within_its_limits_and_keeps_the_rows():
+    x, y = centre(augment(blob(0, 12, 800), Augment(shear=10), seeded()))
+    assert_even(torch.atan2(x, y).rad2deg(), 10, 0.5)
+    torch.testing.assert_close(y, torch.full((800,), 12.0), atol=0.1, rtol=0)
+
+
+# --------------------------------------------------------------------------------------------------- flip
+
+
+def test_flip_alone_mirrors_exactly():
+    images = noise(9)
+    assert torch.equal(augment(images, Augment(flip=1), seeded()), plain(images.flip(-1)))
+
+
+def test_flip_hits_its_share_of_the_images_and_leaves_the_rest_exactly():
+    images = noise(3000, side=6)
+    x = augment(images, Augment(flip=0.3), seeded())
+    same, mirrored = ((x == other).flatten(1).all(1) for other in (plain(images), plain(images.flip(-1))))
+    assert (same ^ mirrored).all()
+    assert mirrored.float().mean() == pytest.approx(0.3, abs=0.03)
+
+
+# -------------------------------------------------------------------------------------------------- light
+
+
+@pytest.mark.parametrize(
+    ("brightness", "contrast"), [(0.2, 0.0), (1.0, 0.0), (0.0, 0.2), (0.0, 1.0), (0.2, 0.2), (1.0, 1.0)]
+)
+def test_light_is_torchvisions_brightness_then_contrast(brightness, contrast):
+    x, draws = smooth(16), torch.rand(2, 16, generator=seeded(4))
+    draws[:, 0], draws[:, 1] = 0.0, 1 - 2**-24
+    factors = 1 + (2 * draws - 1) * torch.tensor([[brightness], [contrast]])
+    expected = [
+        TF.adjust_contrast(TF.adjust_brightness(image, float(b)), float(c))
+        for image, b, c in zip(x, *factors, strict=True)
+    ]
+    found = light(x.clone(), Augment(brightness=brightness, contrast=contrast), draws)
+    torch.testing.assert_close(found, torch.stack(expected), atol=1e-5, rtol=0)
+
+
+def test_brightness_is_even_within_its_limits():
+    grey = torch.full((800, 1, 4, 4), 100, dtype=torch.uint8)
+    found = pixels(augment(grey, Augment(brightness=0.2), seeded()))
+    assert torch.all(found == found[:, :, :1, :1])
+    assert_even(found[:, 0, 0, 0] * 255 / 100 - 1, 0.2, 1e-4)
+
+
+def test_contrast_is_even_within_its_limits_and_keeps_the_mean():
+    halves = torch.tensor([90, 150], dtype=torch.uint8).view(1, 1, 1, 2).expand(800, 1, 4, 2)
+    found = pixels(augment(halves, Augment(contrast=0.2), seeded())) * 255
+    assert_even((found[..., 1] - found[..., 0]).mean((1, 2)) / 60 - 1, 0.2, 1e-4)
+    torch.testing.assert_close(found.mean((1, 2, 3)), torch.full((800,), 120.0), atol=1e-3, rtol=0)
+
+
+# ------------------------------------------------------------------------------------------------ erasing
+
+
+@pytest.fixture(scope="module")
+def holes():
+    """bool (2000, 48, 48): what is blanked out where every image is hit."""
+    white = torch.full((2000, 1, SIDE, SIDE), 255, dtype=torch.uint8)
+    x = augment(white, Augment(erase=1), seeded())
+    assert set(x.unique().tolist()) == {0.0, plain(white[:1, :, :1, :1]).item()}
+    return x.squeeze(1) == 0
+
+
+def test_erasing_hits_its_share_of_the_images_and_leaves_the_rest_exactly():
+    images = noise(4000, side=12).clamp(max=100)  # no pixel is the mean grey
+    x = augment(images, Augment(erase=0.1), seeded())
+    hit = (x == 0).flatten(1).any(1)
+    assert hit.float().mean() == pytest.approx(0.1, abs=0.02)
+    assert torch.equal(x[~hit], plain(images)[~hit])
+    assert torch.equal(x[x != 0], plain(images)[x != 0])
+
+
+def test_what_is_erased_is_one_rectangle(holes):
+    down, across = holes.any(2), holes.any(1)
+    assert torch.equal(holes, down.unsqueeze(2) & across.unsqueeze(1))
+    for side in (down, across):
+        edges = torch.nn.functional.pad(side.int(), (1, 1)).diff(dim=1)
+        assert torch.all((edges == 1).sum(1) == 1)  # one beginning: no gap
+
+
+def test_the_erased_area_is_2_to_33_percent_evenly(holes):
+    area = holes.float().mean((1, 2))
+    rounding = 2 * 0.5 / SIDE  # of each of two sides, to whole pixels
+    assert area.min() > 0.02 - 0.2 * rounding and area.max() < 0.33 + 0.6 * rounding
+    assert area.min() < 0.025 and area.max() > 0.32
+    assert area.mean() == pytest.approx(0.175, abs=0.01)
+
+
+def test_the_erased_sides_are_in_the_ratio_of_0_3_to_3_3(holes):
+    down, across = holes.any(2).sum(1).float(), holes.any(1).sum(1).float()
+    ratio = (down / across).log()
+    assert ratio.min() > math.log(0.3) - 0.15 and ratio.max() < math.log(3.3) + 0.15  # whole pixels
+    assert ratio.min() < math.log(0.33) and ratio.max() > math.log(3.0)
+    assert abs(ratio.mean()) < 0.08
+
+
+def test_the_rectangle_can_lie_anywhere_and_all_of_it_is_inside(holes):
+    assert holes.any(0).all()
+    rows, columns = holes.any(2).float().mean(0), holes.any(1).float().mean(0)
+    for share in (rows, columns):
+        torch.testing.assert_close(share, share.flip(0), atol=0.06, rtol=0)  # as often left as right, up as down
+
+
+def test_a_side_that_would_be_longer_than_the_image_is_cut():
+    draws = torch.tensor([[0.0], [1.0], [1.0], [0.5], [1 - 2**-24]])  # largest area, tallest, at the right
+    hole = erase(torch.ones(1, 1, SIDE, SIDE), Augment(erase=1), draws)[0, 0] == 0
+    width = round(math.sqrt(0.33 / 3.3) * SIDE)
+    assert hole[:, -width:].all() and not hole[:, :-width].any()
+
+
+# -------------------------------------------------------------------------------------------------- draws
+
+
+def test_no_two_parameters_share_a_draw(monkeypatch):
+    """A parameter that reuses another's draw would tie, say, large shifts to bright images."""
+    used = {}
+
+    def watch(name):
+        original = getattr(module, name)
+
+        def watched(x, how, draws):
+            used[name] = draws
+            return original(x, how, draws)
+
+        monkeypatch.setattr(module, name, watched)
+
+    for name in ("geometry", "light", "erase"):
+        watch(name)
+    augment(noise(50), ALL, seeded())
+    assert {name: len(draws) for name, draws in used.items()} == {"geometry": 6, "light": 2, "erase": 5}
+    assert len(torch.cat(list(used.values())).unique(dim=0)) == 13

@@ -1,0 +1,195 @@
+"""Batches: each row once an epoch with its own label, or classes drawn evenly; the weights are scikit-learn's."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.utils.class_weight import compute_class_weight
+
+from src.config import Augment
+from src.data.augment import MEAN, STD, plain
+from src.data.batches import Rows, class_weights, epoch_order, on_device, steps, train_batches
+
+COUNTS = (400, 44, 410, 722, 483, 317, 497)  # FER2013's shares: 16.5 times as many Happy as Disgust
+MOVED = Augment(rotation=15, flip=0.5, shift=0.1, scale=0.1, shear=10)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def numbered(n: int) -> Rows:
+    """Rows whose images are flat, in the grey of their number, and whose labels are the number modulo 7."""
+    numbers = torch.arange(n)
+    return Rows(numbers.byte().view(-1, 1, 1, 1).expand(n, 1, 48, 48).contiguous(), numbers % 7)
+
+
+def numbers_of(batch: Rows) -> torch.Tensor:
+    """The row numbers that the middle pixels tell."""
+    return ((batch.images[:, 0, 24, 24] * STD + MEAN) * 255).round().long()
+
+
+@pytest.fixture(scope="module")
+def labels() -> torch.Tensor:
+    """Imbalanced labels, shuffled."""
+    return torch.arange(7).repeat_interleave(torch.tensor(COUNTS))[torch.randperm(sum(COUNTS), generator=seeded(5))]
+
+
+# --------------------------------------------------------------------------------------------- on_device
+
+
+def test_faces_become_tensors_with_a_channel_and_the_same_values():
+    images = np.random.default_rng(0).integers(0, 256, (5, 48, 48)).astype(np.uint8)
+    known = np.arange(5, dtype=np.int64)
+    rows = on_device(images, known, torch.device("cpu"))
+    assert rows.images.shape == (5, 1, 48, 48) and rows.images.dtype == torch.uint8
+    assert rows.labels.dtype == torch.int64
+    assert np.array_equal(rows.images.squeeze(1).numpy(), images) and np.array_equal(rows.labels.numpy(), known)
+
+
+def test_test_faces_have_no_labels():
+    rows = on_device(np.zeros((3, 48, 48), np.uint8), None, torch.device("cpu"))
+    assert rows.images.shape == (3, 1, 48, 48)
+    assert rows.labels.shape == (0,) and rows.labels.dtype == torch.int64
+
+
+def test_tensors_go_to_the_device_that_is_named():
+    rows = on_device(np.zeros((3, 48, 48), np.uint8), np.zeros(3, np.int64), torch.device("meta"))
+    assert rows.images.device.type == rows.labels.device.type == "meta"
+
+
+# ----------------------------------------------------------------------------------------- class weights
+
+
+@pytest.mark.parametrize("counts", [COUNTS, (1, 1, 1, 1, 1, 1, 1), (1000, 1, 5, 80, 3, 3, 2)])
+def test_class_weights_are_scikit_learns_balanced_ones(counts):
+    known = np.arange(7).repeat(counts)
+    expected = compute_class_weight("balanced", classes=np.arange(7), y=known)
+    weights = class_weights(torch.from_numpy(known))
+    assert weights.dtype == torch.float32
+    np.testing.assert_allclose(weights.numpy(), expected, rtol=1e-6)
+
+
+def test_a_class_that_does_not_occur_weighs_nothing_and_leaves_the_others_as_if_it_did_not_exist():
+    known = torch.tensor([0] * 6 + [2] * 3 + [6])
+    weights = class_weights(known).tolist()
+    expected = compute_class_weight("balanced", classes=np.array([0, 2, 6]), y=known.numpy())
+    assert [weights[i] for i in (0, 2, 6)] == pytest.approx(expected)
+    assert [weights[i] for i in (1, 3, 4, 5)] == [0, 0, 0, 0]
+
+
+def test_the_mean_weight_of_a_row_is_1(labels):
+    assert class_weights(labels)[labels].mean().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_another_number_of_classes_can_be_asked_for():
+    assert class_weights(torch.tensor([0, 1, 1]), classes=3).tolist() == pytest.approx([1.5, 0.75, 0])
+
+
+# ------------------------------------------------------------------------------------------- epoch order
+
+
+def test_without_weights_an_epoch_is_a_permutation(labels):
+    order = epoch_order(labels, None, seeded())
+    assert order.dtype == torch.int64
+    assert torch.equal(order.sort().values, torch.arange(len(labels)))
+    assert not torch.equal(order, torch.arange(len(labels)))
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_the_next_epoch_has_another_order_and_a_seed_repeats_both(labels, balanced):
+    weights = class_weights(labels) if balanced else None
+    generator, again = seeded(1), seeded(1)
+    first, second = epoch_order(labels, weights, generator), epoch_order(labels, weights, generator)
+    assert not torch.equal(first, second)
+    assert torch.equal(epoch_order(labels, weights, again), first)
+    assert torch.equal(epoch_order(labels, weights, again), second)
+
+
+def test_the_sampler_draws_the_classes_evenly_and_as_many_rows_as_there_are(labels):
+    generator, weights = seeded(2), class_weights(labels)
+    orders = [epoch_order(labels, weights, generator) for _ in range(10)]
+    assert all(order.shape == labels.shape and order.dtype == torch.int64 for order in orders)
+    shares = torch.bincount(labels[torch.cat(orders)], minlength=7) / (10 * len(labels))
+    torch.testing.assert_close(shares, torch.full((7,), 1 / 7), atol=0.01, rtol=0)
+
+
+def test_the_sampler_draws_the_rows_of_a_class_evenly(labels):
+    generator, weights = seeded(3), class_weights(labels)
+    drawn = torch.cat([epoch_order(labels, weights, generator) for _ in range(40)])
+    times = torch.bincount(drawn, minlength=len(labels))
+    for label, count in enumerate(COUNTS):
+        expected = 40 * sum(COUNTS) / 7 / count
+        of_class = times[labels == label].double()
+        assert of_class.mean().item() == pytest.approx(expected, rel=0.05)
+        assert of_class.var().item() == pytest.approx(expected, rel=0.5)  # independent draws: Poisson
+
+
+def test_the_sampler_never_draws_a_class_without_weight(labels):
+    weights = class_weights(labels)
+    weights[3] = 0
+    assert not (labels[epoch_order(labels, weights, seeded())] == 3).any()
+
+
+# ------------------------------------------------------------------------------------------------- steps
+
+
+@pytest.mark.parametrize("size", [2, 3, 64])
+@pytest.mark.parametrize("rows", [0, 1, 2, 3, 4, 63, 64, 65, 66, 128, 129, 130, 200])
+def test_steps_counts_the_batches_but_a_last_one_of_one_row(rows, size):
+    lengths = [min(size, rows - start) for start in range(0, rows, size)]
+    assert steps(rows, size) == sum(length > 1 for length in lengths)
+
+
+# --------------------------------------------------------------------------------------- train batches
+
+
+@pytest.mark.parametrize(
+    ("n", "size", "lengths"),
+    [(96, 32, [32, 32, 32]), (100, 32, [32, 32, 32, 4]), (97, 32, [32, 32, 32]), (98, 32, [32, 32, 32, 2])]
+    + [(20, 64, [20])],
+)
+def test_every_row_comes_once_an_epoch_in_order_but_a_last_one_that_is_alone(n, size, lengths):
+    rows = numbered(n)
+    order = epoch_order(rows.labels, None, seeded())
+    batches = list(train_batches(rows, order, size, Augment(), seeded()))
+    assert [len(batch.labels) for batch in batches] == lengths and len(batches) == steps(n, size)
+    assert torch.equal(torch.cat([numbers_of(batch) for batch in batches]), order[: sum(lengths)])
+
+
+@pytest.mark.parametrize("how", [Augment(), MOVED], ids=["plain", "moved"])
+def test_each_image_keeps_its_label(how):
+    rows = numbered(250)
+    for batch in train_batches(rows, epoch_order(rows.labels, None, seeded()), 32, how, seeded(1)):
+        assert batch.images.shape == (len(batch.labels), 1, 48, 48) and batch.images.dtype == torch.float32
+        assert batch.labels.dtype == torch.int64
+        assert torch.equal(numbers_of(batch) % 7, batch.labels)
+
+
+def test_a_row_that_is_drawn_twice_comes_twice():
+    rows, order = numbered(10), torch.tensor([3, 3, 9, 3, 0, 9])
+    batches = list(train_batches(rows, order, 4, Augment(), seeded()))
+    assert torch.cat([numbers_of(batch) for batch in batches]).tolist() == order.tolist()
+    assert torch.cat([batch.labels for batch in batches]).tolist() == (order % 7).tolist()
+
+
+def test_without_augmentation_the_images_are_those_that_are_predicted_on():
+    images = torch.randint(0, 256, (9, 1, 48, 48), generator=seeded(), dtype=torch.uint8)
+    rows = Rows(images, torch.zeros(9, dtype=torch.int64))
+    (batch,) = train_batches(rows, torch.arange(9), 16, Augment(), seeded())
+    assert torch.equal(batch.images, plain(images))
+
+
+def test_the_batches_of_an_epoch_and_the_next_epochs_are_augmented_differently():
+    images = torch.randint(0, 256, (1, 1, 48, 48), generator=seeded(), dtype=torch.uint8).expand(8, -1, -1, -1)
+    rows, generator = Rows(images, torch.zeros(8, dtype=torch.int64)), seeded()
+    epochs = [list(train_batches(rows, torch.arange(8), 4, MOVED, generator)) for _ in range(2)]
+    every = torch.cat([batch.images for epoch in epochs for batch in epoch])
+    assert len(every.flatten(1).unique(dim=0)) == 16
+
+
+def test_an_epoch_leaves_the_stored_images():
+    rows = numbered(40)
+    before = rows.images.clone()
+    for batch in train_batches(rows, torch.arange(40), 16, MOVED, seeded()):
+        batch.images.zero_()
+    assert torch.equal(rows.images, before)

@@ -1,0 +1,368 @@
+"""Settings: each key is checked for name, type and range, an override changes what it names, the digest sees all."""
+
+import dataclasses
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from src import recipes
+from src.config import Augment, Member, Recipe, as_dict, digest, hints, keys, nearest, override, scalar_keys
+from src.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+TWO = Recipe("two", "about", "published", (Member("first", epochs=3, lr=0.1), Member("second.b", epochs=4, lr=0.2)))
+CONFIGS = (Recipe, Member, Augment)
+FIELDS = [(cls, f) for cls in CONFIGS for f in dataclasses.fields(cls) if f.name in scalar_keys(cls)]
+NUMBERS = [(cls, f) for cls, f in FIELDS if not isinstance(f.default, str)]
+TEXT_FOR_PEOPLE = ("about", "published")
+repeatable = examples(max_examples=150, derandomize=True, database=None, deadline=None)
+
+
+def field_id(value):
+    return value.__name__ if isinstance(value, type) else value.name
+
+
+def key_of(cls, name: str, member: str = "first") -> str:
+    """The key by which `override` reaches a field: of the recipe, or of one member."""
+    return {Recipe: "", Member: f"{member}.", Augment: f"{member}.augment."}[cls] + name
+
+
+def value_of(recipe: Recipe, cls, name: str, member: int = 0):
+    return getattr({Recipe: recipe, Member: recipe.members[member], Augment: recipe.members[member].augment}[cls], name)
+
+
+def another(f, value):
+    """A valid value for the field that is not `value`."""
+    if f.metadata["choices"]:
+        return next(choice for choice in f.metadata["choices"] if choice != value)
+    if isinstance(f.default, str):
+        return f"{value}_other"
+    low, high = f.metadata["low"], f.metadata["high"]
+    if value != low:
+        return low
+    return low + 1 if low + 1 <= high else (low + high) / 2
+
+
+def refused(assignment: str, recipe: Recipe = TWO) -> str:
+    with pytest.raises(UserError) as error:
+        override(recipe, [assignment])
+    return str(error.value)
+
+
+# ---------------------------------------------------------------------------------------- what can be set
+
+
+def test_every_field_but_names_and_texts_can_be_set():
+    left_out = {f.name for cls in CONFIGS for f in dataclasses.fields(cls)} - {f.name for _, f in FIELDS}
+    assert left_out == {"name", "about", "published", "members", "augment"}
+
+
+@pytest.mark.parametrize(("cls", "f"), NUMBERS, ids=field_id)
+def test_every_number_has_a_range_that_holds_its_default(cls, f):
+    assert f.metadata["low"] < f.metadata["high"]
+    assert f.default is None or f.metadata["low"] <= f.default <= f.metadata["high"]
+
+
+@pytest.mark.parametrize(("cls", "f"), NUMBERS, ids=field_id)
+def test_both_ends_of_a_range_are_allowed_and_what_lies_beyond_is_refused(cls, f):
+    base = override(TWO, ["folds=100"])
+    for end, beyond in ((f.metadata["low"], -1), (f.metadata["high"], 1)):
+        key, step = key_of(cls, f.name), beyond if isinstance(end, int) else beyond * end / 100
+        assert value_of(override(base, [f"{key}={end!r}"]), cls, f.name) == end
+        assert re.match(f"{f.name}=.*must lie between", refused(f"{key}={end + step!r}", base))
+
+
+@pytest.mark.parametrize(("cls", "f"), [(c, f) for c, f in FIELDS if f.metadata["choices"]], ids=field_id)
+def test_every_choice_is_allowed_and_a_typo_names_the_nearest(cls, f):
+    for choice in f.metadata["choices"]:
+        assert value_of(override(TWO, [f"{key_of(cls, f.name)}={choice}"]), cls, f.name) == choice
+        message = refused(f"{key_of(cls, f.name)}={choice}x")
+        assert f"did you mean {choice}?" in message and all(c in message for c in f.metadata["choices"])
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_writing_what_a_setting_already_is_changes_nothing(name):
+    recipe = recipes.get(name)
+    for cls in CONFIGS:
+        for i, member in enumerate(recipe.members):
+            for key in scalar_keys(cls):
+                assignment = f"{key_of(cls, key, member.name)}={value_of(recipe, cls, key, i)}"
+                assert override(recipe, [assignment]) == recipe, assignment
+
+
+def test_every_listed_key_is_taken_and_the_member_keys_reach_all_members():
+    for key in keys(TWO):
+        f = next(f for cls, f in FIELDS if f.name == key.removeprefix("augment."))
+        value = another(f, f.default)
+        changed = override(TWO, [f"{key}={value}"])
+        assert changed != TWO, key
+        if key not in scalar_keys(Recipe):
+            homes = [m.augment if key.startswith("augment.") else m for m in changed.members]
+            assert [getattr(home, f.name) for home in homes] == [value, value]
+
+
+# ----------------------------------------------------------------------------------------------- override
+
+
+def test_an_override_makes_a_new_recipe_and_leaves_the_old_one():
+    before = as_dict(TWO)
+    changed = override(TWO, ["epochs=7", "augment.flip=0.5"])
+    assert as_dict(TWO) == before
+    assert [m.epochs for m in changed.members] == [7, 7] and [m.augment.flip for m in changed.members] == [0.5, 0.5]
+
+
+def test_no_override_changes_nothing():
+    assert override(TWO, []) == TWO
+
+
+@pytest.mark.parametrize("member", ["first", "second.b"])
+@pytest.mark.parametrize(("cls", "f"), [(c, f) for c, f in FIELDS if c is not Recipe], ids=field_id)
+def test_a_key_with_a_members_name_changes_that_member_alone(cls, f, member):
+    at = [m.name for m in TWO.members].index(member)
+    value = another(f, value_of(TWO, cls, f.name, at))
+    changed = override(TWO, [f"{key_of(cls, f.name, member)}={value}"])
+    assert value_of(changed, cls, f.name, at) == value
+    assert changed.members[1 - at] == TWO.members[1 - at]
+    assert dataclasses.replace(changed, members=TWO.members) == TWO
+
+
+def test_of_two_names_that_both_fit_the_longer_is_the_member():
+    recipe = Recipe("r", members=(Member("net"), Member("net.augment")))
+    changed = override(recipe, ["net.augment.lr=0.5"])
+    assert [m.lr for m in changed.members] == [1e-3, 0.5]
+
+
+def test_a_bare_seed_is_the_recipes():
+    changed = override(TWO, ["seed=5", "first.seed=2"])
+    assert changed.seed == 5 and [m.seed for m in changed.members] == [2, 0]
+
+
+def test_the_last_of_two_assignments_counts():
+    assert [m.lr for m in override(TWO, ["first.lr=0.5", "lr=0.3"]).members] == [0.3, 0.3]
+    assert [m.lr for m in override(TWO, ["lr=0.3", "first.lr=0.5"]).members] == [0.5, 0.3]
+
+
+def test_spaces_around_key_and_value_do_not_matter():
+    assert override(TWO, ["  epochs = 7 "]) == override(TWO, ["epochs=7"])
+
+
+@pytest.mark.parametrize("text", ["none", "None", "NONE"])
+def test_none_takes_an_optional_setting_back(text):
+    set_first = override(TWO, ["dropout=0.5", "rows=20"])
+    assert set_first.rows == 20 and set_first.members[0].dropout == 0.5
+    assert override(set_first, [f"dropout={text}", f"rows={text}"]) == TWO
+
+
+def test_a_whole_number_for_a_fraction_becomes_one():
+    value = override(TWO, ["lr=1"]).members[0].lr
+    assert value == 1.0 and type(value) is float
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("epochs=many", "epochs=many: a whole number is needed"),
+        ("epochs=1.5", "epochs=1.5: a whole number is needed"),
+        ("epochs=1e3", "epochs=1e3: a whole number is needed"),
+        ("epochs=", "epochs=: a whole number is needed"),
+        ("epochs=none", "epochs=none: a whole number is needed"),
+        ("rows=all", "rows=all: a whole number is needed"),
+        ("lr=fast", "lr=fast: a number is needed"),
+        ("lr=0,1", "lr=0,1: a number is needed"),
+        ("lr=", "lr=: a number is needed"),
+        ("dropout=off", "dropout=off: a number is needed"),
+        ("lr=nan", "lr=nan: it must lie between"),
+        ("lr=inf", "lr=inf: it must lie between"),
+        ("dropout=nan", "dropout=nan: it must lie between"),
+        ("augment.flip=nan", "flip=nan: it must lie between"),
+        ("fold=5", "with folds=5 it can be 0 to 4"),
+        ("epochs", "--set epochs: write key=value"),
+        ("", "--set : write key=value"),
+        ("=3", "no such setting"),
+        ("epoch=3", "epoch: no such setting; did you mean epochs?"),
+        ("weightdecay=1", "did you mean weight_decay?"),
+        ("rotation=10", "did you mean augment.rotation?"),
+        ("augment.rotate=10", "did you mean augment.rotation?"),
+        ("first.epoch=3", "did you mean epochs?"),
+        ("qqqq=1", "qqqq: no such setting (`recipes two` lists them)"),
+    ],
+)
+def test_a_wrong_assignment_is_refused_with_its_reason(assignment, message):
+    assert message in refused(assignment)
+
+
+@pytest.mark.parametrize(
+    "key", ["name", "about", "published", "members", "augment", "first.name", "first.augment", "first", "third.lr"]
+)
+def test_names_texts_and_whole_groups_cannot_be_set(key):
+    assert "no such setting" in refused(f"{key}=x")
+
+
+@pytest.mark.xfail(strict=True, reason="the hint is sought among the recipe's keys too, and the member's name is lost")
+def test_a_recipes_key_with_a_members_name_is_refused_in_full_and_not_offered():
+    message = refused("first.folds=3")
+    assert message.startswith("first.folds: no such setting") and "did you mean folds?" not in message
+
+
+def test_the_first_wrong_assignment_stops_all():
+    with pytest.raises(UserError, match="fast"):
+        override(TWO, ["epochs=3", "lr=fast", "batch=slow"])
+
+
+@repeatable
+@given(
+    st.sampled_from([*keys(TWO), "first.lr", "first.augment.flip", "second.b.seed", "third.lr"]), st.text(max_size=8)
+)
+def test_any_text_gives_a_valid_recipe_or_the_users_error(key, text):
+    try:
+        changed = override(TWO, [f"{key}={text}"])
+    except UserError as error:
+        assert len(str(error).splitlines()) <= 2 or len(text.splitlines()) > 1
+    else:
+        assert json.loads(json.dumps(as_dict(changed), allow_nan=False)) == as_dict(changed)
+
+
+def ranged(f):
+    return st.floats(f.metadata["low"], f.metadata["high"], allow_subnormal=False)
+
+
+@repeatable
+@given(st.builds(Augment, **{f.name: ranged(f) for f in dataclasses.fields(Augment)}))
+def test_an_augmentation_survives_the_way_over_the_command_line(augment):
+    assignments = [f"first.augment.{key}={value!r}" for key, value in dataclasses.asdict(augment).items()]
+    assert override(TWO, assignments).members[0].augment == augment
+
+
+# ------------------------------------------------------------------------- settings written in the source
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"epochs": "3"}, "epochs='3': a value of type int is needed"),
+        ({"epochs": 3.0}, "epochs=3.0: a value of type int is needed"),
+        ({"epochs": True}, "epochs=True: a value of type int is needed"),
+        ({"epochs": None}, "epochs=None: a value of type int is needed"),
+        ({"lr": "0.1"}, "lr='0.1': a value of type float is needed"),
+        ({"lr": True}, "lr=True: a value of type float is needed"),
+        ({"dropout": "none"}, "dropout='none': a value of type float is needed"),
+        ({"network": None}, "network=None: a value of type str is needed"),
+        ({"augment": {"flip": 0.5}}, "a value of type Augment is needed"),
+        ({"lr": math.nan}, "lr=nan: it must lie between"),
+        ({"batch": 1}, "batch=1: it must lie between 2 and"),
+        ({"optimizer": "Adam"}, "optimizer=Adam: choose one of adam, adamw, sgd; did you mean adam?"),
+    ],
+)
+def test_a_member_in_the_source_passes_the_same_check(wrong, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        Member("m", **wrong)
+
+
+def test_an_unknown_setting_in_the_source_is_an_error():
+    with pytest.raises(TypeError, match="epoch"):
+        Member("m", epoch=3)
+
+
+def test_a_whole_number_in_the_source_becomes_a_fraction_where_one_is_declared():
+    made = (Member("m", lr=1, dropout=0), Augment(rotation=15))
+    for config in made:
+        for f in dataclasses.fields(config):
+            if hints(type(config))[f.name] is float:
+                assert type(getattr(config, f.name)) is float, f.name
+    assert type(made[0].dropout) is float
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "../x", "a b", ".hidden", "-option", "Ärger", "a\n", "a\\b"])
+def test_a_members_name_that_is_no_safe_file_name_is_refused(name):
+    with pytest.raises(UserError, match="becomes a file's name"):
+        Member(name)
+
+
+@pytest.mark.parametrize("name", ["a", "resnet18_adam", "vit.b-16", "0"])
+def test_a_members_name_that_is_a_safe_file_name_is_taken(name):
+    assert Member(name).name == name
+
+
+@pytest.mark.parametrize("members", [(), (Member("a"), Member("b"), Member("a"))])
+def test_a_recipe_needs_members_with_different_names(members):
+    with pytest.raises(UserError, match="recipe r: members must be there and have different names"):
+        Recipe("r", members=members)
+
+
+@pytest.mark.parametrize("config", [TWO, TWO.members[0], TWO.members[0].augment], ids=lambda c: type(c).__name__)
+def test_settings_are_frozen(config):
+    for f in dataclasses.fields(config):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(config, f.name, getattr(config, f.name))
+
+
+# ------------------------------------------------------------------------------------- as_dict and digest
+
+
+def from_dict(plain: dict) -> Recipe:
+    members = (Member(**m | {"augment": Augment(**m["augment"])}) for m in plain["members"])
+    return Recipe(**plain | {"members": tuple(members)})
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_a_recipe_can_be_made_again_from_its_dict(name):
+    recipe = override(recipes.get(name), ["lr=0.123", "augment.shear=7", "rows=99", "dropout=0.25"])
+    plain = as_dict(recipe)
+    assert from_dict(plain) == recipe
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+
+
+@pytest.mark.parametrize(("cls", "f"), FIELDS, ids=field_id)
+def test_the_digest_changes_with_every_setting_and_back(cls, f):
+    key, old = key_of(cls, f.name), value_of(TWO, cls, f.name)
+    changed = override(TWO, [f"{key}={another(f, old)}"])
+    assert digest(changed) != digest(TWO)
+    assert digest(override(changed, [f"{key}={old}"])) == digest(TWO)
+
+
+def test_the_digest_changes_with_names_and_with_the_members_and_their_order():
+    one, two = TWO.members
+    others = [
+        dataclasses.replace(TWO, name="other"),
+        dataclasses.replace(TWO, members=(two, one)),
+        dataclasses.replace(TWO, members=(one,)),
+        dataclasses.replace(TWO, members=(dataclasses.replace(one, name="x"), two)),
+    ]
+    assert len({digest(recipe) for recipe in [TWO, *others]}) == 5
+
+
+@pytest.mark.parametrize("text", TEXT_FOR_PEOPLE)
+def test_the_digest_does_not_change_with_the_texts_for_people(text):
+    assert digest(dataclasses.replace(TWO, **{text: "something else"})) == digest(TWO)
+
+
+def test_the_digests_of_all_recipes_differ():
+    found = [digest(recipe) for recipe in recipes.RECIPES.values()]
+    assert len(set(found)) == len(found) and all(re.fullmatch("[0-9a-f]{16}", d) for d in found)
+
+
+def test_the_digest_is_the_same_in_every_process():
+    command = "from src import config, recipes; print(config.digest(recipes.get('quick')))"
+    for hash_seed in ("1", "2"):
+        environment = os.environ | {"PYTHONHASHSEED": hash_seed}
+        printed = subprocess.check_output([sys.executable, "-c", command], text=True, env=environment, cwd=ROOT)
+        assert printed.strip() == digest(recipes.get("quick"))
+
+
+# ------------------------------------------------------------------------------------------------ nearest
+
+
+def test_nearest_names_the_most_alike_word_and_stays_silent_where_none_is():
+    assert nearest("epoch", ["epochs", "folds"]) == "; did you mean epochs?"
+    assert nearest("lrr", ["lr", "lr_patience"]) == "; did you mean lr?"
+    assert nearest("zzz", ["epochs", "folds"]) == ""
+    assert nearest("zzz", []) == ""

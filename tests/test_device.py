@@ -1,0 +1,83 @@
+"""The device is one that really computes; one that does not is named with its reason."""
+
+import pytest
+import torch
+
+from src.errors import UserError
+from src.train import device
+from src.train.device import choose, describe, try_out
+
+NO_KERNEL = "CUDA error: no kernel image is available for execution on the device"
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A machine that says it has a GPU, whatever the one under the test has."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda name: f"Made-up GPU {name}")
+
+
+def test_a_cpu_that_is_asked_for_is_taken():
+    where, line = choose("cpu")
+    assert where == torch.device("cpu") and line == f"cpu ({torch.get_num_threads()} threads) (asked for)"
+
+
+def test_auto_without_a_gpu_is_the_cpu_and_says_why(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    where, line = choose()
+    assert where == torch.device("cpu") and "no CUDA device" in line
+
+
+def test_auto_takes_a_gpu_that_computes(monkeypatch, gpu):
+    tried = []
+    monkeypatch.setattr(device, "try_out", lambda name: tried.append(name) or "")
+    where, line = choose("auto")
+    assert where == torch.device("cuda") and "Made-up GPU" in line and tried == ["cuda"]
+
+
+def test_auto_falls_back_from_a_gpu_that_dies_at_its_first_operation(monkeypatch, gpu):
+    def die(self, name):
+        raise RuntimeError(f"{NO_KERNEL}\nCompile with TORCH_USE_CUDA_DSA to enable device-side assertions.")
+
+    monkeypatch.setattr(torch.nn.Conv2d, "to", die)
+    where, line = choose("auto")
+    assert where == torch.device("cpu") and NO_KERNEL in line
+    assert "\n" not in line and "DSA" not in line
+
+
+def test_a_gpu_that_dies_is_refused_where_it_was_asked_for(monkeypatch, gpu):
+    monkeypatch.setattr(device, "try_out", lambda name: NO_KERNEL)
+    with pytest.raises(UserError, match=f"--device cuda:1: {NO_KERNEL}"):
+        choose("cuda:1")
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "cuda:99", "meta", "cpu:x"])
+def test_a_device_that_does_not_exist_or_compute_is_refused_by_name(name):
+    with pytest.raises(UserError, match=f"^--device {name}: .+"):
+        choose(name)
+
+
+def test_a_failure_in_the_gradient_alone_is_found(monkeypatch):
+    def die(*_):
+        raise NotImplementedError("no backward here")
+
+    monkeypatch.setattr(torch.Tensor, "backward", die)
+    assert try_out("cpu") == "no backward here"
+
+
+def test_a_failure_without_a_message_is_a_failure(monkeypatch):
+    def die(self, name):
+        raise AssertionError
+
+    monkeypatch.setattr(torch.nn.Conv2d, "to", die)
+    assert try_out("cpu") == "AssertionError"
+
+
+def test_nothing_is_said_of_a_device_that_computes():
+    assert try_out("cpu") == ""
+
+
+def test_a_device_is_described_for_people(gpu):
+    assert describe("cpu") == f"cpu ({torch.get_num_threads()} threads)"
+    assert describe("cuda:1") == "Made-up GPU cuda:1"
+    assert describe("mps") == "mps"

@@ -1,0 +1,109 @@
+"""The built script itself, started as a Kaggle kernel starts it."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from src.submit import check
+from tests.conftest import ROOT
+
+FAULT = """
+import torch.nn.functional as F
+
+def broken(*arguments, **options):
+    raise RuntimeError("a fault from within training")
+
+F.cross_entropy = broken
+"""
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory) -> Path:
+    """The script, built with a small recipe, alone in a folder that cannot be written to."""
+    folder = tmp_path_factory.mktemp("kaggle") / "src"
+    folder.mkdir()
+    built = folder.parent / "fer2013.py"
+    command = [sys.executable, "build.py", "--recipe", "quick", "--set", "epochs=1", "--output", str(built)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    shutil.copy(built, folder / "script.py")
+    folder.chmod(0o555)
+    yield folder / "script.py"
+    folder.chmod(0o755)
+
+
+def environment(faces: Path, output: Path, **more: str) -> dict:
+    """Of this process, without what could make the script find the sources by another way."""
+    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")}
+    kernel = {"KAGGLE_KERNEL_RUN_TYPE": "Batch", "FER_INPUT": str(faces), "FER_OUTPUT": str(output)}
+    return kept | kernel | {"TMPDIR": str(output.parent)} | more
+
+
+def start(script: Path, faces: Path, output: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess:
+    elsewhere = output.parent / "elsewhere"
+    elsewhere.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, str(script), *arguments]
+    return subprocess.run(
+        command, cwd=elsewhere, env=environment(faces, output, **more), capture_output=True, text=True, timeout=300
+    )
+
+
+def test_alone_and_without_arguments_it_does_the_run_that_was_built_in(script, faces, tmp_path):
+    done = start(script, faces, tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert [m["epochs"] for m in record["recipe"]["members"]] == [1, 1]
+    assert record["environment"]["kernel"] == "Batch"
+    digest = record["source"]["digest"]
+    assert re.fullmatch("[0-9a-f]{16}", digest) and digest in done.stdout.splitlines()[1]
+    assert check.check(tmp_path / "out" / "submission.csv", 80, faces / "example_submission.csv").rows == 80
+    assert [f.name for f in script.parent.iterdir()] == ["script.py"]
+    assert not any((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_fault_in_training_ends_with_1_and_a_traceback_that_names_the_source(script, faces, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(FAULT)
+    failed = start(script, faces, tmp_path / "out", PYTHONPATH=str(tmp_path))
+    assert failed.returncode == 1
+    where = re.search(r'File ".*(src/train/fit\.py)", line (\d+), in step\n +(.+)', failed.stderr)
+    assert where and "a fault from within training" in failed.stderr
+    source = (ROOT / where[1]).read_text().splitlines()
+    assert source[int(where[2]) - 1].strip() == where[3].strip()
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] != "finished"
+
+
+def test_bad_input_ends_with_2_and_without_a_traceback(script, tmp_path):
+    (tmp_path / "in").mkdir()
+    failed = start(script, tmp_path / "in", tmp_path / "out")
+    assert failed.returncode == 2
+    assert "train.csv" in failed.stderr and "Traceback" not in failed.stderr
+
+
+def test_ctrl_c_ends_with_130_keeps_what_is_finished_and_the_same_command_goes_on(script, faces, tmp_path):
+    output, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    command = [sys.executable, str(script), "run", "--set", "simple_cnn_v2.epochs=500"]
+    options = {"cwd": elsewhere, "env": environment(faces, output), "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **options) as run:
+        deadline = time.monotonic() + 200
+        while not (output / "members/simple_cnn_v2/history.csv").exists() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        run.send_signal(signal.SIGINT)
+        assert "goes on" in run.communicate(timeout=60)[1]
+    assert run.returncode == 130
+    assert json.loads((output / "run.json").read_text())["status"] == "interrupted"
+    assert check.check(output / "submission.csv", 80).rows == 80
+    assert (output / "predictions/simple_cnn_v1.npz").exists()
+
+
+def test_the_small_commands_answer_without_a_kernel(script, faces, tmp_path):
+    assert "simple_cnn_v2" in start(script, faces, tmp_path / "out", "recipes").stdout
+    checked = start(script, faces, tmp_path / "out", "check", str(faces / "example_submission.csv"))
+    assert checked.returncode == 0 and "valid; 80 rows" in checked.stdout

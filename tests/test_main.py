@@ -1,0 +1,138 @@
+"""The command line: what it takes, what it says, how it ends."""
+
+from pathlib import Path
+
+import pytest
+
+from src import main as module
+from src import recipes
+from src.data import sample
+from src.main import main
+from tests.conftest import fake_bundle
+
+
+def says(capsys, *command: str, code: int = 2) -> str:
+    """What a command writes to standard error, having ended with `code` and without a traceback."""
+    assert main(list(command), fake_bundle()) == code
+    error = capsys.readouterr().err
+    assert "Traceback" not in error and len(error.strip().splitlines()) <= 2
+    return error
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (["--recipe", "simple_cn_v2"], ["simple_cn_v2", "did you mean simple_cnn_v2"]),
+        (["--set", "epoch=3"], ["epoch", "did you mean epochs"]),
+        (["--set", "lr=fast"], ["lr=fast", "a number"]),
+        (["--set", "augment.flip=1.5"], ["between 0 and 1"]),
+        (["--set", "network=resnet"], ["network=resnet", "simple_cnn_v1"]),
+        (["--rows", "many"], ["rows=many", "whole number"]),
+        (["--device", "warp"], ["--device warp"]),
+        (["--set", "precision=fp16"], ["precision=fp16", "float32"]),
+        (["--set", "folds=99"], ["folds=99", "different images"]),
+    ],
+)
+def test_a_wrong_setting_is_one_clear_line(faces, tmp_path, capsys, change, words):
+    place = ["--input", str(faces), "--output", str(tmp_path / "out")]
+    error = says(capsys, "run", *place, "--device", "cpu", "--recipe", "quick", *change)
+    assert all(word in error for word in words), error
+
+
+def spoil(path: Path, row: int, change) -> None:
+    """Changes the data row (from 1) of a CSV file."""
+    lines = path.read_text().splitlines()
+    lines[row] = change(lines[row])
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("train.csv", lambda line: line.rsplit(" ", 1)[0], ["train.csv", "17", "2,303"]),
+        ("train.csv", lambda line: line.rsplit(" ", 1)[0] + " 256", ["train.csv", "17", "256"]),
+        ("train.csv", lambda line: line.rsplit(" ", 1)[0] + " abc", ["train.csv", "17", "abc"]),
+        ("train.csv", lambda line: "7" + line[1:], ["train.csv", "17", "7"]),
+        ("test.csv", lambda line: line + " 1", ["test.csv", "17", "2,305"]),
+    ],
+)
+def test_a_bad_row_is_named_with_its_file(tmp_path, capsys, name, change, words):
+    sample.write(tmp_path, train=60, test=30)
+    spoil(tmp_path / name, 17, change)
+    error = says(capsys, "run", "--recipe", "quick", "--input", str(tmp_path), "--output", str(tmp_path / "out"))
+    assert all(word in error for word in words), error
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
+def test_missing_files_are_answered_with_what_is_there(tmp_path, capsys):
+    (tmp_path / "holiday.jpg").write_bytes(b"")
+    error = says(capsys, "run", "--input", str(tmp_path), "--output", str(tmp_path / "out"))
+    assert "holiday.jpg" in error and "train.csv" in error
+
+
+def test_check_and_score_end_well_for_a_valid_submission(faces, capsys):
+    for command in ("check", "score"):
+        assert main([command, str(faces / "example_submission.csv"), "--input", str(faces)], fake_bundle()) == 0
+    said = capsys.readouterr().out
+    assert "80 rows" in said and "PublicTest" in said and "warning: " in said
+
+
+def test_check_refuses_a_submission_of_another_length(faces, tmp_path, capsys):
+    (tmp_path / "s.csv").write_text("id,emotion\n0,3\n")
+    assert "80" in says(capsys, "check", str(tmp_path / "s.csv"), "--input", str(faces))
+
+
+def test_recipes_prints_every_recipe_and_every_setting_of_one(capsys):
+    assert main(["recipes"], fake_bundle()) == 0
+    table = capsys.readouterr().out
+    assert all(f"\n{name} " in table for name in recipes.RECIPES)
+    assert main(["recipes", "quick"], fake_bundle()) == 0
+    assert "simple_cnn_v2.augment.flip" in capsys.readouterr().out
+
+
+def test_quick_does_not_touch_a_real_run(tmp_path, capsys):
+    (tmp_path / "run.json").write_text('{"recipe": {"name": "baseline"}}')
+    assert "not a quick one" in says(capsys, "quick", "--output", str(tmp_path))
+
+
+def test_ctrl_c_ends_with_130(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recipes, "table", interrupted)
+    assert "interrupted" in says(capsys, "recipes", code=130)
+
+
+def test_a_defect_keeps_its_traceback(monkeypatch):
+    def broken():
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(recipes, "table", broken)
+    with pytest.raises(ZeroDivisionError):
+        main(["recipes"], fake_bundle())
+
+
+def test_the_bare_command_is_quick_at_home_and_run_in_a_kernel(monkeypatch):
+    monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE", raising=False)
+    assert module.default_command() == "quick"
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
+    assert module.default_command() == "run"
+
+
+def test_folders_come_from_the_environment_then_from_the_kernel_then_from_here(monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "KERNEL_INPUT", tmp_path)
+    monkeypatch.setattr(module, "KERNEL_OUTPUT", tmp_path / "not there")
+    for variable in ("FER_INPUT", "FER_OUTPUT"):
+        monkeypatch.delenv(variable, raising=False)
+    assert (module.input_folder(), module.output_folder()) == (tmp_path, Path("output"))
+    monkeypatch.setenv("FER_INPUT", "elsewhere")
+    assert module.input_folder() == Path("elsewhere")
+
+
+def test_built_in_overrides_hold_for_the_built_in_recipe_alone(faces, tmp_path, capsys):
+    bundle = fake_bundle(overrides=["epochs=0"])  # out of range: whoever applies it is found out
+    place = ["--input", str(faces), "--output", str(tmp_path)]
+    assert main(["run", *place], bundle) == 2
+    assert "epochs=0" in capsys.readouterr().err
+    assert main(["run", *place, "--recipe", "simple_cnn_v9"], bundle) == 2
+    assert "simple_cnn_v9" in capsys.readouterr().err

@@ -1,0 +1,236 @@
+"""Optimizers against torch's unfused ones, schedules by their shape, the moving average against a plain loop."""
+
+import copy
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from src.config import Member
+from src.train.optimizer import Schedule, make_average, make_optimizer
+
+
+def member(**settings) -> Member:
+    return Member("m", **settings)
+
+
+def small_net() -> nn.Sequential:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+
+
+def smooth_net() -> nn.Sequential:
+    """Without batch norm: a bias before it has no gradient but rounding errors, which Adam blows up to full steps."""
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3))
+
+
+def train(net: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> list[torch.Tensor]:
+    """The weights after `steps` steps on batches that are the same for every net."""
+    generator = torch.Generator().manual_seed(2)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        net(torch.randn(8, 5, generator=generator)).square().mean().backward()
+        optimizer.step()
+    return [p.detach().clone() for p in net.parameters()]
+
+
+# --- optimizers -----------------------------------------------------------------------------------------------------
+
+REFERENCES = {
+    "sgd": (torch.optim.SGD, {"momentum": 0.8, "nesterov": True}),
+    "adam": (torch.optim.Adam, {}),
+    "adamw": (torch.optim.AdamW, {}),
+}
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+@pytest.mark.parametrize("name", REFERENCES)
+def test_six_steps_are_those_of_torchs_unfused_optimizer(name, weight_decay):
+    kind, extra = REFERENCES[name]
+    ours, theirs = smooth_net(), smooth_net()
+    settings = member(optimizer=name, lr=0.02, weight_decay=weight_decay, momentum=0.8)
+    reference = kind(theirs.parameters(), lr=0.02, weight_decay=weight_decay, fused=False, foreach=False, **extra)
+    for mine, other in zip(train(ours, make_optimizer(settings, ours), 6), train(theirs, reference, 6), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
+
+
+def test_sgd_without_momentum_is_plain_gradient_descent():
+    net = smooth_net()
+    before = [p.detach().clone() for p in net.parameters()]
+    optimizer = make_optimizer(member(optimizer="sgd", lr=0.5, momentum=0), net)
+    after = train(net, optimizer, 1)
+    for old, new, p in zip(before, after, net.parameters(), strict=True):
+        torch.testing.assert_close(new, old - 0.5 * p.grad)
+
+
+@pytest.mark.parametrize(("name", "shrinks"), [("adamw", True), ("adam", False)])
+def test_only_adamw_shrinks_every_weight_by_the_same_share(name, shrinks):
+    net = nn.Linear(2, 2, bias=False)
+    nn.init.constant_(net.weight, 2.0)
+    net.weight.grad = torch.zeros(2, 2)
+    make_optimizer(member(optimizer=name, lr=0.1, weight_decay=0.3), net).step()
+    assert torch.allclose(net.weight, torch.tensor(2 * (1 - 0.1 * 0.3))) == shrinks
+
+
+# --- schedules ------------------------------------------------------------------------------------------------------
+
+
+def schedule(steps: int, **settings) -> Schedule:
+    settings = member(optimizer="sgd", **settings)
+    return Schedule(settings, make_optimizer(settings, nn.Linear(1, 1)), steps)
+
+
+def rates(steps: int, losses: list[float] | None = None, **settings) -> list[float]:
+    """The learning rate of each step of a whole training; `losses` is the validation loss of each epoch."""
+    losses = losses or [1.0] * settings["epochs"]
+    plan, seen = schedule(steps, **settings), []
+    for loss in losses:
+        for _ in range(steps):
+            seen.append(plan.rate)
+            plan.optimizer.step()
+            plan.step()
+        plan.epoch(loss)
+    return seen
+
+
+def rises(values: list[float]) -> bool:
+    return all(a < b for a, b in pairwise(values))
+
+
+def falls(values: list[float]) -> bool:
+    return rises(values[::-1])
+
+
+def test_constant_is_constant():
+    assert rates(5, epochs=3, lr=0.3, schedule="constant") == [0.3] * 15
+
+
+def test_constant_with_warm_up_rises_in_equal_parts_and_stays():
+    seen = rates(5, epochs=4, lr=0.6, schedule="constant", warmup=0.25)
+    assert seen == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5] + [0.6] * 15)
+
+
+def test_cosine_is_half_a_cosine_from_the_peak_to_nearly_zero():
+    seen = rates(10, epochs=4, lr=0.2, schedule="cosine")
+    assert seen == pytest.approx([0.1 * (1 + math.cos(math.pi * step / 40)) for step in range(40)])
+    assert seen[0] == 0.2 and falls(seen) and 0 < seen[-1] < 0.001
+
+
+def test_cosine_with_warm_up_starts_low_peaks_at_its_end_and_falls_to_nearly_zero():
+    seen = rates(10, epochs=4, lr=0.2, schedule="cosine", warmup=0.25)
+    assert seen[0] == pytest.approx(0.2 / 11)
+    assert seen[10] == max(seen) == 0.2
+    assert rises(seen[:11]) and falls(seen[10:]) and 0 < seen[-1] < 0.001
+
+
+@pytest.mark.parametrize(("warmup", "peak"), [(0.2, 7), (0.5, 19), (0.0, 11)])
+def test_one_cycle_peaks_where_the_warm_up_ends(warmup, peak):
+    """Without a warm-up of its own it is torch's three tenths."""
+    seen = rates(10, epochs=4, lr=0.2, schedule="one_cycle", warmup=warmup)
+    assert seen[peak] == max(seen) == pytest.approx(0.2)
+    assert seen[0] == pytest.approx(0.2 / 25) and seen[-1] < 1e-6
+    assert rises(seen[: peak + 1]) and falls(seen[peak:])
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.1, 0.2, 0.5, 0.9])
+@pytest.mark.parametrize("epochs", [1, 2, 3, 5, 10])
+@pytest.mark.parametrize("kind", ["constant", "plateau", "cosine", "one_cycle"])
+def test_a_training_of_any_few_steps_goes_through_at_rates_within_the_peak(kind, epochs, warmup):
+    """One cycle once divided by zero where its rise was one step long: 5 steps and a warm-up of a fifth."""
+    for steps in (1, 2):
+        seen = rates(steps, epochs=epochs, lr=0.2, schedule=kind, warmup=warmup)
+        assert len(seen) == epochs * steps and all(0 < rate <= 0.2 + 1e-9 for rate in seen)
+
+
+def per_epoch(seen: list[float], steps: int) -> list[float]:
+    """The rate of each epoch, if it is the same at each of its steps."""
+    assert all(len(set(seen[at : at + steps])) == 1 for at in range(0, len(seen), steps))
+    return seen[::steps]
+
+
+def test_plateau_falls_by_its_factor_after_one_bad_epoch_more_than_its_patience():
+    losses = [1.0, 0.9, 0.9, 0.95, 0.9, 0.9, 0.9, 0.9, 0.9]
+    seen = rates(3, losses, epochs=9, lr=0.4, schedule="plateau", lr_patience=2, lr_factor=0.5)
+    assert per_epoch(seen, 3) == pytest.approx([0.4] * 5 + [0.2] * 3 + [0.1])
+
+
+def test_plateau_keeps_its_rate_while_the_loss_falls():
+    losses = [1.0 - 0.1 * epoch for epoch in range(8)]
+    seen = rates(3, losses, epochs=8, lr=0.4, schedule="plateau", lr_patience=0, lr_factor=0.1)
+    assert per_epoch(seen, 3) == [0.4] * 8
+
+
+def test_plateau_does_not_fall_in_the_warm_up_and_is_not_reset_after_it():
+    """Two epochs of warm-up with a loss that never improves; with no patience each later epoch but the first falls."""
+    seen = rates(4, [1.0] * 6, epochs=6, lr=0.9, schedule="plateau", warmup=1 / 3, lr_patience=0, lr_factor=0.5)
+    assert seen[:8] == pytest.approx([0.1 * step for step in range(1, 9)])
+    # The second epoch ends with the warm-up, so its loss is the first one that counts.
+    assert per_epoch(seen[8:], 4) == pytest.approx([0.9, 0.45, 0.225, 0.1125])
+
+
+def test_epochs_do_not_move_the_other_schedules():
+    for kind in ("constant", "cosine", "one_cycle"):
+        good = rates(3, [1.0, 0.5, 0.2], epochs=3, lr=0.1, schedule=kind)
+        assert good == rates(3, [1.0, 5.0, math.inf], epochs=3, lr=0.1, schedule=kind)
+
+
+# --- the moving average ---------------------------------------------------------------------------------------------
+
+
+def averaged_by_a_loop(states: list[dict], decay: float) -> dict:
+    kept = {name: value.double() if value.is_floating_point() else value for name, value in states[0].items()}
+    for t, state in enumerate(states[1:], start=1):
+        keep = min(decay, (1 + t) / (10 + t))
+        for name, value in state.items():
+            kept[name] = keep * kept[name] + (1 - keep) * value.double() if value.is_floating_point() else value
+    return kept
+
+
+def states_and_average(decay: float, steps: int) -> tuple[list[dict], nn.Module]:
+    """The states of a net in training, and their moving average."""
+    net = small_net()
+    average, optimizer, states = make_average(net, decay), torch.optim.SGD(net.parameters(), 0.3), []
+    for step in range(steps):
+        optimizer.zero_grad()
+        net(torch.randn(8, 5, generator=torch.Generator().manual_seed(step)) + step).square().mean().backward()
+        optimizer.step()
+        average.update_parameters(net)
+        states.append(copy.deepcopy(net.state_dict()))
+    return states, average.module
+
+
+@pytest.mark.parametrize("decay", [0.15, 0.5, 0.999])
+def test_the_moving_average_is_that_of_a_plain_loop(decay):
+    """Weights and batch norm's statistics are averaged, its integer count of batches is copied."""
+    states, average = states_and_average(decay, 30)
+    expected = averaged_by_a_loop(states, decay)
+    assert {"1.running_mean", "1.running_var", "1.num_batches_tracked"} < set(expected)
+    for name, value in average.state_dict().items():
+        assert value.dtype == states[0][name].dtype
+        torch.testing.assert_close(value, expected[name].to(value.dtype), rtol=1e-4, atol=1e-5, msg=name)
+    assert average.state_dict()["1.num_batches_tracked"] == 30
+
+
+def test_a_young_average_forgets_the_first_weights():
+    """A decay of 0.999 alone would still hold 97 % of the first weights after 30 steps; the warmed-up one 0.2 %."""
+    net = nn.Linear(1, 1, bias=False)
+    average = make_average(net, 0.999)
+    for value in [1.0] + [0.0] * 29:
+        nn.init.constant_(net.weight, value)
+        average.update_parameters(net)
+    assert 0 < average.module.weight.item() < 0.01
+
+
+def test_the_average_lives_apart_from_the_net():
+    states, average = states_and_average(0.9, 5)
+    assert not torch.equal(average.state_dict()["0.weight"], states[-1]["0.weight"])
+    net = small_net()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    average = make_average(net, 0.9)
+    average.update_parameters(net)
+    with torch.no_grad():
+        average.module[0].weight.zero_()
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())

@@ -1,0 +1,168 @@
+"""A run, called as the command line calls it: what it leaves, that it repeats, goes on, refuses, sees no test label."""
+
+import ast
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src import predictions
+from src.data import competition
+from src.main import main
+from src.submit import check
+from tests.conftest import ROOT, fake_bundle
+
+SMALL = ["--recipe", "quick", "--set", "epochs=1", "batch=32"]
+
+
+def start(faces: Path, output: Path, *more: str, bundle: dict | None = None) -> int:
+    command = ["run", *SMALL, "--input", str(faces), "--output", str(output), "--device", "cpu", *more]
+    return main(command, bundle or fake_bundle())
+
+
+@pytest.fixture(scope="module")
+def done(faces, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("run") / "out"
+    assert start(faces, output) == 0
+    return output
+
+
+def arrays(run: Path, member: str = "simple_cnn_v2") -> predictions.Predictions:
+    return predictions.load(run / "predictions" / f"{member}.npz")
+
+
+def test_a_run_leaves_all_its_files_and_nothing_half_written(done):
+    files = {str(f.relative_to(done)) for f in done.rglob("*") if f.is_file()}
+    members = ("simple_cnn_v1", "simple_cnn_v2")
+    inside = {f"members/{m}/{name}" for m in members for name in ("history.csv", "model.safetensors")}
+    assert files == {"submission.csv", "run.json", "log.txt", *(f"predictions/{m}.npz" for m in members), *inside}
+
+
+def test_the_submission_is_the_most_probable_class_of_the_mean_of_the_members(done, faces):
+    probs = (arrays(done, "simple_cnn_v1").test + arrays(done).test) / 2
+    assert np.array_equal(check.read(done / "submission.csv"), probs.argmax(1))
+    assert check.check(done / "submission.csv", 80, faces / "example_submission.csv").rows == 80
+
+
+def test_run_json_says_what_ran_and_agrees_with_the_predictions(done, faces):
+    record, data = json.loads((done / "run.json").read_text()), competition.read(faces)
+    assert record["status"] == "finished"
+    assert record["source"] == {"digest": "0" * 16, "commit": "abc1234", "dirty": False}
+    assert record["data_digest"] == data.digest
+    assert [m["epochs"] for m in record["recipe"]["members"]] == [1, 1]
+    assert record["rows"] == {"train": 240, "valid": 60, "test": 80} or sum(record["rows"].values()) == 380
+    for name, member in record["members"].items():
+        found = arrays(done, name)
+        right = found.valid.argmax(1) == data.train.labels[found.valid_rows]
+        assert member["valid_accuracy"] == pytest.approx(right.mean())
+        assert {"recipe": "quick", "member": name, "seed": 0, "fold": 0}.items() <= found.header.items()
+
+
+def test_history_has_a_row_an_epoch(done):
+    history = pd.read_csv(done / "members" / "simple_cnn_v1" / "history.csv")
+    assert history["epoch"].tolist() == [1]
+    assert history[["train_loss", "valid_loss", "lr", "seconds"]].gt(0).all(axis=None)
+
+
+def test_two_runs_with_one_seed_are_bitwise_equal_and_another_seed_differs(done, faces, tmp_path):
+    assert start(faces, tmp_path / "same") == 0
+    assert start(faces, tmp_path / "other", "--seed", "1") == 0
+    assert arrays(tmp_path / "same").test.tobytes() == arrays(done).test.tobytes()
+    weights = Path("members/simple_cnn_v2/model.safetensors")
+    assert (tmp_path / "same" / weights).read_bytes() == (done / weights).read_bytes()
+    assert arrays(tmp_path / "other").test.tobytes() != arrays(done).test.tobytes()
+
+
+def test_the_same_command_again_goes_on_with_what_is_missing(done, faces, tmp_path, capsys):
+    run = shutil.copytree(done, tmp_path / "run")
+    before = (run / "submission.csv").read_bytes()
+    (run / "predictions" / "simple_cnn_v2.npz").unlink()
+    (run / "submission.csv").unlink()
+    assert start(faces, run) == 0
+    said = capsys.readouterr().out
+    assert "simple_cnn_v1: finished before" in said and "simple_cnn_v2: finished before" not in said
+    assert (run / "submission.csv").read_bytes() == before
+
+
+def test_going_on_with_other_sources_is_said(done, faces, tmp_path, capsys):
+    run = shutil.copytree(done, tmp_path / "run")
+    assert start(faces, run, bundle=fake_bundle(digest="f" * 16)) == 0
+    assert "the sources have changed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("change", [["--seed", "5"], ["--set", "lr=0.1"], ["--rows", "200"]])
+def test_a_folder_with_another_run_is_refused_and_left_as_it_is(done, faces, capsys, change):
+    before = (done / "run.json").read_bytes()
+    assert start(faces, done, *change) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert (done / "run.json").read_bytes() == before
+
+
+def test_other_data_is_refused_and_overwrite_starts_anew(done, tmp_path, capsys):
+    from src.data import sample
+
+    run, other = shutil.copytree(done, tmp_path / "run"), tmp_path / "other"
+    sample.write(other, train=300, test=40, seed=9)
+    (run / "notes.txt").write_text("mine")
+    assert start(other, run) == 2
+    assert "other data" in capsys.readouterr().err
+    assert start(other, run, "--overwrite") == 0
+    assert check.check(run / "submission.csv", 40).rows == 40
+    assert (run / "notes.txt").read_text() == "mine"
+
+
+def test_changed_test_labels_change_nothing_in_a_run(tmp_path):
+    """The Usage form alone has them beside the training data; so the run reads that, with the labels turned round."""
+    from src.data import sample
+
+    honest, turned = tmp_path / "honest", tmp_path / "turned"
+    sample.write(honest, train=120, test=30, seed=3, form="icml")
+    turned.mkdir()
+    table = pd.read_csv(honest / "icml_face_data.csv", skipinitialspace=True)
+    table.loc[table["Usage"] != "Training", "emotion"] = 6 - table["emotion"]
+    table.to_csv(turned / "icml_face_data.csv", index=False)
+    for folder in (honest, turned):
+        assert start(folder, folder / "out", "--set", "simple_cnn_v2.views=flip", "folds=3") == 0
+    one, two = arrays(honest / "out"), arrays(turned / "out")
+    assert one.test.tobytes() == two.test.tobytes() and one.header["data_digest"] == two.header["data_digest"]
+
+
+def test_only_the_scorer_opens_test_labels():
+    """`read_labelled` is named by the scorer and by the module that defines it, and by no other source."""
+    users = {
+        str(file.relative_to(ROOT / "src"))
+        for file in (ROOT / "src").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if "read_labelled" in (getattr(node, "attr", None), getattr(node, "id", None), getattr(node, "name", None))
+    }
+    assert users == {"data/competition.py", "submit/score.py"}
+
+
+def test_ensemble_blends_finished_runs_anew(done, faces, tmp_path, capsys):
+    assert start(faces, tmp_path / "other", "--seed", "1") == 0
+    runs = [done, tmp_path / "other"]
+    command = ["ensemble", *map(str, runs), "--output", str(tmp_path / "blend"), "--input", str(faces)]
+    assert main(command, fake_bundle()) == 0
+    assert "mean of 4" in capsys.readouterr().out
+    probs = np.mean([arrays(run, m).test for run in runs for m in ("simple_cnn_v1", "simple_cnn_v2")], axis=0)
+    assert np.array_equal(check.read(tmp_path / "blend" / "submission.csv"), probs.argmax(1))
+
+
+def test_members_of_one_run_that_is_not_there_are_missed(tmp_path, faces, capsys):
+    assert main(["ensemble", str(tmp_path), "--output", str(tmp_path), "--input", str(faces)], fake_bundle()) == 2
+    assert "no predictions" in capsys.readouterr().err
+
+
+def test_a_network_can_be_made_to_validate_on_its_training_rows(faces, tmp_path):
+    command = ["run", "--recipe", "simple_cnn_v0", "--set", "epochs=1", "--rows", "60", "--input", str(faces)]
+    assert main([*command, "--output", str(tmp_path), "--device", "cpu"], fake_bundle()) == 0
+    assert json.loads((tmp_path / "run.json").read_text())["rows"] == {"train": 60, "valid": 60, "test": 80}
+
+
+def test_the_double_correction_warns(faces, tmp_path, capsys):
+    more = ["--set", "simple_cnn_v2.balance=weights+sampler", "--rows", "150"]
+    assert start(faces, tmp_path / "out", *more) == 0
+    assert capsys.readouterr().out.count("twice") == 1

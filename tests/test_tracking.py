@@ -1,0 +1,97 @@
+"""What a run says: the log on both ways out, the line of an epoch, the bar on a terminal alone, history.csv."""
+
+import io
+import sys
+
+import pandas as pd
+import pytest
+
+from src.train.tracking import Log, epoch_line, progress, write_history
+
+ROW = {
+    "epoch": 3,
+    "lr": 0.00126,
+    "train_loss": 1.23456789,
+    "train_accuracy": 0.5,
+    "valid_loss": 1.5,
+    "valid_accuracy": 0.4375,
+    "valid_f1": 1 / 3,
+    "seconds": 12.25,
+}
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_line_is_printed_and_stands_in_the_file_at_once(tmp_path, capsys):
+    log = Log(tmp_path / "log.txt")
+    log("first ± ü")
+    log()
+    assert (tmp_path / "log.txt").read_text(encoding="utf-8") == "first ± ü\n\n"
+    assert capsys.readouterr().out == "first ± ü\n\n"
+    log.close()
+
+
+def test_a_run_that_goes_on_appends_to_its_log(tmp_path):
+    for line in ("one", "two"):
+        log = Log(tmp_path / "log.txt")
+        log(line)
+        log.close()
+    assert (tmp_path / "log.txt").read_text() == "one\ntwo\n"
+
+
+def test_progress_hands_everything_on_and_is_silent_off_a_terminal(capsys):
+    assert list(progress(iter("abc"), 3, "title")) == ["a", "b", "c"]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_progress_shows_its_title_and_count_on_a_terminal_and_leaves_nothing(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert list(progress(iter("abc"), 3, "title")) == ["a", "b", "c"]
+    shown = sys.stderr.getvalue()
+    assert "title" in shown and "/3" in shown
+    assert shown.endswith("\r") and "\n" not in shown
+
+
+def test_an_epochs_line_holds_its_figures():
+    line = epoch_line(ROW, 20, best=False)
+    for part in ("3/20", "1.3e-03", "train 1.2346  50.00 %", "valid 1.5000  43.75 %", "F1 0.333", "12.2 s"):
+        assert part in line
+    assert "\n" not in line
+
+
+def test_only_the_best_epoch_is_called_so():
+    assert epoch_line(ROW, 20, best=True) == epoch_line(ROW, 20, best=False) + "  best"
+
+
+def test_history_is_read_back_to_six_digits_in_its_own_order(tmp_path):
+    rows = [ROW, ROW | {"epoch": 4, "lr": 1.23456789e-9, "valid_loss": 123456.789}]
+    write_history(tmp_path / "history.csv", rows)
+    read = pd.read_csv(tmp_path / "history.csv")
+    assert list(read.columns) == list(ROW) and read["epoch"].tolist() == [3, 4]
+    for row, (_, back) in zip(rows, read.iterrows(), strict=True):
+        assert back.to_dict() == pytest.approx(row, rel=5e-6)
+
+
+def test_a_longer_history_takes_the_place_of_the_shorter(tmp_path):
+    for count in (1, 2):
+        write_history(tmp_path / "history.csv", [ROW] * count)
+    assert len(pd.read_csv(tmp_path / "history.csv")) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
+
+
+def test_a_failed_write_leaves_the_old_history(tmp_path, monkeypatch):
+    write_history(tmp_path / "history.csv", [ROW])
+    before = (tmp_path / "history.csv").read_bytes()
+
+    def half(self, path, **_):
+        path.write_text("epoch,lr\n3,")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", half)
+    with pytest.raises(OSError, match="no space"):
+        write_history(tmp_path / "history.csv", [ROW, ROW])
+    assert (tmp_path / "history.csv").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
