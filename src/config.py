@@ -24,12 +24,8 @@ def setting(default, help, low=None, high=None, choices=None):
 
 def nearest(word: str, known) -> str:
     """«; did you mean X?» for the known word nearest to `word`, or nothing where none is near."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    found = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
     return f"; did you mean {found[0]}?" if found else ""
-
-
-def hints(cls) -> dict:
-    return typing.get_type_hints(cls)
 
 
 def check_type(name: str, value, kind):
@@ -51,15 +47,16 @@ def check_range(name: str, value, meta) -> None:
     if value is None or (low is None and high is None):
         return
     if not low <= value <= high:  # also catches nan
-        raise UserError(f"{name}={value:g}: it must lie between {low:g} and {high:g}")
+        raise UserError(f"{name}={value}: it must lie between {low:,} and {high:,}")
 
 
 class Checked:
     """A dataclass whose fields are checked against their declared types and ranges when it is made."""
 
     def __post_init__(self):
+        kinds = typing.get_type_hints(type(self))
         for f in dataclasses.fields(self):
-            value = check_type(f.name, getattr(self, f.name), hints(type(self))[f.name])
+            value = check_type(f.name, getattr(self, f.name), kinds[f.name])
             object.__setattr__(self, f.name, value)  # an int where a float is declared has become one
             check_range(f.name, value, f.metadata)
 
@@ -112,7 +109,7 @@ class Member(Checked):
 
     def __post_init__(self):
         super().__post_init__()
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.:-]*", self.name):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name):
             raise UserError(
                 f"member name {self.name!r}: it becomes a file's name; use letters, digits, '_', '-' and '.'"
             )
@@ -149,10 +146,10 @@ def parse(name: str, text: str, kind):
     """The value that `text` writes, of the declared `kind`; UserError where it does not write one."""
     if isinstance(kind, types.UnionType):
         return None if text.lower() == "none" else parse(name, text, typing.get_args(kind)[0])
+    what = {str: "a text", int: "a whole number", float: "a number"}[kind]
     try:
         return kind(text)
     except ValueError:
-        what = {"int": "a whole number", "float": "a number"}[kind.__name__]
         raise UserError(f"{name}={text}: {what} is needed") from None
 
 
@@ -163,20 +160,22 @@ def scalar_keys(cls) -> list[str]:
     ]
 
 
+def member_keys() -> list[str]:
+    """The keys of a member and of its augmentation."""
+    return [*scalar_keys(Member), *(f"augment.{key}" for key in scalar_keys(Augment))]
+
+
 def keys(recipe: Recipe) -> list[str]:
-    """Every key that `override` takes for this recipe, but for the forms that name one member."""
-    return (
-        scalar_keys(Recipe)
-        + [k for k in scalar_keys(Member) if k != "seed"]
-        + [f"augment.{k}" for k in scalar_keys(Augment)]
-    )
+    """Every key that `override` takes for this recipe; a member's key without a name is set for all members."""
+    of_members = [f"{member.name}.{key}" for member in recipe.members for key in member_keys()]
+    return [*scalar_keys(Recipe), *(key for key in member_keys() if key != "seed"), *of_members]
 
 
 def replace_one(target, key: str, text: str):
     """`target` with its field `key` (or `augment.field`) replaced by what `text` writes."""
-    if key.startswith("augment.") and isinstance(target, Member):
+    if key.startswith("augment."):
         return dataclasses.replace(target, augment=replace_one(target.augment, key.removeprefix("augment."), text))
-    return dataclasses.replace(target, **{key: parse(key, text, hints(type(target))[key])})
+    return dataclasses.replace(target, **{key: parse(key, text, typing.get_type_hints(type(target))[key])})
 
 
 def override(recipe: Recipe, assignments: list[str]) -> Recipe:
@@ -184,7 +183,7 @@ def override(recipe: Recipe, assignments: list[str]) -> Recipe:
 
     A key is a field of the recipe (`folds=10`), a field of every member (`epochs=3`, `augment.rotation=10`), or a field
     of one member (`simple_cnn_v2.lr=0.01`). Raises UserError for an unknown key (naming the nearest), a value of the
-    wrong type, and one out of range.
+    wrong type, and one out of range, after each assignment: `folds=10` must stand before `fold=7`.
     """
     for assignment in assignments:
         key, equals, text = (part.strip() for part in assignment.partition("="))
@@ -196,18 +195,15 @@ def override(recipe: Recipe, assignments: list[str]) -> Recipe:
 
 def apply(recipe: Recipe, key: str, text: str) -> Recipe:
     """`recipe` with one key replaced, wherever the key belongs."""
+    if key not in keys(recipe):
+        raise UserError(f"{key}: no such setting{nearest(key, keys(recipe))} (`recipes {recipe.name}` lists them)")
     if key in scalar_keys(Recipe):
         return replace_one(recipe, key, text)
-    member_keys = [*scalar_keys(Member), *(f"augment.{k}" for k in scalar_keys(Augment))]
-    chosen = [m.name for m in recipe.members]
-    for name in sorted(chosen, key=len, reverse=True):  # a member's name may itself contain a dot
-        if key.startswith(f"{name}."):
-            chosen, key = [name], key.removeprefix(f"{name}.")
-            break
-    if key not in member_keys:
-        raise UserError(f"{key}: no such setting{nearest(key, keys(recipe))} (`recipes {recipe.name}` lists them)")
-    members = tuple(replace_one(m, key, text) if m.name in chosen else m for m in recipe.members)
-    return dataclasses.replace(recipe, members=members)
+    named = [m.name for m in recipe.members if key.startswith(f"{m.name}.")]
+    name = max(named, key=len, default="")  # one member's name may begin with another's and a dot
+    plain = key.removeprefix(f"{name}.") if name else key
+    members = (replace_one(m, plain, text) if name in ("", m.name) else m for m in recipe.members)
+    return dataclasses.replace(recipe, members=tuple(members))
 
 
 def as_dict(config) -> dict:
@@ -216,6 +212,6 @@ def as_dict(config) -> dict:
 
 
 def digest(config) -> str:
-    """16 hexadecimal digits that name these settings; the texts for people do not count."""
-    plain = {k: v for k, v in as_dict(config).items() if k not in ("about", "published")}
+    """16 hexadecimal digits that name what is trained; texts for people and the submission's form do not count."""
+    plain = {k: v for k, v in as_dict(config).items() if k not in ("about", "published", "form")}
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]

@@ -9,7 +9,7 @@ from pathlib import Path
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` to write to; at the end of the block it takes the place of `path`.
 
-    If the block raises, the temporary file is removed and what stood under `path` stays.
+    If the block raises, the temporary file is removed and what stood under `path` stays. For one writer at a time.
     """
     temporary = path.with_name(f"{path.name}.partial")
     try:

@@ -59,16 +59,8 @@ QUICK = Recipe(
     "quick",
     "the whole way on made-up faces, under a minute on two CPU cores",
     members=tuple(
-        Member(
-            f"simple_cnn_{v}",
-            network=f"simple_cnn_{v}",
-            epochs=epochs,
-            schedule="one_cycle",
-            warmup=0.3,
-            lr=lr,
-            augment=Augment(flip=0.5, shift=0.05),
-        )
-        for v, epochs, lr in (("v1", 6, 2e-3), ("v2", 6, 3e-3))
+        Member(name, network=name, epochs=6, schedule="one_cycle", lr=lr, augment=Augment(flip=0.5, shift=0.05))
+        for name, lr in (("simple_cnn_v1", 2e-3), ("simple_cnn_v2", 3e-3))
     ),
 )
 
@@ -133,9 +125,8 @@ def settings(recipe: Recipe) -> str:
     """Every key that `--set` takes for this recipe, with its value and what it means."""
     rows = [("key", "value", "meaning"), *described(recipe)]
     for member in recipe.members:
-        prefix = "" if len(recipe.members) == 1 else f"{member.name}."
-        rows += described(member, prefix) + described(member.augment, f"{prefix}augment.")
-    return aligned(rows)
+        rows += described(member, f"{member.name}.") + described(member.augment, f"{member.name}.augment.")
+    return aligned(rows) + "\n\nWithout its member's name a key is set for all members; `seed` is then the recipe's."
 
 
 def described(config, prefix: str = "") -> list[tuple[str, str, str]]:
@@ -144,7 +135,8 @@ def described(config, prefix: str = "") -> list[tuple[str, str, str]]:
     for f in fields(config):
         if f.name in scalar_keys(type(config)):
             meaning = "; ".join(filter(None, (f.metadata["help"], ", ".join(f.metadata["choices"] or ()))))
-            rows.append((prefix + f.name, str(getattr(config, f.name)), meaning))
+            value = getattr(config, f.name)
+            rows.append((prefix + f.name, "none" if value is None else str(value), meaning))
     return rows
 
 

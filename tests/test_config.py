@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from src import recipes
-from src.config import Augment, Member, Recipe, as_dict, digest, hints, keys, nearest, override, scalar_keys
+from src.config import Augment, Member, Recipe, as_dict, digest, keys, nearest, override, scalar_keys
 from src.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -276,7 +277,7 @@ def test_a_whole_number_in_the_source_becomes_a_fraction_where_one_is_declared()
     made = (Member("m", lr=1, dropout=0), Augment(rotation=15))
     for config in made:
         for f in dataclasses.fields(config):
-            if hints(type(config))[f.name] is float:
+            if typing.get_type_hints(type(config))[f.name] is float:
                 assert type(getattr(config, f.name)) is float, f.name
     assert type(made[0].dropout) is float
 

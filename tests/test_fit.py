@@ -96,6 +96,16 @@ def test_another_seed_is_another_training(rows, held_out):
     assert figures(one.history) != figures(other.history)
 
 
+def test_the_seed_moves_first_weights_and_order_of_the_rows(rows):
+    trainers = [Trainer(member(network="linear"), rows, rows, FLOAT32, seed) for seed in (5, 6)]
+    assert not equal(*(weights(trainer.net) for trainer in trainers))
+    seen = [watched(trainer) for trainer in trainers]
+    for trainer in trainers:
+        trainer.train_epoch("")
+    one, other = (torch.cat([y for _, _, y in steps]) for steps in seen)
+    assert not torch.equal(one, other)
+
+
 def test_the_training_data_is_not_changed(rows, held_out):
     before = rows.images.clone(), held_out.images.clone()
     fit(member(**EVERYTHING), rows, held_out, FLOAT32, seed=5)
@@ -192,9 +202,11 @@ def test_loss_and_accuracy_of_an_epoch_are_means_over_its_images(rows):
 
 
 def test_the_network_trains_again_after_each_evaluation(rows):
-    fitted = fit(member(epochs=3), rows, rows, FLOAT32, seed=1)
-    assert fitted.history[-1]["epoch"] == 3
-    assert fitted.net[1].num_batches_tracked == 5 * fitted.best_epoch
+    trainer = Trainer(member(), rows, rows, FLOAT32, seed=1)
+    watched(trainer)
+    for number in (1, 2):
+        trainer.epoch(number)
+    assert trainer.net[1].num_batches_tracked == 10
 
 
 def test_evaluation_agrees_with_scikit_learn(rows, held_out):

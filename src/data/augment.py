@@ -31,8 +31,8 @@ def augment(images: Tensor, how: Augment, generator: torch.Generator) -> Tensor:
 
     images: uint8 (n, 1, h, w), on the generator's device. The draws depend on the generator and n alone.
     """
-    draws = torch.rand((14, len(images)), generator=generator, device=images.device)
-    x = images.float().div_(255)
+    draws = torch.rand((13, len(images)), generator=generator, device=images.device)
+    x = images.to(torch.float32, copy=True).div_(255)
     x = geometry(x, how, draws[:6])
     x = light(x, how, draws[6:8])
     return erase(normalise(x), how, draws[8:13])
@@ -46,7 +46,7 @@ def within(draw: Tensor, limit: float) -> Tensor:
 def geometry(x: Tensor, how: Augment, draws: Tensor) -> Tensor:
     """Flip, then rotation, shear, scale and shift by one grid; what comes in from outside the image is black.
 
-    x: float (n, 1, h, w); draws: (6, n) in [0, 1).
+    x: float (n, 1, h, w); draws: (6, n) in [0, 1) for flip, rotation, shear, scale, shift in x, shift in y.
     """
     flip = draws[0] < how.flip
     if not any((how.rotation, how.shift, how.scale, how.shear)):
@@ -66,7 +66,8 @@ def sampling_matrix(rotation: Tensor, shear: Tensor, scale: Tensor, shift: Tenso
     """For each image the matrix (n, 2, 3) that takes a point of the result to the point of the source it shows.
 
     rotation and shear in radians (n,), scale (n,), shift (n, 2) as x and y in half sides, flip bool (n,). The
-    conventions are those of torchvision's `affine`: it is the inverse of shift · rotation · shear · scale.
+    conventions are those of torchvision's `affine`: it is the inverse of shift · rotation · shear · scale. For square
+    images: in half sides, a rotation of others would also shear.
     """
     cos, sin, tan = rotation.cos(), rotation.sin(), shear.tan()
     forward = torch.stack([cos, -cos * tan - sin, sin, cos - sin * tan], 1).view(-1, 2, 2)
@@ -79,7 +80,10 @@ def sampling_matrix(rotation: Tensor, shear: Tensor, scale: Tensor, shift: Tenso
 
 
 def light(x: Tensor, how: Augment, draws: Tensor) -> Tensor:
-    """Brightness (a factor), then contrast (a factor on the distance to the image's mean), kept within 0 … 1."""
+    """Brightness (a factor), then contrast (a factor on the distance to the image's mean), kept within 0 … 1.
+
+    x: float (n, 1, h, w) in 0 … 1; draws: (2, n) for brightness and contrast.
+    """
     if not how.brightness and not how.contrast:
         return x
     bright, strong = (
@@ -91,7 +95,10 @@ def light(x: Tensor, how: Augment, draws: Tensor) -> Tensor:
 
 
 def erase(x: Tensor, how: Augment, draws: Tensor) -> Tensor:
-    """A rectangle set to 0, the mean grey: 2-33 % of the area, sides in the ratio 0.3-3.3 (Zhong et al. 2020)."""
+    """A rectangle set to 0, the mean grey: 2-33 % of the area, sides in the ratio 0.3-3.3 (Zhong et al. 2020).
+
+    x: normalised, float (n, 1, h, w); draws: (5, n) for whether at all, area, ratio, place down, place across.
+    """
     if not how.erase:
         return x
     height, width = x.shape[-2:]

@@ -49,7 +49,7 @@ def steps(rows: int, size: int) -> int:
 
 
 def train_batches(rows: Rows, order: Tensor, size: int, how: Augment, generator: torch.Generator) -> Iterator[Rows]:
-    """Augmented batches in the given order: images float32 (size, 1, 48, 48), labels int64 (size,)."""
+    """Augmented batches in this order: images float32 (b, 1, 48, 48), labels int64 (b,); the last can be smaller."""
     for step in range(steps(len(order), size)):
         chosen = order[step * size : (step + 1) * size]
         yield Rows(augment(rows.images[chosen], how, generator), rows.labels[chosen])

@@ -36,7 +36,8 @@ def assign_folds(images: np.ndarray, labels: np.ndarray, folds: int, seed: int) 
         raise UserError(f"folds={folds}: no class has more than {most} different images; lower folds or raise rows")
     fold_of_group = np.empty(len(representative), dtype=np.int64)
     dealer = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings(action="ignore", category=UserWarning):  # of a class smaller than the folds
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The least populated class")
         for fold, (_, held_out) in enumerate(dealer.split(representative, labels[representative])):
             fold_of_group[held_out] = fold
     return fold_of_group[groups]

@@ -1,9 +1,9 @@
 """A compact CNN made for 48x48 faces and a small budget: the kit's own network for `baseline`.
 
-Input (n, 1, 48, 48), output (n, 7); 639,079 parameters. A patch stem halves the side at once, since the full-size maps
-are where the simple CNNs spend most of their time; pairs of 3x3 convolutions follow, each with batch norm and ReLU
-(Simonyan & Zisserman 2015; Ioffe & Szegedy 2015), and global
-average pooling (Lin et al. 2014) in place of large fully connected layers.
+Input (n, 1, 48, 48), output (n, 7); 639,079 parameters. A strided 4x4 stem halves the side at once, since the full-size
+maps are where the simple CNNs spend most of their time; 3x3 convolutions follow, each with batch norm and ReLU
+(Simonyan & Zisserman 2015; Ioffe & Szegedy 2015), and global average pooling (Lin et al. 2014) replaces large fully
+connected layers.
 """
 
 from torch import nn

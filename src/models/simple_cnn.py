@@ -21,9 +21,13 @@ def simple_cnn(widths: tuple[int, ...], kernel: int, norm: bool, dropout: float)
     """A block a width, then hidden layer of 128 and 7 logits, with dropout before each of the two if it is not 0."""
     inputs, side = (1, *widths), 48 // 2 ** len(widths)
     layers = [layer for i, o in zip(inputs, widths, strict=False) for layer in block(i, o, kernel, norm)]
-    drop = [nn.Dropout(dropout)] if dropout else []
-    hidden = [*drop, nn.Flatten(), nn.Linear(widths[-1] * side**2, 128), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, *hidden, *drop, nn.Linear(128, 7))
+    hidden = [nn.Flatten(), nn.Linear(widths[-1] * side**2, 128), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, *drop(dropout), *hidden, *drop(dropout), nn.Linear(128, 7))
+
+
+def drop(rate: float) -> list[nn.Module]:
+    """A dropout, or nothing for rate 0."""
+    return [nn.Dropout(rate)] if rate else []
 
 
 def simple_cnn_v0(dropout: float | None = None) -> nn.Sequential:

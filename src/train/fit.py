@@ -37,7 +37,8 @@ class Trainer:
     def __init__(self, member: Member, train: Rows, valid: Rows, precision: Precision, seed: int):
         device = train.images.device
         torch.manual_seed(seed)  # first weights and dropout
-        self.generator = torch.Generator(device).manual_seed(seed)  # order of the rows and augmentation
+        # Order of the rows and augmentation; on the CPU one seed for both generators would give both the same numbers.
+        self.generator = torch.Generator(device).manual_seed(seed + 2**32)
         self.member, self.train, self.valid, self.precision = member, train, valid, precision
         self.net = models.create(member.network, member.dropout).to(device, memory_format=torch.channels_last)
         self.average = make_average(self.net, member.ema) if member.ema else None
