@@ -90,9 +90,11 @@ class Member(Checked):
     momentum: float = setting(0.9, "momentum of sgd (Nesterov's)", 0, 0.9999)
     schedule: str = setting("constant", "", choices=("constant", "plateau", "cosine", "one_cycle"))
     warmup: float = setting(
-        0.0, "fraction of all steps in which the rate rises from zero (one_cycle: to its peak)", 0, 0.9
+        0.0, "fraction of all steps in which the rate rises to its peak; one_cycle takes 0.3 for 0", 0, 0.9
     )
-    lr_patience: int = setting(3, "plateau: epochs without a better validation loss before the rate falls", 0, 10_000)
+    lr_patience: int = setting(
+        3, "plateau: the rate falls after more than this many epochs without a better validation loss", 0, 10_000
+    )
     lr_factor: float = setting(0.5, "plateau: what the rate is multiplied by", 0.01, 0.99)
     patience: int = setting(
         0, "early stop after this many epochs without a better validation accuracy; 0: never", 0, 10_000

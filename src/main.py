@@ -85,7 +85,7 @@ def command_quick(arguments: argparse.Namespace, bundle: dict) -> int:
 
     output = arguments.output or output_folder() / "quick"
     earlier = RunFolder(output)
-    if earlier.run_json.exists() and earlier.read().get("recipe", {}).get("name") != "quick":
+    if earlier.run_json.exists() and earlier.read()["recipe"].get("name") != "quick":
         raise UserError(f"{output} holds a run that is not a quick one; give another --output")
     faces = output / "faces"
     sample.write(faces)

@@ -80,8 +80,8 @@ def check(content: dict, header: dict, where: str) -> None:
     """Raise UserError unless the arrays fit each other and the contract."""
     rows, split, probs = content["rows"], content["split"], content["probs"]
     missing = [key for key in HEADER if key not in header] if isinstance(header, dict) else list(HEADER)
-    if missing:
-        raise UserError(f"{where}: the header lacks {', '.join(missing)}")
+    if missing or not all(isinstance(header[key], str) for key in ("member", "data_digest")):
+        raise UserError(f"{where}: the header lacks {', '.join(missing) or 'texts for member and data_digest'}")
     if (
         rows.ndim != 1
         or rows.dtype != np.int64

@@ -122,11 +122,16 @@ def epochs(recipe: Recipe) -> str:
 
 
 def settings(recipe: Recipe) -> str:
-    """Every key that `--set` takes for this recipe, with its value and what it means."""
-    rows = [("key", "value", "meaning"), *described(recipe)]
+    """Every key that `--set` takes for this recipe, with its value and what it means.
+
+    A sole member's keys stand without its name, and without its seed: there `seed` is the recipe's.
+    """
+    rows, several = [("key", "value", "meaning"), *described(recipe)], len(recipe.members) > 1
     for member in recipe.members:
-        rows += described(member, f"{member.name}.") + described(member.augment, f"{member.name}.augment.")
-    return aligned(rows) + "\n\nWithout its member's name a key is set for all members; `seed` is then the recipe's."
+        name = f"{member.name}." if several else ""
+        own = described(member, name) + described(member.augment, f"{name}augment.")
+        rows += [row for row in own if several or row[0] != "seed"]
+    return aligned(rows)
 
 
 def described(config, prefix: str = "") -> list[tuple[str, str, str]]:

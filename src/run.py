@@ -61,11 +61,11 @@ def run(
     where, line = devices.choose(device)
     data = competition.read(source)
     seconds = time.time() - started
-    preflight(recipe, data, where)
+    rows = preflight(recipe, data, where)
     folder = RunFolder(output)
     earlier = folder.claim(config.digest(recipe), data.digest, overwrite)
     log = Log(folder.log)
-    run = prepare(recipe, header, data, folder, where, log)
+    run = Run(recipe, data, folder, where, log, papers_of_run(recipe, header, data, rows, where), *rows)
     try:
         say_beginning(run, line, earlier, seconds)
         for member in recipe.members:
@@ -83,38 +83,36 @@ def run(
     return run.record
 
 
-def preflight(recipe: Recipe, data: Competition, device: torch.device) -> None:
-    """Raises UserError for what would stop the run later: before the first epoch it costs nothing."""
+def preflight(recipe: Recipe, data: Competition, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of the rows to train on and to validate on.
+
+    Raises UserError for what would stop the run later: before the first epoch, and before anything is overwritten, it
+    costs nothing.
+    """
     for member in recipe.members:
         models.find(member.network)
         precisions.choose(member.precision, device)
     if recipe.form == "auto" and data.example:
         write.follow(data.example, len(data.test))
+    images, labels = (part[: recipe.rows] for part in (data.train.images, data.train.labels))
+    if recipe.valid == "train":
+        return (np.arange(len(images)),) * 2
+    return split(images, labels, recipe.folds, recipe.fold, recipe.split_seed)
 
 
-def prepare(recipe: Recipe, header: dict, data: Competition, folder: RunFolder, device: torch.device, log: Log) -> Run:
-    """The run with its split, before its first member."""
-    train, valid = rows_of(recipe, data)
-    record = {
+def papers_of_run(recipe: Recipe, header: dict, data: Competition, rows: tuple, device: torch.device) -> dict:
+    """run.json before the first member."""
+    return {
         "status": "running",
         "source": header,
         "recipe": config.as_dict(recipe),
         "recipe_digest": config.digest(recipe),
         "data_digest": data.digest,
-        "rows": {"train": len(train), "valid": len(valid), "test": len(data.test)},
+        "rows": {"train": len(rows[0]), "valid": len(rows[1]), "test": len(data.test)},
         "device": devices.describe(str(device)),
         "environment": environment(),
         "members": {},
     }
-    return Run(recipe, data, folder, device, log, record, train, valid)
-
-
-def rows_of(recipe: Recipe, data: Competition) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers of the rows to train on and to validate on."""
-    images, labels = (part[: recipe.rows] for part in (data.train.images, data.train.labels))
-    if recipe.valid == "train":
-        return (np.arange(len(images)),) * 2
-    return split(images, labels, recipe.folds, recipe.fold, recipe.split_seed)
 
 
 def environment() -> dict:
@@ -144,7 +142,8 @@ def say_beginning(run: Run, device_line: str, earlier: dict | None, seconds: flo
         run.log(f"goes on with the run that is in {run.folder.path} ({earlier.get('status')})")
         if earlier.get("source", {}).get("digest") != source["digest"]:
             run.log("warning: the sources have changed since; --overwrite trains everything anew")
-        run.record["members"] = earlier.get("members", {})
+        run.record["members"] = earlier["members"]
+    run.folder.write(run.record)
 
 
 def take_over(run: Run, member: Member) -> bool:

@@ -12,6 +12,7 @@ from src.errors import UserError
 from src.files import replacing
 
 OWN = ("submission.csv", "run.json", "log.txt", "predictions", "members")
+ADVICE = "give another --output, or --overwrite to delete what a run left there."
 
 
 @dataclass(frozen=True)
@@ -44,19 +45,31 @@ class RunFolder:
     def claim(self, recipe_digest: str, data_digest: str, overwrite: bool) -> dict | None:
         """Makes the folder this run's own; the earlier run.json where the same run goes on, else None.
 
-        Raises UserError where the folder holds a run of another recipe, seed or data that has finished a member,
-        unless `overwrite`: then what that run left is deleted, and nothing else.
+        Raises UserError where the folder holds a run of another recipe, seed or data that has finished a member, or
+        files of a run's names that no run of this kit left; unless `overwrite`: then what bears these names is
+        deleted, and nothing else.
         """
-        earlier = self.read() if self.run_json.exists() and not overwrite else None
-        if earlier is None or not earlier.get("members"):
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path} is a file; give a folder as --output")
+        earlier = None if overwrite else self.earlier(recipe_digest, data_digest)
+        if earlier is None:
             self.clear()
-            earlier = None
-        elif found := differences(earlier, recipe_digest, data_digest):
-            raise UserError(
-                f"{self.path} holds a run of recipe {earlier.get('recipe', {}).get('name')} with {found}.\n"
-                "Give another --output, or --overwrite to delete that run."
-            )
-        self.predictions("").parent.mkdir(parents=True, exist_ok=True)
+        (self.path / "predictions").mkdir(parents=True, exist_ok=True)
+        return earlier
+
+    def earlier(self, recipe_digest: str, data_digest: str) -> dict | None:
+        """The run.json of an earlier start of this very run; None where there is nothing worth keeping."""
+        if not self.run_json.exists():
+            foreign = [name for name in OWN if (self.path / name).exists()]
+            if foreign:
+                raise UserError(f"{self.path} holds {', '.join(foreign)} but no run.json; {ADVICE}")
+            return None
+        earlier = self.read()
+        if not earlier["members"]:
+            return None
+        if found := differences(earlier, recipe_digest, data_digest):
+            name = earlier["recipe"].get("name")
+            raise UserError(f"{self.path} holds a run of recipe {name} with {found}.\n{ADVICE.capitalize()}")
         return earlier
 
     def clear(self) -> None:
@@ -69,13 +82,14 @@ class RunFolder:
                 target.unlink(missing_ok=True)
 
     def read(self) -> dict:
-        """run.json; UserError where it is damaged."""
+        """run.json; UserError where it is damaged or not of this kit."""
         try:
             content = json.loads(self.run_json.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{self.run_json}: not readable as JSON ({error}). --overwrite starts anew.") from None
-        if not isinstance(content, dict):
-            raise UserError(f"{self.run_json}: not a run.json of this kit. --overwrite starts anew.")
+            known = isinstance(content["members"], dict) and isinstance(content["recipe"], dict)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise UserError(f"{self.run_json}: not a run.json of this kit, or damaged ({error}); {ADVICE}") from None
+        if not known:
+            raise UserError(f"{self.run_json}: not a run.json of this kit; {ADVICE}")
         return content
 
     def write(self, content: dict) -> None:

@@ -101,7 +101,8 @@ def test_writing_what_a_setting_already_is_changes_nothing(name):
 
 
 def test_every_listed_key_is_taken_and_the_member_keys_reach_all_members():
-    for key in keys(TWO):
+    names = tuple(f"{m.name}." for m in TWO.members)
+    for key in (k for k in keys(TWO) if not k.startswith(names)):
         f = next(f for cls, f in FIELDS if f.name == key.removeprefix("augment."))
         value = another(f, f.default)
         changed = override(TWO, [f"{key}={value}"])
@@ -193,7 +194,7 @@ def test_a_whole_number_for_a_fraction_becomes_one():
         ("weightdecay=1", "did you mean weight_decay?"),
         ("rotation=10", "did you mean augment.rotation?"),
         ("augment.rotate=10", "did you mean augment.rotation?"),
-        ("first.epoch=3", "did you mean epochs?"),
+        ("first.epoch=3", "did you mean first.epochs?"),
         ("qqqq=1", "qqqq: no such setting (`recipes two` lists them)"),
     ],
 )
@@ -208,7 +209,6 @@ def test_names_texts_and_whole_groups_cannot_be_set(key):
     assert "no such setting" in refused(f"{key}=x")
 
 
-@pytest.mark.xfail(strict=True, reason="the hint is sought among the recipe's keys too, and the member's name is lost")
 def test_a_recipes_key_with_a_members_name_is_refused_in_full_and_not_offered():
     message = refused("first.folds=3")
     assert message.startswith("first.folds: no such setting") and "did you mean folds?" not in message
@@ -322,7 +322,7 @@ def test_a_recipe_can_be_made_again_from_its_dict(name):
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
 
 
-@pytest.mark.parametrize(("cls", "f"), FIELDS, ids=field_id)
+@pytest.mark.parametrize(("cls", "f"), [pair for pair in FIELDS if pair[1].name != "form"], ids=field_id)
 def test_the_digest_changes_with_every_setting_and_back(cls, f):
     key, old = key_of(cls, f.name), value_of(TWO, cls, f.name)
     changed = override(TWO, [f"{key}={another(f, old)}"])
@@ -339,6 +339,10 @@ def test_the_digest_changes_with_names_and_with_the_members_and_their_order():
         dataclasses.replace(TWO, members=(dataclasses.replace(one, name="x"), two)),
     ]
     assert len({digest(recipe) for recipe in [TWO, *others]}) == 5
+
+
+def test_the_digest_does_not_change_with_the_form_of_the_submission():
+    assert digest(override(TWO, ["form=hosts"])) == digest(TWO)
 
 
 @pytest.mark.parametrize("text", TEXT_FOR_PEOPLE)

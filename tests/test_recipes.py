@@ -150,15 +150,14 @@ def test_the_settings_hold_every_key_with_a_value_that_can_be_set(name):
     recipe = recipes.get(name)
     listed = [(row[0], row[1]) for row in rows(recipes.settings(recipe))]
     several = len(recipe.members) > 1
+    prefix = tuple(f"{m.name}." for m in recipe.members)
     of_recipe = {key for key in keys(recipe) if hasattr(recipe, key)}
-    of_members = set(keys(recipe)) - of_recipe
-    named = {f"{m.name}.{key}" for m in recipe.members for key in of_members} if several else of_members
-    assert {key for key, _ in listed} >= of_recipe | named
+    of_members = {key for key in keys(recipe) if key.startswith(prefix) == several} - of_recipe
+    assert {key for key, _ in listed} == of_recipe | of_members
     assert override(recipe, [f"{key}={value}" for key, value in listed]) == recipe
 
 
-@pytest.mark.xfail(strict=True, reason="the seed of a sole member is listed as `seed`, which sets the recipe's")
-@pytest.mark.parametrize("name", [r.name for r in recipes.RECIPES.values() if len(r.members) == 1])
+@pytest.mark.parametrize("name", recipes.RECIPES)
 def test_no_key_stands_twice_in_the_settings(name):
     listed = [row[0] for row in rows(recipes.settings(recipes.get(name)))]
     assert len(set(listed)) == len(listed)

@@ -9,7 +9,8 @@ from src.predictions import Predictions
 def mean(members: list[Predictions]) -> Predictions:
     """The plain mean of the members' probabilities; on validation rows, of those members that predicted the row.
 
-    Members of different folds have different validation rows; the blend has them all. Raises UserError where there is
+    Members of different folds have different validation rows; the blend has them all. Its header keeps what all
+    members have in common. Raises UserError where there is
     no member, where members are from different data, or where they predicted different numbers of test rows.
     """
     if not members:
@@ -23,7 +24,8 @@ def mean(members: list[Predictions]) -> Predictions:
                 f"these members do not go together: their {key} differs ({', '.join(map(str, sorted(values)))})"
             )
     rows, valid = mean_by_row(members)
-    header = members[0].header | {"member": "+".join(m.header["member"] for m in members)}
+    shared = {k: v for k, v in members[0].header.items() if all(m.header.get(k) == v for m in members)}
+    header = shared | {"member": "+".join(m.header["member"] for m in members)}
     return Predictions(header, rows, valid, np.mean([m.test for m in members], axis=0, dtype=np.float32))
 
 

@@ -22,7 +22,8 @@ from src.train.tracking import progress
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained network with the weights of its best epoch, its history (a dict an epoch) and its speed."""
+    """A trained network with the weights of its best epoch, its history (a dict an epoch), and the seconds and speed of
+    training alone, without evaluation."""
 
     net: nn.Module
     history: list[dict]
@@ -65,18 +66,21 @@ class Trainer:
         return {"epoch": number, "lr": rate, "train_loss": loss, "train_accuracy": accuracy, **valid, **seconds}
 
     def train_epoch(self, title: str) -> tuple[float, float]:
-        """Mean loss and accuracy over one epoch, as they were when each batch was trained on."""
+        """Mean loss and accuracy over one epoch, as they were when each batch was trained on.
+
+        That is: augmented, with dropout, the loss weighted and smoothed; they do not compare with the validation's.
+        """
         self.net.train()
         order = epoch_order(self.train.labels, self.row_weights, self.generator)
         batches = train_batches(self.train, order, self.member.batch, self.member.augment, self.generator)
-        sums = torch.zeros(
-            3, device=order.device
-        )  # summed on the device: the host waits once an epoch, not at each step
+        # Summed on the device: the host waits for it once an epoch, not at each step.
+        sums, seen = torch.zeros(2, device=order.device), 0
         for x, y in progress(batches, steps(len(order), self.member.batch), title):
             loss, logits = self.step(x, y)
-            sums += torch.stack([loss * len(y), (logits.argmax(1) == y).sum(), loss.new_tensor(len(y))])
-        loss, hits, seen = sums.tolist()
-        return loss / seen, hits / seen
+            sums += torch.stack([loss * len(y), (logits.argmax(1) == y).sum()])
+            seen += len(y)
+        loss, hits = (sums / seen).tolist()
+        return loss, hits
 
     def step(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """One step of the optimizer; loss and logits, detached."""

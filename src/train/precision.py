@@ -31,14 +31,17 @@ class Precision:
 
 
 def choose(wish: str, device: torch.device) -> Precision:
-    """The precision for the device; wish is "auto" or a name. Raises UserError where the device has none such."""
+    """The precision for the device; wish is "auto" or a name. Raises UserError for fp16 on a CPU.
+
+    Any other wish is granted, also where the device can only emulate it, slowly.
+    """
     if wish == "fp16" and device.type == "cpu":
         raise UserError("precision=fp16: a CPU trains in float32 or bf16; use precision=auto")
     if wish != "auto":
         return Precision(wish, "asked for", device)
     if device.type == "cuda":
         return Precision(*by_capability(torch.cuda.get_device_capability(device)), device)
-    if device.type == "cpu" and {"avx512_bf16", "amx_bf16"} & cpu_flags():
+    if device.type == "cpu" and {"avx512_bf16", "amx_bf16", "bf16"} & cpu_flags():
         return Precision("bf16", "this CPU multiplies in bf16", device)
     return Precision("float32", f"this {device.type} has no fast half precision", device)
 
@@ -62,4 +65,4 @@ def cpu_flags() -> set[str]:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return set()
-    return set(next((line for line in lines if line.startswith("flags")), "").split())
+    return set(next((line for line in lines if line.startswith(("flags", "Features"))), "").split())
