@@ -30,6 +30,8 @@ def make(name: str, seed: int = 0, dropout: float | None = None) -> nn.Module:
     """A network that has seen a few batches, so that its batch norms are not those of a new one."""
     torch.manual_seed(seed)
     net = models.create(name, dropout)
+    if not net[-1].weight.any():
+        nn.init.normal_(net[-1].weight, std=0.1)  # a last layer of zeros would hide all that stands before it
     with torch.no_grad():
         for i in range(2):
             net(2 * faces(4, seed=100 + i) + 0.5)
@@ -139,7 +141,7 @@ def test_channels_last_gives_the_same(name):
 def test_the_dropout_that_is_asked_for_takes_effect_in_training_alone(name):
     torch.manual_seed(0)
     for rate, same in ((0.0, True), (0.5, False)):
-        net, x = models.create(name, rate).train(), faces(8)
+        net, x = make(name, dropout=rate).train(), faces(8)
         assert torch.equal(net(x), net(x)) == same
         assert all(m.p == rate for m in net.modules() if isinstance(m, nn.Dropout))
         assert torch.equal(net.eval()(x), net(x))
@@ -208,6 +210,11 @@ def test_a_network_is_the_plainly_written_one_in_value_and_gradient(name):
     F.cross_entropy(expected, y).backward()
     for mine, reference in zip(net.parameters(), weights, strict=True):
         torch.testing.assert_close(mine.grad, reference.grad, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in models.names() if name.startswith("simple_cnn")])
+def test_a_new_simple_network_finds_all_classes_equally_probable(name):
+    assert torch.equal(models.create(name).eval()(faces(3)), torch.zeros(3, 7))
 
 
 # ------------------------------------------------------------------------------------------- the registry

@@ -87,6 +87,22 @@ def test_a_run_that_finished_no_member_gives_way_to_any_other(folder):
     assert files(folder) == FOREIGN
 
 
+def test_files_of_a_runs_names_that_no_run_left_are_not_deleted_unasked(tmp_path):
+    folder = RunFolder(tmp_path)
+    (tmp_path / "predictions").mkdir()
+    (tmp_path / "predictions" / "thesis.npz").write_text("mine")
+    with pytest.raises(UserError, match=r"predictions but no run\.json"):
+        folder.claim("r1", "d1", overwrite=False)
+    assert files(folder) == {"predictions/thesis.npz"}
+
+
+def test_a_file_is_no_place_for_a_run(tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(UserError, match="is a file"):
+        RunFolder(tmp_path / "out").claim("r1", "d1", overwrite=True)
+    assert (tmp_path / "out").read_text() == "mine"
+
+
 def test_clear_is_at_peace_with_an_empty_folder_and_with_none(tmp_path):
     RunFolder(tmp_path).clear()
     RunFolder(tmp_path / "none").clear()
@@ -106,7 +122,9 @@ def test_clear_removes_a_link_and_not_what_it_leads_to(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"{", b'{"recipe": ', b"[1, 2]", b'"text"', b"null", b"\xff\xfe{}"], ids=lambda text: repr(text)
+    "text",
+    [b"", b"{", b'{"recipe": ', b"[1, 2]", b'"text"', b"null", b"\xff\xfe{}", b"{}", b'{"recipe": "x", "members": {}}'],
+    ids=repr,
 )
 def test_a_damaged_run_json_is_refused_with_the_way_out_and_overwrite_takes_it(folder, text):
     folder.run_json.write_bytes(text)
@@ -118,7 +136,7 @@ def test_a_damaged_run_json_is_refused_with_the_way_out_and_overwrite_takes_it(f
 
 
 def test_run_json_is_read_back_as_it_was_written(folder):
-    record = {"text": "± ü", "numbers": [1, 0.1, 1e-9], "none": None, "deep": {"a": {"b": True}}}
+    record = RECORD | {"text": "± ü", "numbers": [1, 0.1, 1e-9], "none": None, "deep": {"a": {"b": True}}}
     folder.write(record)
     assert folder.read() == record
     assert json.loads(folder.run_json.read_text(encoding="utf-8")) == record
