@@ -142,13 +142,14 @@ def say_beginning(run: Run, device_line: str, earlier: dict | None, seconds: flo
         run.log(f"goes on with the run that is in {run.folder.path} ({earlier.get('status')})")
         if earlier.get("source", {}).get("digest") != source["digest"]:
             run.log("warning: the sources have changed since; --overwrite trains everything anew")
-        run.record["members"] = earlier["members"]
+        kept = {m: figures for m, figures in earlier["members"].items() if run.folder.predictions(m).exists()}
+        run.record["members"] = kept
     run.folder.write(run.record)
 
 
 def take_over(run: Run, member: Member) -> bool:
     """Whether the member was finished by an earlier start of this very run."""
-    if member.name not in run.record["members"] or not run.folder.predictions(member.name).exists():
+    if member.name not in run.record["members"]:
         return False
     load(run, member.name)
     run.log(f"{member.name}: finished before, {percent(run.record['members'][member.name])}")

@@ -91,5 +91,10 @@ def test_a_machine_that_does_not_tell_its_flags_has_none(monkeypatch, error):
 
 
 def test_a_cpuinfo_without_flags_has_none(monkeypatch):
-    monkeypatch.setattr(Path, "read_text", lambda path: "processor\t: 0\nFeatures\t: fp asimd\n")
+    monkeypatch.setattr(Path, "read_text", lambda path: "processor\t: 0\nmodel name\t: fp asimd\n")
     assert cpu_flags() == set()
+
+
+def test_an_arm_cpu_names_its_flags_otherwise(monkeypatch):
+    monkeypatch.setattr(Path, "read_text", lambda path: "processor\t: 0\nFeatures\t: fp asimd bf16\n")
+    assert {"fp", "asimd", "bf16"} <= cpu_flags()

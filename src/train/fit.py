@@ -79,8 +79,8 @@ class Trainer:
             loss, logits = self.step(x, y)
             sums += torch.stack([loss * len(y), (logits.argmax(1) == y).sum()])
             seen += len(y)
-        loss, hits = (sums / seen).tolist()
-        return loss, hits
+        loss, hits = sums.tolist()
+        return loss / seen, hits / seen
 
     def step(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """One step of the optimizer; loss and logits, detached."""
