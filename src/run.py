@@ -65,22 +65,22 @@ def run(
     folder = RunFolder(output)
     earlier = folder.claim(config.digest(recipe), data.digest, overwrite)
     log = Log(folder.log)
-    run = Run(recipe, data, folder, where, log, papers_of_run(recipe, header, data, rows, where), *rows)
+    this = Run(recipe, data, folder, where, log, papers_of_run(recipe, header, data, rows, where), *rows)
     try:
-        say_beginning(run, line, earlier, seconds)
+        say_beginning(this, line, earlier, seconds)
         for member in recipe.members:
-            if not take_over(run, member):
-                train_member(run, member)
-            submit(run)
-        run.record |= {"status": "finished", "seconds": round(time.time() - started, 1)}
-        say_end(run)
+            if not take_over(this, member):
+                train_member(this, member)
+            submit(this)
+        this.record |= {"status": "finished", "seconds": round(time.time() - started, 1)}
+        say_end(this)
     except BaseException as error:
-        run.record["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        this.record["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         raise
     finally:
-        folder.write(run.record)
+        folder.write(this.record)
         log.close()
-    return run.record
+    return this.record
 
 
 def preflight(recipe: Recipe, data: Competition, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
