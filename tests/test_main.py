@@ -91,7 +91,7 @@ def test_recipes_prints_every_recipe_and_every_setting_of_one(capsys):
 
 
 def test_quick_does_not_touch_a_real_run(tmp_path, capsys):
-    (tmp_path / "run.json").write_text('{"recipe": {"name": "baseline"}}')
+    (tmp_path / "run.json").write_text('{"recipe": {"name": "baseline"}, "members": {}}')
     assert "not a quick one" in says(capsys, "quick", "--output", str(tmp_path))
 
 
