@@ -1,0 +1,33 @@
+"""The competition's own files, where they are: named by FER_INPUT, or in input/. Elsewhere these tests are skipped."""
+
+import numpy as np
+import pytest
+
+from src.data import competition
+from src.data.augment import MEAN, STD
+from src.data.split import copy_groups, split
+
+
+@pytest.fixture(scope="module")
+def data(real_files) -> competition.Competition:
+    return competition.read(real_files)
+
+
+def test_the_counts_are_those_of_the_competition(data):
+    assert (len(data.train), len(data.test), data.test.labels) == (28_709, 7_178, None)
+    assert np.bincount(data.train.labels).tolist() == [3995, 436, 4097, 7215, 4830, 3171, 4965]
+
+
+def test_the_normalisation_is_that_of_the_training_images(data):
+    assert data.train.images.mean() / 255 == pytest.approx(MEAN, abs=1e-4)
+    assert data.train.images.std() / 255 == pytest.approx(STD, abs=1e-4)
+
+
+def test_the_copies_are_those_known_and_none_is_on_both_sides_of_the_split(data):
+    groups = copy_groups(data.train.images)
+    assert len(groups) - len(set(groups.tolist())) == 1_236
+    train, valid = split(data.train.images, data.train.labels, 5, 0, 0)
+    assert not set(groups[train]) & set(groups[valid])
+    shares = [np.bincount(data.train.labels[rows], minlength=7) / len(rows) for rows in (train, valid)]
+    assert np.abs(shares[0] - shares[1]).max() < 0.004
+    assert len(valid) / len(groups) == pytest.approx(0.2, abs=0.002)
