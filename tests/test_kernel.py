@@ -100,7 +100,7 @@ def test_ctrl_c_ends_with_130_keeps_what_is_finished_and_the_same_command_goes_o
     assert run.returncode == 130
     assert json.loads((output / "run.json").read_text())["status"] == "interrupted"
     assert check.check(output / "submission.csv", 80).rows == 80
-    assert (output / "predictions/simple_cnn_v1.npz").exists()
+    assert (output / "predictions/compact_cnn.npz").exists()
 
 
 def test_the_small_commands_answer_without_a_kernel(script, faces, tmp_path):

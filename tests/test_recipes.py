@@ -140,7 +140,7 @@ def test_the_table_has_a_line_for_each_recipe_in_order():
 
 
 def test_epochs_is_a_range_where_the_members_differ():
-    quick = override(recipes.get("quick"), ["simple_cnn_v1.epochs=4", "simple_cnn_v2.epochs=6"])
+    quick = override(recipes.get("quick"), ["compact_cnn.epochs=4", "simple_cnn_v2.epochs=6"])
     assert recipes.epochs(quick) == "4-6"
     assert recipes.epochs(override(quick, ["epochs=5"])) == "5"
 
@@ -167,7 +167,7 @@ def test_the_settings_follow_an_override():
     changed = override(recipes.get("quick"), ["simple_cnn_v2.lr=0.0123", "folds=9"])
     listed = {row[0]: row[1] for row in rows(recipes.settings(changed))}
     assert listed["simple_cnn_v2.lr"] == "0.0123" and listed["folds"] == "9"
-    assert listed["simple_cnn_v1.lr"] == "0.002"
+    assert listed["compact_cnn.lr"] == "0.003"
 
 
 def test_columns_are_as_wide_as_their_widest_cell():

@@ -42,7 +42,7 @@ def test_a_recorded_run_has_its_figures_history_score_and_probabilities(run, fac
     probs = np.load(folder / "test_probs.npz")["probs"]
     assert probs.dtype == np.float16 and probs.shape == (80, 7)
     assert np.array_equal(probs.argmax(1), check.read(run / "submission.csv"))
-    assert set(pd.read_csv(folder / "history.csv")["member"]) == {"simple_cnn_v1", "simple_cnn_v2"}
+    assert set(pd.read_csv(folder / "history.csv")["member"]) == {"compact_cnn", "simple_cnn_v2"}
     page = (project / "results" / "README.md").read_text()
     accuracy = json.loads((run / "run.json").read_text())["ensemble"]["valid_accuracy"]
     assert f"| {100 * accuracy:.2f} |" in page and "members.0.epochs=1" in page

@@ -36,13 +36,13 @@ def arrays(run: Path, member: str = "simple_cnn_v2") -> predictions.Predictions:
 
 def test_a_run_leaves_all_its_files_and_nothing_half_written(done):
     files = {str(f.relative_to(done)) for f in done.rglob("*") if f.is_file()}
-    members = ("simple_cnn_v1", "simple_cnn_v2")
+    members = ("compact_cnn", "simple_cnn_v2")
     inside = {f"members/{m}/{name}" for m in members for name in ("history.csv", "model.safetensors")}
     assert files == {"submission.csv", "run.json", "log.txt", *(f"predictions/{m}.npz" for m in members), *inside}
 
 
 def test_the_submission_is_the_most_probable_class_of_the_mean_of_the_members(done, faces):
-    probs = (arrays(done, "simple_cnn_v1").test + arrays(done).test) / 2
+    probs = (arrays(done, "compact_cnn").test + arrays(done).test) / 2
     assert np.array_equal(check.read(done / "submission.csv"), probs.argmax(1))
     assert check.check(done / "submission.csv", 80, faces / "example_submission.csv").rows == 80
 
@@ -62,7 +62,7 @@ def test_run_json_says_what_ran_and_agrees_with_the_predictions(done, faces):
 
 
 def test_history_has_a_row_an_epoch(done):
-    history = pd.read_csv(done / "members" / "simple_cnn_v1" / "history.csv")
+    history = pd.read_csv(done / "members" / "compact_cnn" / "history.csv")
     assert history["epoch"].tolist() == [1]
     assert history[["train_loss", "valid_loss", "lr", "seconds"]].gt(0).all(axis=None)
 
@@ -83,7 +83,7 @@ def test_the_same_command_again_goes_on_with_what_is_missing(done, faces, tmp_pa
     (run / "submission.csv").unlink()
     assert start(faces, run) == 0
     said = capsys.readouterr().out
-    assert "simple_cnn_v1: finished before" in said and "simple_cnn_v2: finished before" not in said
+    assert "compact_cnn: finished before" in said and "simple_cnn_v2: finished before" not in said
     assert (run / "submission.csv").read_bytes() == before
 
 
@@ -147,7 +147,7 @@ def test_ensemble_blends_finished_runs_anew(done, faces, tmp_path, capsys):
     command = ["ensemble", *map(str, runs), "--output", str(tmp_path / "blend"), "--input", str(faces)]
     assert main(command, fake_bundle()) == 0
     assert "mean of 4" in capsys.readouterr().out
-    probs = np.mean([arrays(run, m).test for run in runs for m in ("simple_cnn_v1", "simple_cnn_v2")], axis=0)
+    probs = np.mean([arrays(run, m).test for run in runs for m in ("compact_cnn", "simple_cnn_v2")], axis=0)
     assert np.array_equal(check.read(tmp_path / "blend" / "submission.csv"), probs.argmax(1))
 
 
