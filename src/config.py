@@ -16,6 +16,10 @@ from dataclasses import dataclass, field
 
 from src.errors import UserError
 
+# Mean and deviation of train.csv's pixels (129.47 ± 65.04 of 255), with which every network's input is normalised;
+# made-up faces too: a network must not depend on the sample.
+MEAN, STD = 0.5077, 0.2551
+
 
 def setting(default, help, low=None, high=None, choices=None):
     """A dataclass field with a default, a line of help, and its range (both ends allowed) or its choices."""
@@ -82,6 +86,21 @@ class Member(Checked):
     name: str = setting("", "the member's name: letters, digits, '_', '-' and '.'")
     network: str = setting("simple_cnn_v1", "a name of the registry of networks")
     dropout: float | None = setting(None, "dropout rate; none: the network's own", 0, 0.95)
+    size: int | None = setting(
+        None, "side in pixels that faces are enlarged to, on the device; none: the network's own", 8, 1024
+    )
+    normalization: str = setting(
+        "faces",
+        "of the input: by train.csv's pixels, or as the network's published weights had it",
+        choices=("faces", "own"),
+    )
+    pretrained: str = setting(
+        "none", "the start: none; auto: weights below the input folder, else the hub's, else none; or a file or folder"
+    )
+    freeze: int = setting(0, "first so many epochs in which the last layer alone learns", 0, 10_000)
+    layer_decay: float = setting(
+        1.0, "learning rate times this for each layer below the last (norms and biases then decay no weights)", 0.1, 1
+    )
     epochs: int = setting(30, "the most epochs", 1, 10_000)
     batch: int = setting(64, "images a step", 2, 65_536)
     optimizer: str = setting("adam", "", choices=("adam", "adamw", "sgd"))
@@ -91,6 +110,9 @@ class Member(Checked):
     schedule: str = setting("constant", "", choices=("constant", "plateau", "cosine", "one_cycle"))
     warmup: float = setting(
         0.0, "fraction of all steps in which the rate rises to its peak; one_cycle takes 0.3 for 0", 0, 0.9
+    )
+    cosine_epochs: int = setting(
+        0, "cosine: epochs down to 0, from where the rate rises again; 0: all there are", 0, 10_000
     )
     lr_patience: int = setting(
         3, "plateau: the rate falls after more than this many epochs without a better validation loss", 0, 10_000

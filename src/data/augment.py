@@ -10,10 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from src.config import Augment
-
-# Of train.csv's pixels (129.47 ± 65.04 of 255). Made-up faces use the same: a network must not depend on the sample.
-MEAN, STD = 0.5077, 0.2551
+from src.config import MEAN, STD, Augment
 
 
 def normalise(x: Tensor) -> Tensor:

@@ -41,7 +41,8 @@ class Trainer:
         # Order of the rows and augmentation; on the CPU one seed for both generators would give both the same numbers.
         self.generator = torch.Generator(device).manual_seed(seed + 2**32)
         self.member, self.train, self.valid, self.precision = member, train, valid, precision
-        self.net = models.create(member.network, member.dropout).to(device, memory_format=torch.channels_last)
+        net = models.create(member.network, member.dropout, member.size, member.normalization)
+        self.net = net.to(device, memory_format=torch.channels_last)
         self.average = make_average(self.net, member.ema) if member.ema else None
         self.optimizer = make_optimizer(member, self.net)
         self.schedule = Schedule(member, self.optimizer, steps(len(train.labels), member.batch))

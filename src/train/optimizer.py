@@ -34,9 +34,9 @@ class Schedule:
                 optimizer, member.lr, total, pct_start=rise, cycle_momentum=False
             )
             return
-        cosine = member.schedule == "cosine"
         rising = round(member.warmup * total)
-        self.by_step = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step, total, rising, cosine))
+        falling = (member.cosine_epochs * steps or total - rising) if member.schedule == "cosine" else 0
+        self.by_step = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step, rising, falling))
         if member.schedule == "plateau":
             self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
                 optimizer, factor=member.lr_factor, patience=member.lr_patience
@@ -60,13 +60,17 @@ class Schedule:
             self.plateau.step(valid_loss)
 
 
-def factor(step: int, total: int, rising: int, cosine: bool) -> float:
-    """What the peak rate is multiplied by at `step`: a linear rise, then constant or half a cosine down to 0."""
+def factor(step: int, rising: int, falling: int) -> float:
+    """What the peak rate is multiplied by at `step`.
+
+    A linear rise, then half a cosine down to 0 in `falling` steps (0: constant). Past them it rises again, as torch's
+    CosineAnnealingLR does past its T_max.
+    """
     if step < rising:
         return (step + 1) / (rising + 1)
-    if not cosine:
+    if not falling:
         return 1.0
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rising) / max(1, total - rising))))
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / falling))
 
 
 def make_average(net: nn.Module, decay: float) -> AveragedModel:
