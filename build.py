@@ -31,7 +31,7 @@ MAX_BYTES = 1_000_000  # the server refuses a source of one megabyte or more
 # What the image of Kaggle's kernels has, by import name. Internet is off in the kernel: nothing can be added there.
 KERNEL_IMAGE = """
 torch torchvision timm numpy pandas sklearn scipy safetensors matplotlib PIL tqdm kornia torchmetrics wandb tensorboard
-rich einops seaborn optuna jinja2 pydantic
+rich einops seaborn optuna jinja2 pydantic huggingface_hub
 """
 # Imports under a name that only the run knows: the build could not tell what to bundle.
 DYNAMIC = "import_module __import__ iter_modules walk_packages run_module run_path spec_from_file_location"

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from src import config, recipes
+from src import config, listing, recipes
 from src.errors import UserError
 
 KERNEL_INPUT, KERNEL_OUTPUT = Path("/kaggle/input"), Path("/kaggle/working")
@@ -98,7 +98,7 @@ def command_quick(arguments: argparse.Namespace, bundle: dict) -> int:
 
 def command_recipes(arguments: argparse.Namespace, bundle: dict) -> int:
     """The table of recipes, or every setting of one."""
-    print(recipes.settings(recipes.get(arguments.recipe)) if arguments.recipe else recipes.table())
+    print(listing.settings(recipes.get(arguments.recipe)) if arguments.recipe else listing.table())
     return 0
 
 

@@ -5,9 +5,9 @@ open is the same in all of them: shear ±10°, brightness and contrast ±20 %, a
 three epochs without a better loss, an early stop comes after seven, class weights are scikit-learn's "balanced" ones.
 """
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
-from src.config import Augment, Member, Recipe, nearest, scalar_keys
+from src.config import Augment, Member, Recipe, nearest
 from src.errors import UserError
 
 FULL = Augment(rotation=15, flip=0.5, shift=0.1, scale=0.1, shear=10, brightness=0.2, contrast=0.2, erase=0.1)
@@ -288,46 +288,3 @@ def get(name: str) -> Recipe:
     if name not in RECIPES:
         raise UserError(f"{name}: no such recipe{nearest(name, RECIPES)} (`recipes` lists them)")
     return RECIPES[name]
-
-
-def table() -> str:
-    """All recipes as a table for people."""
-    head = ("recipe", "members", "epochs", "published, %", "what it is")
-    rows = [(r.name, str(len(r.members)), epochs(r), r.published or "-", r.about) for r in RECIPES.values()]
-    return aligned([head, *rows])
-
-
-def epochs(recipe: Recipe) -> str:
-    """The most epochs of its members: "30", or "4-6" where they differ."""
-    most = sorted({m.epochs for m in recipe.members})
-    return str(most[0]) if len(most) == 1 else f"{most[0]}-{most[-1]}"
-
-
-def settings(recipe: Recipe) -> str:
-    """Every key that `--set` takes for this recipe, with its value and what it means.
-
-    A sole member's keys stand without its name, and without its seed: there `seed` is the recipe's.
-    """
-    rows, several = [("key", "value", "meaning"), *described(recipe)], len(recipe.members) > 1
-    for member in recipe.members:
-        name = f"{member.name}." if several else ""
-        own = described(member, name) + described(member.augment, f"{name}augment.")
-        rows += [row for row in own if several or row[0] != "seed"]
-    return aligned(rows)
-
-
-def described(config, prefix: str = "") -> list[tuple[str, str, str]]:
-    """Key, value and meaning of each setting of one dataclass."""
-    rows = []
-    for f in fields(config):
-        if f.name in scalar_keys(type(config)):
-            meaning = "; ".join(filter(None, (f.metadata["help"], ", ".join(f.metadata["choices"] or ()))))
-            value = getattr(config, f.name)
-            rows.append((prefix + f.name, "none" if value is None else str(value), meaning))
-    return rows
-
-
-def aligned(rows: list[tuple]) -> str:
-    """Rows of texts in columns as wide as their widest cell."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from sklearn.metrics import f1_score
 
-from src import config, models, predictions
+from src import config, predictions
 from src.config import Member, Recipe
 from src.data import competition
 from src.data.batches import Rows, on_device
@@ -27,6 +27,7 @@ from src.train import device as devices
 from src.train import precision as precisions
 from src.train.fit import Fitted, fit
 from src.train.predict import probabilities
+from src.train.start import Start, prepare
 from src.train.tracking import Log, epoch_line, write_history
 
 
@@ -42,6 +43,7 @@ class Run:
     record: dict
     train_rows: np.ndarray
     valid_rows: np.ndarray
+    starts: dict[str, Start]
 
     def rows(self, numbers: np.ndarray) -> Rows:
         """Training data by row numbers, on the device."""
@@ -61,11 +63,11 @@ def run(
     where, line = devices.choose(device)
     data = competition.read(source)
     seconds = time.time() - started
-    rows = preflight(recipe, data, where)
+    rows, starts = preflight(recipe, data, where, source)
     folder = RunFolder(output)
     earlier = folder.claim(config.digest(recipe), data.digest, overwrite)
     log = Log(folder.log)
-    this = Run(recipe, data, folder, where, log, papers_of_run(recipe, header, data, rows, where), *rows)
+    this = Run(recipe, data, folder, where, log, papers_of_run(recipe, header, data, rows, where), *rows, starts)
     try:
         say_beginning(this, line, earlier, seconds)
         for member in recipe.members:
@@ -83,21 +85,23 @@ def run(
     return this.record
 
 
-def preflight(recipe: Recipe, data: Competition, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers of the rows to train on and to validate on.
+def preflight(
+    recipe: Recipe, data: Competition, device: torch.device, source: Path
+) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, Start]]:
+    """The numbers of the rows to train on and to validate on, and what each member starts from.
 
     Raises UserError for what would stop the run later: before the first epoch, and before anything is overwritten, it
     costs nothing.
     """
     for member in recipe.members:
-        models.find(member.network)
         precisions.choose(member.precision, device)
+    starts = {member.name: prepare(member, source) for member in recipe.members}
     if recipe.form == "auto" and data.example:
         write.follow(data.example, len(data.test))
     images, labels = (part[: recipe.rows] for part in (data.train.images, data.train.labels))
     if recipe.valid == "train":
-        return (np.arange(len(images)),) * 2
-    return split(images, labels, recipe.folds, recipe.fold, recipe.split_seed)
+        return (np.arange(len(images)),) * 2, starts
+    return split(images, labels, recipe.folds, recipe.fold, recipe.split_seed), starts
 
 
 def papers_of_run(recipe: Recipe, header: dict, data: Competition, rows: tuple, device: torch.device) -> dict:
@@ -165,7 +169,8 @@ def train_member(run: Run, member: Member) -> None:
     precision = precisions.choose(member.precision, run.device)
     seed = run.recipe.seed + member.seed
     what = f"{member.network}, at most {member.epochs} epochs; {precision.name} ({precision.reason})"
-    run.log(f"{member.name}: {what}; seed {seed}")
+    start = run.starts[member.name]
+    run.log(f"{member.name}: {what}; seed {seed}; {start.line}")
     if member.balance == "weights+sampler":
         run.log("warning: class weights and sampler together correct the imbalance twice (balance=weights+sampler)")
     valid, folder, history = run.rows(run.valid_rows), run.folder.member(member.name), []
@@ -175,11 +180,11 @@ def train_member(run: Run, member: Member) -> None:
         run.log(epoch_line(row, member.epochs, best))
         write_history(folder / "history.csv", history)
 
-    fitted = fit(member, run.rows(run.train_rows), valid, precision, seed, report)
+    fitted = fit(member, run.rows(run.train_rows), valid, precision, seed, report, start.file)
     save_weights(fitted.net, folder / "model.safetensors")
     test = on_device(run.data.test.images, None, run.device)
     probs = [probabilities(fitted.net, rows.images, member.views, precision).cpu().numpy() for rows in (valid, test)]
-    figures = summary(run, fitted, probs[0], precision.name)
+    figures = summary(run, fitted, probs[0], precision.name, start)
     predictions.save(
         run.folder.predictions(member.name), Predictions(papers(run, member, fitted), run.valid_rows, *probs)
     )
@@ -194,7 +199,7 @@ def save_weights(net: torch.nn.Module, path: Path) -> None:
         save_file({name: value.contiguous().cpu() for name, value in net.state_dict().items()}, temporary)
 
 
-def summary(run: Run, fitted: Fitted, valid: np.ndarray, precision: str) -> dict:
+def summary(run: Run, fitted: Fitted, valid: np.ndarray, precision: str, start: Start) -> dict:
     """A member's figures for run.json; accuracy and macro-F1 are of its final predictions on validation rows."""
     best = fitted.history[fitted.best_epoch - 1]
     return quality(run, run.valid_rows, valid) | {
@@ -205,6 +210,7 @@ def summary(run: Run, fitted: Fitted, valid: np.ndarray, precision: str) -> dict
         "images_per_second": round(fitted.images_per_second, 1),
         "parameters": sum(p.numel() for p in fitted.net.parameters()),
         "precision": precision,
+        "start": start.line,
     }
 
 

@@ -25,7 +25,8 @@ def resnet(layers: int, dropout: float | None, small_images: bool) -> nn.Module:
     nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision starts its own
     if small_images:
         net.maxpool = nn.Identity()
-    net.pretrained_cfg = PUBLISHED | {"architecture": f"resnet{layers}"}
+    fresh = {"fresh": ("conv1",)} if small_images else {}
+    net.pretrained_cfg = PUBLISHED | fresh | {"architecture": f"resnet{layers}"}
     net.fc = nn.Sequential(nn.Dropout(dropout or 0.0), net.fc)
     return net
 

@@ -4,19 +4,20 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from sklearn.metrics import f1_score
 from torch import nn
 from torch.nn import functional as F
 
-from src import models
 from src.config import Member
 from src.data.batches import Rows, class_weights, epoch_order, steps, train_batches
 from src.errors import UserError
 from src.train.optimizer import Schedule, make_average, make_optimizer
 from src.train.precision import Precision
 from src.train.predict import probabilities
+from src.train.start import freeze_body, network
 from src.train.tracking import progress
 
 
@@ -35,14 +36,15 @@ class Fitted:
 class Trainer:
     """Everything that changes while a member trains, and one epoch of it."""
 
-    def __init__(self, member: Member, train: Rows, valid: Rows, precision: Precision, seed: int):
+    def __init__(
+        self, member: Member, train: Rows, valid: Rows, precision: Precision, seed: int, start: Path | None = None
+    ):
         device = train.images.device
         torch.manual_seed(seed)  # first weights and dropout
         # Order of the rows and augmentation; on the CPU one seed for both generators would give both the same numbers.
         self.generator = torch.Generator(device).manual_seed(seed + 2**32)
         self.member, self.train, self.valid, self.precision = member, train, valid, precision
-        net = models.create(member.network, member.dropout, member.size, member.normalization)
-        self.net = net.to(device, memory_format=torch.channels_last)
+        self.net = network(member, start).to(device, memory_format=torch.channels_last)
         self.average = make_average(self.net, member.ema) if member.ema else None
         self.optimizer = make_optimizer(member, self.net)
         self.schedule = Schedule(member, self.optimizer, steps(len(train.labels), member.batch))
@@ -59,6 +61,8 @@ class Trainer:
     def epoch(self, number: int) -> dict:
         """Trains one epoch and evaluates: a row of history."""
         started, rate = time.perf_counter(), self.schedule.rate
+        self.net.train()
+        freeze_body(self.net, number <= self.member.freeze)
         loss, accuracy = self.train_epoch(f"{self.member.name} {number}/{self.member.epochs}")
         trained = time.perf_counter()
         valid = self.evaluate()
@@ -71,7 +75,6 @@ class Trainer:
 
         That is: augmented, with dropout, the loss weighted and smoothed; they do not compare with the validation's.
         """
-        self.net.train()
         order = epoch_order(self.train.labels, self.row_weights, self.generator)
         batches = train_batches(self.train, order, self.member.batch, self.member.augment, self.generator)
         # Summed on the device: the host waits for it once an epoch, not at each step.
@@ -115,14 +118,16 @@ def fit(
     precision: Precision,
     seed: int,
     report: Callable[[dict, bool], None] = lambda row, best: None,
+    start: Path | None = None,
 ) -> Fitted:
     """Trains the member and returns it with the weights of its best epoch, by validation accuracy.
 
-    train, valid: on one device. `report(row, best)` is called after each epoch. The same seed on the same CPU with the
-    same number of threads gives bitwise the same network. Training stops early after `member.patience` epochs without
-    a better one, and at once when no validation error is left. Raises UserError where the loss is no longer finite.
+    train, valid: on one device. start: a file of pretrained weights. `report(row, best)` is called after each epoch.
+    The same seed on the same CPU with the same number of threads gives bitwise the same network. Training stops early
+    after `member.patience` epochs without a better one, and at once when no validation error is left. Raises UserError
+    where the loss is no longer finite.
     """
-    trainer = Trainer(member, train, valid, precision, seed)
+    trainer = Trainer(member, train, valid, precision, seed, start)
     history, best, weights = [], 0, {}
     for number in range(1, member.epochs + 1):
         row = trainer.epoch(number)

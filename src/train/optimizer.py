@@ -7,15 +7,30 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from src.config import Member
+from src.models import body_of
 
 
 def make_optimizer(member: Member, net: nn.Module) -> torch.optim.Optimizer:
     """The member's optimizer over all weights; fused into one kernel where the device has it."""
     fused = next(net.parameters()).device.type in ("cpu", "cuda")
     common = {"lr": member.lr, "weight_decay": member.weight_decay, "fused": fused}
+    weights = groups(member, net) if member.layer_decay < 1 else net.parameters()
     if member.optimizer == "sgd":
-        return torch.optim.SGD(net.parameters(), momentum=member.momentum, nesterov=member.momentum > 0, **common)
-    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[member.optimizer](net.parameters(), **common)
+        return torch.optim.SGD(weights, momentum=member.momentum, nesterov=member.momentum > 0, **common)
+    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[member.optimizer](weights, **common)
+
+
+def groups(member: Member, net: nn.Module) -> list[dict]:
+    """The weights by layers, each with its learning rate: `layer_decay` times that of the layer after it.
+
+    Norms, biases and what the network names (position embeddings) decay no weights (Bao et al. 2022).
+    """
+    from timm.optim import param_groups_layer_decay  # here, not above: timm takes seconds
+
+    body = body_of(net)
+    spared = body.no_weight_decay() if hasattr(body, "no_weight_decay") else ()
+    found = param_groups_layer_decay(body, member.weight_decay, spared, layer_decay=member.layer_decay)
+    return [group | {"lr": member.lr * group["lr_scale"]} for group in found]
 
 
 class Schedule:
@@ -31,7 +46,11 @@ class Schedule:
         if member.schedule == "one_cycle":
             rise = max(member.warmup or 0.3, 1.5 / max(total, 2))  # torch divides by zero where it is exactly one step
             self.by_step = torch.optim.lr_scheduler.OneCycleLR(
-                optimizer, member.lr, total, pct_start=rise, cycle_momentum=False
+                optimizer,
+                [group["lr"] for group in optimizer.param_groups],
+                total,
+                pct_start=rise,
+                cycle_momentum=False,
             )
             return
         rising = round(member.warmup * total)
@@ -45,8 +64,8 @@ class Schedule:
 
     @property
     def rate(self) -> float:
-        """The learning rate of the next step."""
-        return self.optimizer.param_groups[0]["lr"]
+        """The learning rate of the next step; of the last layer, where they differ."""
+        return max(group["lr"] for group in self.optimizer.param_groups)
 
     def step(self) -> None:
         """To be called after each step of the optimizer."""
