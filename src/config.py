@@ -155,6 +155,9 @@ class Recipe(Checked):
     )
     rows: int | None = setting(None, "use the first so many rows of the training data; none: all", 14, 10**9)
     seed: int = setting(0, "seed of the training", 0, 2**31 - 1)
+    hours: float | None = setting(
+        None, "the most hours, from the start of the process on; none: no end, in a kernel 11.5", 0, 10_000
+    )
     form: str = setting("auto", "submission: auto follows example_submission.csv", choices=("auto", "kaggle", "hosts"))
 
     def __post_init__(self):
@@ -236,6 +239,6 @@ def as_dict(config) -> dict:
 
 
 def digest(config) -> str:
-    """16 hexadecimal digits that name what is trained; texts for people and the submission's form do not count."""
-    plain = {k: v for k, v in as_dict(config).items() if k not in ("about", "published", "form")}
+    """16 hexadecimal digits that name what is trained; texts, the submission's form and the budget do not count."""
+    plain = {k: v for k, v in as_dict(config).items() if k not in ("about", "published", "form", "hours")}
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]

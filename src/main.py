@@ -14,11 +14,12 @@ from src import config, listing, recipes
 from src.errors import UserError
 
 KERNEL_INPUT, KERNEL_OUTPUT = Path("/kaggle/input"), Path("/kaggle/working")
+KERNEL_HOURS = 11.5  # of the 12 that Kaggle allows: whether a kernel that is cut off keeps its files is not certain
 
 
 def main(argv: list[str], bundle: dict) -> int:
     """Runs one command and returns the exit code: 0, 1 where something was found wrong, 2 for the user's error, 130
-    for Ctrl-C. Anything else that is raised is a defect and keeps its traceback.
+    for Ctrl-C, 143 for SIGTERM. Anything else that is raised is a defect and keeps its traceback.
 
     bundle: digest, commit, dirty, recipe and overrides of the sources, as `build.py` found them.
     """
@@ -28,17 +29,19 @@ def main(argv: list[str], bundle: dict) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(
-            "\ninterrupted; members that are finished stay, and the same command goes on with the others",
-            file=sys.stderr,
-        )
-        return 130
+    except KeyboardInterrupt as stopped:  # after a signal that a run took, it says with which code to end
+        print("\ninterrupted; what is finished stays, and the same command goes on with the rest", file=sys.stderr)
+        return getattr(stopped, "code", 130)
 
 
 def default_command() -> str:
     """`run` in a kernel, `quick` elsewhere."""
-    return "run" if os.environ.get("KAGGLE_KERNEL_RUN_TYPE") else "quick"
+    return "run" if in_kernel() else "quick"
+
+
+def in_kernel() -> bool:
+    """Whether this is a Kaggle kernel."""
+    return bool(os.environ.get("KAGGLE_KERNEL_RUN_TYPE"))
 
 
 def input_folder() -> Path:
@@ -63,18 +66,22 @@ def folder(variable: str, kernel: Path, local: str) -> Path:
 def command_run(arguments: argparse.Namespace, bundle: dict) -> int:
     """Trains, blends, writes."""
     from src.run import run  # torch takes seconds to import: the small commands do without it
+    from src.train.deadline import process_started
 
     own = arguments.recipe in (None, bundle["recipe"])
     recipe = recipes.get(arguments.recipe or bundle["recipe"])
     overrides = [*(bundle["overrides"] if own else []), *arguments.set]
-    for key in ("rows", "seed"):
+    for key in ("rows", "seed", "hours"):
         if getattr(arguments, key) is not None:
             overrides.append(f"{key}={getattr(arguments, key)}")
     recipe = config.override(recipe, overrides)
     if overrides:
         print(f"overrides: {' '.join(overrides)}")
-    run(recipe, source(bundle), arguments.input, arguments.output, arguments.device, arguments.overwrite)
-    return 0
+    if recipe.hours is None and in_kernel():
+        recipe = config.override(recipe, [f"hours={KERNEL_HOURS}"])
+    folders, where = (arguments.input, arguments.output), arguments.device
+    record = run(recipe, source(bundle), *folders, where, arguments.overwrite, process_started())
+    return 1 if record["missing"] else 0
 
 
 def command_quick(arguments: argparse.Namespace, bundle: dict) -> int:
@@ -104,7 +111,7 @@ def command_recipes(arguments: argparse.Namespace, bundle: dict) -> int:
 
 def command_ensemble(arguments: argparse.Namespace, bundle: dict) -> int:
     """Blends finished runs anew."""
-    from src.run import reblend
+    from src.ensemble.reblend import reblend
 
     print(reblend(arguments.runs, arguments.input, arguments.output, arguments.form))
     return 0
@@ -192,5 +199,6 @@ def add_run(command: argparse.ArgumentParser, bundle: dict) -> None:
     command.add_argument("--output", type=Path, default=output_folder(), metavar="DIR", help=text)
     command.add_argument("--overwrite", action="store_true", help="delete the run that is in the output folder")
     command.add_argument("--rows", metavar="N", help="train on the first N rows: a quick look")
+    command.add_argument("--hours", metavar="H", help="end in order within so many hours (in a kernel: 11.5)")
     command.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps")
     command.add_argument("--seed", metavar="S", help="seed of the training")

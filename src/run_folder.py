@@ -11,7 +11,7 @@ from pathlib import Path
 from src.errors import UserError
 from src.files import replacing
 
-OWN = ("submission.csv", "run.json", "log.txt", "predictions", "members")
+OWN = ("submission.csv", "run.json", "log.txt", "predictions", "members", ".reserve")
 ADVICE = "give another --output, or --overwrite to delete what a run left there."
 
 
@@ -42,22 +42,22 @@ class RunFolder:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def claim(self, recipe_digest: str, data_digest: str, overwrite: bool) -> dict | None:
+    def claim(self, identity: dict, overwrite: bool) -> dict | None:
         """Makes the folder this run's own; the earlier run.json where the same run goes on, else None.
 
-        Raises UserError where the folder holds a run of another recipe, seed or data that has finished a member, or
-        files of a run's names that no run of this kit left; unless `overwrite`: then what bears these names is
-        deleted, and nothing else.
+        identity: "recipe_digest", "data_digest" and "source_digest". Raises UserError where the folder holds a run with
+        other ones that has something to lose, or files of a run's names that no run of this kit left; unless
+        `overwrite`: then what bears these names is deleted, and nothing else.
         """
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file; give a folder as --output")
-        earlier = None if overwrite else self.earlier(recipe_digest, data_digest)
+        earlier = None if overwrite else self.earlier(identity)
         if earlier is None:
             self.clear()
         (self.path / "predictions").mkdir(parents=True, exist_ok=True)
         return earlier
 
-    def earlier(self, recipe_digest: str, data_digest: str) -> dict | None:
+    def earlier(self, identity: dict) -> dict | None:
         """The run.json of an earlier start of this very run; None where there is nothing worth keeping."""
         if not self.run_json.exists():
             foreign = [name for name in OWN if (self.path / name).exists()]
@@ -65,9 +65,9 @@ class RunFolder:
                 raise UserError(f"{self.path} holds {', '.join(foreign)} but no run.json; {ADVICE}")
             return None
         earlier = self.read()
-        if not earlier["members"]:
+        if not earlier["members"] and not any(self.path.glob("members/*/checkpoint*.pt")):
             return None
-        if found := differences(earlier, recipe_digest, data_digest):
+        if found := differences(earlier, identity):
             name = earlier["recipe"].get("name")
             raise UserError(f"{self.path} holds a run of recipe {name} with {found}.\n{ADVICE.capitalize()}")
         return earlier
@@ -98,7 +98,12 @@ class RunFolder:
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def differences(earlier: dict, recipe_digest: str, data_digest: str) -> str:
-    """In words, in what an earlier run differs from this one; empty where it is the same recipe, seed and data."""
-    pairs = (("other settings", "recipe_digest", recipe_digest), ("other data", "data_digest", data_digest))
-    return " and ".join(what for what, key, mine in pairs if earlier.get(key) != mine)
+def differences(earlier: dict, identity: dict) -> str:
+    """In words, in what an earlier run.json differs from this run; empty where it is the same in all.
+
+    identity: "recipe_digest" (which holds the seed), "data_digest" and "source_digest".
+    """
+    source = earlier.get("source")
+    theirs = earlier | {"source_digest": source.get("digest") if isinstance(source, dict) else None}
+    words = {"recipe_digest": "other settings", "data_digest": "other data", "source_digest": "other sources"}
+    return " and ".join(word for key, word in words.items() if theirs.get(key) != identity[key])

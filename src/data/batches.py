@@ -48,8 +48,13 @@ def steps(rows: int, size: int) -> int:
     return rows // size + (rows % size > 1)
 
 
-def train_batches(rows: Rows, order: Tensor, size: int, how: Augment, generator: torch.Generator) -> Iterator[Rows]:
-    """Augmented batches in this order: images float32 (b, 1, 48, 48), labels int64 (b,); the last can be smaller."""
-    for step in range(steps(len(order), size)):
+def train_batches(
+    rows: Rows, order: Tensor, size: int, how: Augment, generator: torch.Generator, first: int = 0
+) -> Iterator[Rows]:
+    """Augmented batches in this order: images float32 (b, 1, 48, 48), labels int64 (b,); the last can be smaller.
+
+    first: the step to begin with, where an epoch goes on half-way.
+    """
+    for step in range(first, steps(len(order), size)):
         chosen = order[step * size : (step + 1) * size]
         yield Rows(augment(rows.images[chosen], how, generator), rows.labels[chosen])

@@ -41,3 +41,8 @@ def describe(name: str) -> str:
     if torch.device(name).type == "cuda":
         return torch.cuda.get_device_name(name)
     return f"cpu ({torch.get_num_threads()} threads)" if name == "cpu" else name
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether an operation failed for want of memory: on a GPU a class of its own, on the CPU a message."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,114 +1,83 @@
-"""The training of one member."""
+"""One member's training: epoch after epoch until the schedule ends, patience does, or time.
 
-import copy
-import time
+It keeps the best epoch's weights, goes back and slows down where the loss runs away, and can be stopped and gone on
+with between any two steps.
+"""
+
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-from sklearn.metrics import f1_score
 from torch import nn
-from torch.nn import functional as F
 
 from src.config import Member
-from src.data.batches import Rows, class_weights, epoch_order, steps, train_batches
+from src.data.batches import Rows
 from src.errors import UserError
-from src.train.optimizer import Schedule, make_average, make_optimizer
 from src.train.precision import Precision
-from src.train.predict import probabilities
-from src.train.start import freeze_body, network
-from src.train.tracking import progress
+from src.train.trainer import Trainer, on_host
+
+MOST_STRIKES = 3
+RUNAWAY = 2 * math.log(7)  # twice the loss of a blind guess among seven
+
+
+class Diverged(UserError):
+    """A training whose loss ran away each time, however slow."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained network with the weights of its best epoch, its history (a dict an epoch), and the seconds and speed of
-    training alone, without evaluation."""
+    """A trained network with its best epoch's weights, and how it came to be.
+
+    seconds and images_per_second are of the training alone, without evaluation. pieces: into how many a batch was cut
+    to fit into memory. strikes: how often the training ran away and went on with half the learning rate.
+    """
 
     net: nn.Module
     history: list[dict]
     best_epoch: int
     seconds: float
     images_per_second: float
+    pieces: int = 1
+    strikes: int = 0
 
 
-class Trainer:
-    """Everything that changes while a member trains, and one epoch of it."""
+@dataclass
+class Course:
+    """What a training has behind it. weights: the best epoch's, on the host."""
 
-    def __init__(
-        self, member: Member, train: Rows, valid: Rows, precision: Precision, seed: int, start: Path | None = None
-    ):
-        device = train.images.device
-        torch.manual_seed(seed)  # first weights and dropout
-        # Order of the rows and augmentation; on the CPU one seed for both generators would give both the same numbers.
-        self.generator = torch.Generator(device).manual_seed(seed + 2**32)
-        self.member, self.train, self.valid, self.precision = member, train, valid, precision
-        self.net = network(member, start).to(device, memory_format=torch.channels_last)
-        self.average = make_average(self.net, member.ema) if member.ema else None
-        self.optimizer = make_optimizer(member, self.net)
-        self.schedule = Schedule(member, self.optimizer, steps(len(train.labels), member.batch))
-        self.scaler = precision.scaler()
-        weights = class_weights(train.labels)
-        self.loss_weights = weights if "weights" in member.balance else None
-        self.row_weights = weights if "sampler" in member.balance else None
+    history: list[dict] = field(default_factory=list)
+    best: int = 0
+    strikes: int = 0
+    weights: dict = field(default_factory=dict)
 
-    @property
-    def evaluated(self) -> nn.Module:
-        """The network whose predictions count: the moving average where there is one."""
-        return self.average.module if self.average else self.net
+    def accuracy(self) -> float:
+        """The best epoch's validation accuracy; -1 before the first."""
+        return self.history[self.best - 1]["valid_accuracy"] if self.best else -1.0
 
-    def epoch(self, number: int) -> dict:
-        """Trains one epoch and evaluates: a row of history."""
-        started, rate = time.perf_counter(), self.schedule.rate
-        self.net.train()
-        freeze_body(self.net, number <= self.member.freeze)
-        loss, accuracy = self.train_epoch(f"{self.member.name} {number}/{self.member.epochs}")
-        trained = time.perf_counter()
-        valid = self.evaluate()
-        self.schedule.epoch(valid["valid_loss"])
-        seconds = {"train_seconds": trained - started, "seconds": time.perf_counter() - started}
-        return {"epoch": number, "lr": rate, "train_loss": loss, "train_accuracy": accuracy, **valid, **seconds}
+    def ended(self, patience: int) -> bool:
+        """Whether nothing is left to gain, or patience is at its end."""
+        return self.accuracy() == 1 or bool(patience and len(self.history) - self.best >= patience)
 
-    def train_epoch(self, title: str) -> tuple[float, float]:
-        """Mean loss and accuracy over one epoch, as they were when each batch was trained on.
 
-        That is: augmented, with dropout, the loss weighted and smoothed; they do not compare with the validation's.
-        """
-        order = epoch_order(self.train.labels, self.row_weights, self.generator)
-        batches = train_batches(self.train, order, self.member.batch, self.member.augment, self.generator)
-        # Summed on the device: the host waits for it once an epoch, not at each step.
-        sums, seen = torch.zeros(2, device=order.device), 0
-        for x, y in progress(batches, steps(len(order), self.member.batch), title):
-            loss, logits = self.step(x, y)
-            sums += torch.stack([loss * len(y), (logits.argmax(1) == y).sum()])
-            seen += len(y)
-        loss, hits = sums.tolist()
-        return loss / seen, hits / seen
+class Watch:
+    """What watches over a training; this one lets it run. `guard.Guard` is the one that does something."""
 
-    def step(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """One step of the optimizer; loss and logits, detached."""
-        with self.precision.autocast():
-            logits = self.net(x.contiguous(memory_format=torch.channels_last))
-        smoothing = self.member.label_smoothing
-        loss = F.cross_entropy(logits.float(), y, weight=self.loss_weights, label_smoothing=smoothing)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.schedule.step()
-        if self.average:
-            self.average.update_parameters(self.net)
-        return loss.detach(), logits.detach()
+    def begin(self, trainer: Trainer, course: Course) -> None:
+        """Before the first epoch: may bring trainer and course to where an earlier start left them."""
 
-    def evaluate(self) -> dict:
-        """Loss, accuracy and macro-F1 on the validation rows."""
-        probs = probabilities(self.evaluated, self.valid.images, "plain", self.precision)
-        loss = F.nll_loss(probs.clamp_min(1e-12).log(), self.valid.labels).item()
-        predicted, labels = probs.argmax(1).cpu(), self.valid.labels.cpu()
-        f1 = f1_score(labels, predicted, average="macro", zero_division=0.0)
-        accuracy = (predicted == labels).float().mean().item()
-        return {"valid_loss": loss, "valid_accuracy": accuracy, "valid_f1": float(f1)}
+    def between(self, trainer: Trainer, course: Course) -> None:
+        """After each step and each batch of an evaluation; may raise to stop."""
+
+    def after(self, trainer: Trainer, course: Course) -> None:
+        """After each epoch that went well; may shorten the schedule."""
+
+    def keep(self, state: dict, course: Course) -> None:
+        """The trainer's state after that: where to come back to."""
+
+
+class TimeUp(Exception):
+    """Raised between two steps when the time is up: the training ends with the best epoch that it has."""
 
 
 def fit(
@@ -119,35 +88,70 @@ def fit(
     seed: int,
     report: Callable[[dict, bool], None] = lambda row, best: None,
     start: Path | None = None,
+    watch: Watch | None = None,
+    say: Callable[[str], None] = print,
 ) -> Fitted:
     """Trains the member and returns it with the weights of its best epoch, by validation accuracy.
 
     train, valid: on one device. start: a file of pretrained weights. `report(row, best)` is called after each epoch.
     The same seed on the same CPU with the same number of threads gives bitwise the same network. Training stops early
-    after `member.patience` epochs without a better one, and at once when no validation error is left. Raises UserError
-    where the loss is no longer finite.
+    after `member.patience` epochs without a better one, and at once when no validation error is left. Where the loss is
+    not finite any more, or runs away, it goes on from the epoch before with half the learning rate, three times; then
+    it raises Diverged. Raises TimeUp where the watch's time is up before the first epoch's end.
     """
-    trainer = Trainer(member, train, valid, precision, seed, start)
-    history, best, weights = [], 0, {}
-    for number in range(1, member.epochs + 1):
-        row = trainer.epoch(number)
-        require_finite(member, row)
-        better = not history or row["valid_accuracy"] > history[best - 1]["valid_accuracy"]
-        history.append(row)
-        if better:
-            best, weights = number, copy.deepcopy(trainer.evaluated.state_dict())
-        report(row, better)
-        if row["valid_accuracy"] == 1 or (member.patience and number - best >= member.patience):
+    trainer, course, watch = Trainer(member, train, valid, precision, seed, start), Course(), watch or Watch()
+    watch.begin(trainer, course)
+    good = trainer.state()
+    while len(course.history) < trainer.schedule.epochs and not course.ended(member.patience):
+        try:
+            row = trainer.epoch(len(course.history) + 1, lambda: watch.between(trainer, course))
+        except TimeUp:
             break
-    trainer.evaluated.load_state_dict(weights)
-    seconds = sum(row["train_seconds"] for row in history)
-    return Fitted(trainer.evaluated, history, best, seconds, len(history) * len(train.labels) / seconds)
+        if runs_away(row):
+            strike(trainer, course, good, row, say)
+        else:
+            report(row, take_in(course, row, trainer))
+            watch.after(trainer, course)
+        good = trainer.state()
+        watch.keep(good, course)
+    if not course.best:
+        raise TimeUp(f"{member.name}: the time was up before its first epoch ended")
+    return fitted(trainer, course)
 
 
-def require_finite(member: Member, row: dict) -> None:
-    """Raise UserError where an epoch ended with a loss that is not a number."""
-    if not all(abs(row[key]) < float("inf") for key in ("train_loss", "valid_loss")):
-        raise UserError(
-            f"{member.name}: the loss is no longer finite in epoch {row['epoch']}; "
-            f"lower its learning rate (--set {member.name}.lr={member.lr / 2:g})"
+def take_in(course: Course, row: dict, trainer: Trainer) -> bool:
+    """Adds an epoch; whether it is the best so far, whose weights are kept."""
+    better = row["valid_accuracy"] > course.accuracy()
+    course.history.append(row)
+    if better:
+        course.best, course.weights = len(course.history), on_host(trainer.evaluated.state_dict())
+    return better
+
+
+def fitted(trainer: Trainer, course: Course) -> Fitted:
+    """The end of a training: the best epoch's weights back in the network."""
+    trainer.evaluated.load_state_dict(course.weights)
+    seconds = sum(row["train_seconds"] for row in course.history)
+    speed = len(course.history) * len(trainer.train.labels) / seconds
+    return Fitted(trainer.evaluated, course.history, course.best, seconds, speed, trainer.pieces, course.strikes)
+
+
+def runs_away(row: dict) -> bool:
+    """Whether an epoch's losses are no numbers any more, or the training loss is beyond all that learning explains."""
+    finite = all(math.isfinite(row[key]) for key in ("train_loss", "valid_loss"))
+    return not finite or row["train_loss"] > RUNAWAY
+
+
+def strike(trainer: Trainer, course: Course, good: dict, row: dict, say: Callable[[str], None]) -> None:
+    """Back to the last good epoch with half the learning rate; raises Diverged when that has not helped three times."""
+    name, number = trainer.member.name, row["epoch"]
+    course.strikes += 1
+    losses = f"training loss {row['train_loss']:.3g}, validation loss {row['valid_loss']:.3g}"
+    if course.strikes > MOST_STRIKES:
+        raise Diverged(
+            f"{name}: diverges in epoch {number} ({losses}) also at an eighth of its learning rate; "
+            f"lower it (--set {name}.lr={trainer.member.lr / 16:g})"
         )
+    trainer.load(good)
+    trainer.schedule.slow_down(0.5)
+    say(f"warning: {name} diverges in epoch {number} ({losses}): back to epoch {number - 1}, half the learning rate")

@@ -1,9 +1,12 @@
 """Probabilities from a trained network, averaged over views of each image."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from src.data.augment import plain
+from src.train.device import out_of_memory
 from src.train.precision import Precision
 
 VIEWS = {
@@ -13,13 +16,32 @@ VIEWS = {
 
 
 @torch.inference_mode()
-def probabilities(net: nn.Module, images: Tensor, views: str, precision: Precision, batch: int = 512) -> Tensor:
+def probabilities(
+    net: nn.Module,
+    images: Tensor,
+    views: str,
+    precision: Precision,
+    batch: int = 512,
+    between: Callable[[], None] = lambda: None,
+) -> Tensor:
     """Class probabilities, float32 (n, 7) on the images' device; the mean over the views ("plain", or "flip").
 
-    images: uint8 (n, 1, 48, 48). The network is put into evaluation mode.
+    images: uint8 (n, 1, 48, 48). The network is put into evaluation mode. `between` is called after each batch; a batch
+    that does not fit into memory is halved.
     """
     net.eval()
-    return torch.cat([mean_over_views(net, plain(x), views, precision) for x in images.split(batch)])
+    found, at = [], 0
+    while at < len(images):
+        try:
+            found.append(mean_over_views(net, plain(images[at : at + batch]), views, precision))
+        except RuntimeError as error:
+            if not out_of_memory(error) or batch == 1:
+                raise
+            batch = max(1, batch // 2)
+            continue
+        at += batch
+        between()
+    return torch.cat(found)
 
 
 def mean_over_views(net: nn.Module, x: Tensor, views: str, precision: Precision) -> Tensor:

@@ -19,13 +19,14 @@ from src.models import pretrained
 
 @dataclass(frozen=True)
 class Start:
-    """The weights' file, or None for fresh weights, and a line that says where they come from."""
+    """The weights' file, or None for fresh weights; a line that says where they come from; the network's size.
+
+    size: bytes of the weights, as they are kept.
+    """
 
     file: Path | None
     line: str
-
-
-SCRATCH = Start(None, "from scratch")
+    size: int
 
 
 def network(member: Member, file: Path | None = None) -> nn.Module:
@@ -44,17 +45,18 @@ def prepare(member: Member, folder: Path) -> Start:
     """
     net = models.create(member.network, member.dropout, member.size, member.normalization)
     require_faces(member, net)
+    size = sum(value.nbytes for value in net.state_dict().values())
     published = getattr(models.body_of(net), "pretrained_cfg", None)
     for key, off in (("pretrained", "none"), ("layer_decay", 1.0)):
         if getattr(member, key) != off and not published:
             raise UserError(f"{member.name}.{key}: {member.network} is the kit's own, without published weights")
     if member.pretrained == "none":
-        return SCRATCH
+        return Start(None, "from scratch", size)
     file, origin = pretrained.find(member.pretrained, published, folder)
     if file is None:
-        return Start(None, f"from scratch, not comparable with a pretrained start: {origin}")
+        return Start(None, f"from scratch, not comparable with a pretrained start: {origin}", size)
     pretrained.load(models.body_of(net), file)
-    return Start(file, f"pretrained: {file} [{digest(file)}], {origin}")
+    return Start(file, f"pretrained: {file} [{digest(file)}], {origin}", size)
 
 
 @torch.inference_mode()

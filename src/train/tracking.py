@@ -25,9 +25,9 @@ class Log:
         self.file.close()
 
 
-def progress(steps: Iterable, total: int, title: str) -> Iterable:
-    """`steps` with a progress bar on a terminal, and as they are elsewhere."""
-    return tqdm(steps, total=total, desc=title, leave=False, disable=not sys.stderr.isatty())
+def progress(steps: Iterable, total: int, title: str, first: int = 0) -> Iterable:
+    """`steps`, of which `first` are done already, with a progress bar on a terminal, and as they are elsewhere."""
+    return tqdm(steps, total=total, initial=first, desc=title, leave=False, disable=not sys.stderr.isatty())
 
 
 def epoch_line(row: dict, epochs: int, best: bool) -> str:

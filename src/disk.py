@@ -1,0 +1,58 @@
+"""Space on the disk: asked for before a run, reserved for what must not fail, and made when there is none left."""
+
+import contextlib
+import errno
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from src.errors import UserError
+
+RESERVED = 2**21  # bytes: submission.csv, run.json and the last lines of log.txt have their place
+EXPENDABLE = ("members/*/checkpoint.before.pt", "members/*/checkpoint.pt*")  # in this order
+
+
+def require(folder: Path, size: int) -> None:
+    """Raise UserError where less than `size` bytes are free in the folder's file system."""
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise UserError(
+            f"{folder}: {free / 2**20:,.0f} MiB are free, and the run will write up to {size / 2**20:,.0f} MiB; "
+            "make room, or give another --output"
+        )
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a run's folder can give up for what must be written: its checkpoints, then the reserve."""
+
+    folder: Path
+
+    @property
+    def reserve(self) -> Path:
+        return self.folder / ".reserve"
+
+    def take(self) -> None:
+        """Puts the reserve on the disk, really: zeros could be a hole in a file. Raises UserError on a full disk."""
+        try:
+            self.reserve.write_bytes(b"\xff" * RESERVED)
+        except OSError as error:
+            self.give_back()
+            raise UserError(f"{self.folder}: nothing can be written there ({error.strerror})") from None
+
+    def give_back(self) -> None:
+        """Removes the reserve."""
+        with contextlib.suppress(OSError):
+            self.reserve.unlink(missing_ok=True)
+
+    def write(self, action: Callable[[], None]) -> None:
+        """Does `action`, again after each thing given up for it where the disk is full; raises OSError at the last."""
+        gone = [file for pattern in EXPENDABLE for file in sorted(self.folder.glob(pattern))] + [self.reserve]
+        while True:
+            try:
+                return action()
+            except OSError as error:
+                if error.errno != errno.ENOSPC or not gone:
+                    raise
+                gone.pop(0).unlink(missing_ok=True)

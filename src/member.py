@@ -1,0 +1,109 @@
+"""One member of a run: trained, predicted, kept."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from src import predictions
+from src.config import Member
+from src.data.batches import on_device
+from src.files import replacing
+from src.predictions import Predictions
+from src.run_state import Run, percent
+from src.train import precision as precisions
+from src.train.checkpoint import NAMES, Keeper
+from src.train.deadline import Allowance
+from src.train.fit import Fitted, fit
+from src.train.guard import Guard
+from src.train.predict import probabilities
+from src.train.tracking import epoch_line, write_history
+
+
+def train_member(run: Run, member: Member, epochs: int, reserve: float) -> None:
+    """Trains one member; leaves its history, weights and predictions in the folder, and its figures in the record.
+
+    epochs: the most that the plan allots. reserve: seconds to leave for what comes after its last epoch.
+    """
+    precision, start = precisions.choose(member.precision, run.device), run.starts[member.name]
+    seed, folder = run.recipe.seed + member.seed, run.folder.member(member.name)
+    what = f"{member.network}, at most {member.epochs} epochs; {precision.name} ({precision.reason})"
+    run.log(f"{member.name}: {what}; seed {seed}; {start.line}")
+    if member.balance == "weights+sampler":
+        run.log("warning: class weights and sampler together correct the imbalance twice (balance=weights+sampler)")
+
+    def record(history: list[dict]) -> None:
+        run.room.write(lambda: write_history(folder / "history.csv", history))
+        run.save()
+
+    def report(row: dict, best: bool) -> None:
+        run.log(epoch_line(row, member.epochs, best))
+
+    keeper = Keeper(folder, run.identity | {"member": member.name, "device": run.device.type}, run.log)
+    guard = Guard(keeper, Allowance(run.deadline, reserve), run.stop, epochs, record, run.log)
+    rows = run.rows(run.train_rows), run.rows(run.valid_rows)
+    try:
+        fitted = fit(member, *rows, precision, seed, report, start.file, guard, run.log)
+    finally:
+        keeper.join()
+    finish(run, member, fitted)
+
+
+def clear_checkpoints(run: Run, member: str) -> None:
+    """Deletes what a finished member no longer needs."""
+    for name in NAMES:
+        (run.folder.member(member) / name).unlink(missing_ok=True)
+
+
+def finish(run: Run, member: Member, fitted: Fitted) -> None:
+    """Weights, predictions and figures of a trained member, each file whole or not there.
+
+    run.json takes it in after the submission has: killed in between, a run comes back here from its last checkpoint.
+    """
+    folder, precision = run.folder.member(member.name), precisions.choose(member.precision, run.device)
+    run.room.write(lambda: save_weights(fitted.net, folder / "model.safetensors"))
+    valid, test = run.rows(run.valid_rows), on_device(run.data.test.images, None, run.device)
+    probs = [
+        probabilities(fitted.net, rows.images, member.views, precision, between=run.stop.check).cpu().numpy()
+        for rows in (valid, test)
+    ]
+    content = Predictions(papers(run, member, fitted), run.valid_rows, *probs)
+    run.room.write(lambda: predictions.save(run.folder.predictions(member.name), content))
+    figures = run.quality(run.valid_rows, probs[0]) | summary(run, member, fitted)
+    run.record["members"][member.name] = figures
+    best = f"best epoch {fitted.best_epoch} of {len(fitted.history)}"
+    run.log(f"{member.name}: {percent(figures)}, {best}, {fitted.images_per_second:.0f} images/s")
+
+
+def save_weights(net: torch.nn.Module, path: Path) -> None:
+    """The weights as safetensors, under a temporary name first."""
+    with replacing(path) as temporary:
+        save_file({name: value.contiguous().cpu() for name, value in net.state_dict().items()}, temporary)
+
+
+def summary(run: Run, member: Member, fitted: Fitted) -> dict:
+    """How a member came to be, for run.json."""
+    return {
+        "train_accuracy": fitted.history[fitted.best_epoch - 1]["train_accuracy"],
+        "best_epoch": fitted.best_epoch,
+        "epochs": len(fitted.history),
+        "train_seconds": round(fitted.seconds, 1),
+        "images_per_second": round(fitted.images_per_second, 1),
+        "parameters": sum(p.numel() for p in fitted.net.parameters()),
+        "precision": precisions.choose(member.precision, run.device).name,
+        "start": run.starts[member.name].line,
+        "pieces": fitted.pieces,
+        "strikes": fitted.strikes,
+    }
+
+
+def papers(run: Run, member: Member, fitted: Fitted) -> dict:
+    """The header of a predictions file."""
+    return run.identity | {
+        "recipe": run.recipe.name,
+        "member": member.name,
+        "seed": run.recipe.seed + member.seed,
+        "fold": run.recipe.fold,
+        "device": run.record["device"],
+        "seconds": round(fitted.seconds, 1),
+    }

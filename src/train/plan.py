@@ -1,0 +1,63 @@
+"""The plan of a run: what each member will cost, from a short measured warm-up, against the budget."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from src.config import Member
+from src.data.batches import Rows, steps, train_batches
+from src.train.deadline import Cost
+from src.train.precision import Precision
+from src.train.predict import VIEWS, probabilities
+from src.train.trainer import Trainer
+
+ENOUGH = 2.0  # seconds of warm-up, after at least two steps
+MOST = 10
+
+
+def measure(
+    member: Member,
+    train: Rows,
+    valid: Rows,
+    tests: int,
+    precision: Precision,
+    start: Path | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Cost:
+    """Trains a few steps on the rows themselves, and throws the network away.
+
+    The first step, which allocates and chooses algorithms, does not count. Predictions are of the validation rows with
+    one view after each epoch, and of those and `tests` more with all views at the end.
+    """
+    trainer = Trainer(member, train, valid, precision, 0, start)
+    order = trainer.new_half().order
+    batches = train_batches(train, order, member.batch, member.augment, trainer.generator)
+    begun, marks = clock(), []
+    trainer.net.train()
+    for x, y in batches:
+        trainer.step(x, y)[0].item()  # waits for the device
+        marks.append(clock())
+        if len(marks) == MOST or (len(marks) > 2 and clock() - begun > ENOUGH):
+            break
+    step = (marks[-1] - marks[0]) / (len(marks) - 1) if len(marks) > 1 else marks[0] - begun
+    some = valid.images[:256]
+    probabilities(trainer.evaluated, some[:8], "plain", precision)
+    begun = clock()
+    probabilities(trainer.evaluated, some, "plain", precision).sum().item()
+    image = (clock() - begun) / len(some)
+    views = len(VIEWS[member.views])
+    epoch = step * steps(len(train.labels), member.batch) + image * len(valid.labels)
+    return Cost(epoch, image * views * (len(valid.labels) + tests))
+
+
+def table(members: list[Member], costs: list[Cost], epochs: list[int], left: float, device: str) -> list[str]:
+    """The plan as lines for people: seconds of each member, and the sum against what is left of the budget."""
+    lines = [f"plan, from a short warm-up on {device}:"]
+    for member, cost, n in zip(members, costs, epochs, strict=True):
+        short = "" if n == member.epochs else f" (of {member.epochs})" if n else ": left out"
+        lines.append(
+            f"  {member.name:24} {n:4d} epochs{short} x {cost.epoch:8.2f} s  = {cost.total(n) if n else 0:9.0f} s"
+        )
+    total = sum(cost.total(n) for cost, n in zip(costs, epochs, strict=True) if n)
+    budget = "no budget" if left == float("inf") else f"{left:.0f} s are left of the budget"
+    return [*lines, f"  at most {total:.0f} s in all; {budget}"]
