@@ -13,11 +13,10 @@ from src import models
 from src.config import Augment, Member
 from src.data import sample
 from src.data.batches import Rows, on_device
-from src.errors import UserError
-from src.train import fit as fitting
-from src.train.fit import Trainer, fit
+from src.train.fit import Diverged, fit
 from src.train.precision import Precision
 from src.train.predict import probabilities
+from src.train.trainer import Trainer
 
 CPU = torch.device("cpu")
 FLOAT32 = Precision("float32", "", CPU)
@@ -101,7 +100,7 @@ def test_the_seed_moves_first_weights_and_order_of_the_rows(rows):
     assert not equal(*(weights(trainer.net) for trainer in trainers))
     seen = [watched(trainer) for trainer in trainers]
     for trainer in trainers:
-        trainer.train_epoch("")
+        train_once(trainer)
     one, other = (torch.cat([y for _, _, y in steps]) for steps in seen)
     assert not torch.equal(one, other)
 
@@ -134,16 +133,22 @@ def test_a_step_descends_the_weighted_smoothed_cross_entropy(rows, balance, smoo
     expected = by_hand(net(x), y, class_weights, smoothing)
     expected.backward()
 
-    loss, logits = trainer.step(x, y)
+    loss, hits = trainer.step(x, y)
     torch.testing.assert_close(loss, expected.detach())
-    torch.testing.assert_close(logits, net(x).detach())
-    assert not loss.requires_grad and not logits.requires_grad
+    assert hits == (net(x).argmax(1) == y).sum()
+    assert not loss.requires_grad
     for new, old in zip(trainer.net.parameters(), net.parameters(), strict=True):
         torch.testing.assert_close(new, old - 0.1 * old.grad)
 
 
+def train_once(trainer: Trainer) -> tuple[float, float]:
+    """The training of one epoch, without its evaluation."""
+    trainer.half = trainer.new_half()
+    return trainer.train_epoch()
+
+
 def watched(trainer: Trainer) -> list[tuple]:
-    """Fills up with loss, logits and labels of each step that the trainer takes."""
+    """Fills up with loss, hits and labels of each step that the trainer takes."""
     seen, step = [], trainer.step
 
     def watch(x, y):
@@ -159,7 +164,7 @@ def watched(trainer: Trainer) -> list[tuple]:
 def test_an_epoch_sees_each_row_once_without_a_sampler(rows, balance):
     trainer = Trainer(member(balance=balance), rows, rows, FLOAT32, seed=1)
     seen = watched(trainer)
-    trainer.train_epoch("")
+    train_once(trainer)
     labels = torch.cat([y for _, _, y in seen])
     assert len(seen) == 5 and not torch.equal(labels, rows.labels)
     assert torch.equal(labels.sort().values, rows.labels.sort().values)
@@ -172,7 +177,7 @@ def test_the_sampler_shows_each_class_equally_often(balance):
     trainer = Trainer(member(network="linear", balance=balance, batch=300), rows, rows, FLOAT32, seed=1)
     seen = watched(trainer)
     for _ in range(10):
-        trainer.train_epoch("")
+        train_once(trainer)
     shares = torch.bincount(torch.cat([y for _, _, y in seen])) / 3000
     assert (shares - 1 / 3).abs().max() < 0.05  # three deviations are 0.026
 
@@ -195,10 +200,10 @@ def test_loss_and_accuracy_of_an_epoch_are_means_over_its_images(rows):
     """70 rows in batches of 32: the last batch of 6 counts less."""
     trainer = Trainer(member(batch=32, lr=0.01), rows, rows, FLOAT32, seed=1)
     seen = watched(trainer)
-    loss, accuracy = trainer.train_epoch("")
+    loss, accuracy = train_once(trainer)
     assert [len(y) for _, _, y in seen] == [32, 32, 6]
     assert loss == pytest.approx(sum(float(loss) * len(y) for loss, _, y in seen) / 70)
-    assert accuracy == sum(int((logits.argmax(1) == y).sum()) for _, logits, y in seen) / 70
+    assert accuracy == sum(int(hits) for _, hits, _ in seen) / 70
 
 
 def test_the_network_trains_again_after_each_evaluation(rows):
@@ -211,7 +216,7 @@ def test_the_network_trains_again_after_each_evaluation(rows):
 
 def test_evaluation_agrees_with_scikit_learn(rows, held_out):
     trainer = Trainer(member(), rows, held_out, FLOAT32, seed=1)
-    trainer.train_epoch("")
+    train_once(trainer)
     found = trainer.evaluate()
     probs = probabilities(trainer.net, held_out.images, "plain", FLOAT32).double().numpy()
     probs, labels = probs / probs.sum(1, keepdims=True), held_out.labels.numpy()
@@ -249,9 +254,9 @@ def scripted(monkeypatch):
     def script(accuracies: list[float]) -> list[dict]:
         evaluated, evaluate, left = [], Trainer.evaluate, iter(accuracies)
 
-        def scripted(trainer):
+        def scripted(trainer, between):
             evaluated.append(weights(trainer.evaluated))
-            return evaluate(trainer) | {"valid_accuracy": next(left)}
+            return evaluate(trainer, between) | {"valid_accuracy": next(left)}
 
         monkeypatch.setattr(Trainer, "evaluate", scripted)
         return evaluated
@@ -319,7 +324,7 @@ def test_history_has_every_figure_and_the_speed_follows_from_it(rows, held_out):
 
 def test_with_a_moving_average_it_is_what_is_evaluated(rows, held_out):
     trainer = Trainer(member(ema=0.9, lr=0.01), rows, held_out, FLOAT32, seed=1)
-    trainer.train_epoch("")
+    train_once(trainer)
     found = trainer.evaluate()["valid_loss"]
     average, net = (
         nn.functional.nll_loss(probabilities(n, held_out.images, "plain", FLOAT32).log(), held_out.labels).item()
@@ -335,7 +340,7 @@ def test_without_a_moving_average_the_trained_network_is_evaluated(rows, held_ou
 
 def test_the_moving_average_does_not_change_the_training(rows, held_out):
     without, with_average = (Trainer(member(ema=ema), rows, held_out, FLOAT32, seed=1) for ema in (0.0, 0.9))
-    assert without.train_epoch("") == with_average.train_epoch("")
+    assert train_once(without) == train_once(with_average)
     assert equal(weights(without.net), weights(with_average.net))
 
 
@@ -343,19 +348,67 @@ def test_the_moving_average_does_not_change_the_training(rows, held_out):
 
 
 @pytest.mark.parametrize("network", ["tiny", "linear"])
-def test_a_training_that_diverges_is_the_users_error_and_says_what_to_set(rows, held_out, network):
+def test_a_training_that_diverges_at_every_rate_says_what_to_set(rows, held_out, network):
     settings = member(network=network, optimizer="sgd", lr=100, momentum=0.99, weight_decay=10, epochs=50)
-    with pytest.raises(UserError, match=r"^wild: .*no longer finite in epoch \d+.*--set wild\.lr=50\)$"):
+    with pytest.raises(Diverged, match=r"^wild: diverges in epoch \d+ .*--set wild\.lr=6\.25\)$"):
         fit(settings, rows, held_out, FLOAT32, seed=1)
 
 
-@pytest.mark.parametrize("key", ["train_loss", "valid_loss"])
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_either_loss_must_be_finite(key, value):
-    row = {"epoch": 1, "train_loss": 1.0, "valid_loss": 1.0}
-    fitting.require_finite(member(), row)
-    with pytest.raises(UserError, match="epoch 1"):
-        fitting.require_finite(member(), row | {key: value})
+def ill(monkeypatch, epochs: dict[int, int], **figures: float) -> None:
+    """Makes the epochs of these numbers end so often with these figures instead of their own."""
+    epoch, left = Trainer.epoch, dict(epochs)
+
+    def fallen(trainer, number, between):
+        row = epoch(trainer, number, between)
+        if left.get(number, 0) > 0:
+            left[number] -= 1
+            return row | figures
+        return row
+
+    monkeypatch.setattr(Trainer, "epoch", fallen)
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [{"train_loss": math.nan}, {"valid_loss": math.nan}, {"train_loss": math.inf}, {"train_loss": 4.0}],
+)
+def test_an_epoch_that_runs_away_is_done_again_from_the_one_before_at_half_the_rate(
+    rows, held_out, monkeypatch, figures
+):
+    ill(monkeypatch, {3: 1}, **figures)
+    told, settings = [], member(network="linear", epochs=4, lr=0.01)
+    fitted = fit(settings, rows, held_out, FLOAT32, seed=1, say=told.append)
+    assert [row["epoch"] for row in fitted.history] == [1, 2, 3, 4] and fitted.strikes == 1
+    assert [row["lr"] for row in fitted.history] == [0.01, 0.01, 0.005, 0.005]
+    assert len(told) == 1 and "wild" in told[0] and "epoch 3" in told[0]
+    monkeypatch.undo()
+    small_networks_again(monkeypatch)
+    untouched = fit(member(network="linear", epochs=2, lr=0.01), rows, held_out, FLOAT32, seed=1)
+    assert figures_equal(fitted.history[:2], untouched.history)
+
+
+def small_networks_again(monkeypatch) -> None:
+    for function in (tiny, linear):
+        monkeypatch.setitem(models.NETWORKS, function.__name__, function)
+
+
+def figures_equal(one: list[dict], other: list[dict]) -> bool:
+    return figures(one) == figures(other)
+
+
+@pytest.mark.parametrize("kind", ["constant", "plateau", "cosine", "one_cycle"])
+def test_three_times_at_most_and_every_schedule_goes_on_at_an_eighth(rows, held_out, monkeypatch, kind):
+    settings = member(network="linear", epochs=4, lr=0.01, schedule=kind)
+    whole = fit(settings, rows, held_out, FLOAT32, seed=1)
+    ill(monkeypatch, {2: 3}, train_loss=math.nan)
+    slowed = fit(settings, rows, held_out, FLOAT32, seed=1, say=lambda line: None)
+    ratios = [a["lr"] / b["lr"] for a, b in zip(slowed.history, whole.history, strict=True)]
+    assert ratios == pytest.approx([1, 1 / 8, 1 / 8, 1 / 8]) and slowed.strikes == 3
+    monkeypatch.undo()
+    small_networks_again(monkeypatch)
+    ill(monkeypatch, {2: 4}, train_loss=math.nan)
+    with pytest.raises(Diverged, match="epoch 2"):
+        fit(settings, rows, held_out, FLOAT32, seed=1, say=lambda line: None)
 
 
 def test_the_made_up_faces_are_learnt_far_above_chance():

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from src.config import Member
-from src.train.optimizer import Schedule, make_average, make_optimizer
+from src.train.optimizer import MovingAverage, Schedule, make_optimizer
 
 
 def member(**settings) -> Member:
@@ -192,12 +192,12 @@ def averaged_by_a_loop(states: list[dict], decay: float) -> dict:
 def states_and_average(decay: float, steps: int) -> tuple[list[dict], nn.Module]:
     """The states of a net in training, and their moving average."""
     net = small_net()
-    average, optimizer, states = make_average(net, decay), torch.optim.SGD(net.parameters(), 0.3), []
+    average, optimizer, states = MovingAverage(net, decay), torch.optim.SGD(net.parameters(), 0.3), []
     for step in range(steps):
         optimizer.zero_grad()
         net(torch.randn(8, 5, generator=torch.Generator().manual_seed(step)) + step).square().mean().backward()
         optimizer.step()
-        average.update_parameters(net)
+        average.update()
         states.append(copy.deepcopy(net.state_dict()))
     return states, average.module
 
@@ -217,10 +217,10 @@ def test_the_moving_average_is_that_of_a_plain_loop(decay):
 def test_a_young_average_forgets_the_first_weights():
     """A decay of 0.999 alone would still hold 97 % of the first weights after 30 steps; the warmed-up one 0.2 %."""
     net = nn.Linear(1, 1, bias=False)
-    average = make_average(net, 0.999)
+    average = MovingAverage(net, 0.999)
     for value in [1.0] + [0.0] * 29:
         nn.init.constant_(net.weight, value)
-        average.update_parameters(net)
+        average.update()
     assert 0 < average.module.weight.item() < 0.01
 
 
@@ -229,8 +229,8 @@ def test_the_average_lives_apart_from_the_net():
     assert not torch.equal(average.state_dict()["0.weight"], states[-1]["0.weight"])
     net = small_net()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    average = make_average(net, 0.9)
-    average.update_parameters(net)
+    average = MovingAverage(net, 0.9)
+    average.update()
     with torch.no_grad():
         average.module[0].weight.zero_()
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
