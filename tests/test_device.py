@@ -12,8 +12,9 @@ NO_KERNEL = "CUDA error: no kernel image is available for execution on the devic
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """A machine that says it has a GPU, whatever the one under the test has."""
+    """A machine that says it has two GPUs, whatever the one under the test has."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda name: f"Made-up GPU {name}")
 
 
@@ -32,7 +33,13 @@ def test_auto_takes_a_gpu_that_computes(monkeypatch, gpu):
     tried = []
     monkeypatch.setattr(device, "try_out", lambda name: tried.append(name) or "")
     where, line = choose("auto")
-    assert where == torch.device("cuda") and "Made-up GPU" in line and tried == ["cuda"]
+    assert where == torch.device("cuda:0") and "Made-up GPU" in line and tried == ["cuda:0"]
+
+
+def test_auto_takes_the_second_gpu_where_the_first_is_broken_and_says_so(monkeypatch, gpu):
+    monkeypatch.setattr(device, "try_out", lambda name: "CUDA out of memory" if name == "cuda:0" else "")
+    where, line = choose("auto")
+    assert where == torch.device("cuda:1") and line == "Made-up GPU cuda:1; cuda:0 does not compute: CUDA out of memory"
 
 
 def test_auto_falls_back_from_a_gpu_that_dies_at_its_first_operation(monkeypatch, gpu):

@@ -72,7 +72,7 @@ def test_a_fault_in_training_ends_with_1_and_a_traceback_that_names_the_source(s
     (tmp_path / "sitecustomize.py").write_text(FAULT)
     failed = start(script, faces, tmp_path / "out", PYTHONPATH=str(tmp_path))
     assert failed.returncode == 1
-    where = re.search(r'File ".*(src/train/fit\.py)", line (\d+), in step\n +(.+)', failed.stderr)
+    where = re.search(r'File ".*(src/train/trainer\.py)", line (\d+), in gradient\n +(.+)', failed.stderr)
     assert where and "a fault from within training" in failed.stderr
     source = (ROOT / where[1]).read_text().splitlines()
     assert source[int(where[2]) - 1].strip() == where[3].strip()

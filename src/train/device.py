@@ -8,9 +8,10 @@ from src.errors import UserError
 def choose(wish: str = "auto") -> tuple[torch.device, str]:
     """The device, and one line that says which and why.
 
-    wish: "auto", or a device as torch names it ("cpu", "cuda", "cuda:1", "mps"). "auto" takes a GPU only if one
-    convolution with its gradient runs on it: where the installed torch has no kernels for a GPU, `is_available()` is
-    still True and the first operation dies. Raises UserError where a device that was asked for does not work.
+    wish: "auto", or a device as torch names it ("cpu", "cuda", "cuda:1", "mps"). "auto" takes the first GPU on which
+    one convolution with its gradient runs: where the installed torch has no kernels for a GPU, or its memory is taken,
+    `is_available()` is still True and the first operation dies. Raises UserError where a device that was asked for does
+    not work.
     """
     if wish != "auto":
         fault = try_out(wish)
@@ -19,10 +20,13 @@ def choose(wish: str = "auto") -> tuple[torch.device, str]:
         return torch.device(wish), f"{describe(wish)} (asked for)"
     if not torch.cuda.is_available():
         return torch.device("cpu"), f"{describe('cpu')} (no CUDA device)"
-    fault = try_out("cuda")
-    if fault:
-        return torch.device("cpu"), f"{describe('cpu')} (the GPU does not compute: {fault})"
-    return torch.device("cuda"), describe("cuda")
+    faults = []
+    for name in (f"cuda:{number}" for number in range(torch.cuda.device_count())):
+        fault = try_out(name)
+        if not fault:
+            return torch.device(name), "; ".join([describe(name), *faults])
+        faults.append(f"{name} does not compute: {fault}")
+    return torch.device("cpu"), f"{describe('cpu')} ({'; '.join(faults)})"
 
 
 def try_out(name: str) -> str:

@@ -1,0 +1,87 @@
+"""What fits into the time: shares, members left out, and the clock of the process."""
+
+import math
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src.train.deadline import Allowance, Cost, Deadline, allot, process_started
+
+COSTS = st.lists(
+    st.tuples(st.floats(0.1, 1e4), st.floats(0, 1e3), st.integers(1, 300)), min_size=1, max_size=6
+)  # seconds an epoch, seconds of prediction, epochs
+
+
+def spent(members: list, allotted: list[int]) -> float:
+    return sum(n * epoch + predict for (epoch, predict, _), n in zip(members, allotted, strict=True) if n)
+
+
+def shares(members: list, left: float) -> list[int]:
+    return allot([Cost(epoch, predict) for epoch, predict, _ in members], [n for *_, n in members], left)
+
+
+@given(COSTS, st.floats(0, 1e6))
+def test_what_is_allotted_fits_and_is_never_more_than_asked(members, left):
+    allotted = shares(members, left)
+    assert len(allotted) == len(members)
+    assert all(0 <= n <= asked for n, (*_, asked) in zip(allotted, members, strict=True))
+    assert not any(allotted) or spent(members, allotted) <= left * (1 + 1e-9)
+
+
+@given(COSTS)
+def test_with_time_enough_or_without_an_end_everything_is_allotted(members):
+    asked = [n for *_, n in members]
+    assert shares(members, math.inf) == asked
+    assert shares(members, 1.06 * spent(members, asked) + 1) == asked
+
+
+@given(COSTS, st.floats(1, 1e6))
+def test_the_last_are_left_out_first_and_who_stays_keeps_a_third(members, left):
+    allotted = shares(members, left)
+    kept = sum(1 for n in allotted if n)
+    assert all(allotted[:kept]) or kept == 0 or min(n for *_, n in members) < 3
+    if sum(1 for n in allotted[1:] if n):
+        assert all(n >= int(asked / 3) for n, (*_, asked) in zip(allotted, members, strict=True) if n)
+
+
+def test_shares_by_hand():
+    members = [(10, 5, 20), (20, 5, 10)]  # 200 + 200 seconds of training, 10 of prediction
+    assert shares(members, 1000) == [20, 10]
+    assert shares(members, 10 + 1.05 * 200) == [10, 5]
+    assert shares(members, 10 + 1.05 * 100) == [10, 0]  # a quarter each is too little: the last one is left out
+    assert shares(members, 5 + 1.05 * 20) == [2, 0]
+    assert shares(members, 4) == [0, 0]
+
+
+def test_a_deadline_counts_from_its_start_and_none_has_no_end():
+    now = [1000.0]
+    deadline = Deadline(2, 400.0, lambda: now[0])
+    assert deadline.left() == 400 + 7200 - 1000
+    now[0] = 9000
+    assert deadline.left() < 0
+    assert Deadline(None, 0.0).left() == math.inf
+
+
+def test_an_allowance_ends_before_its_reserve():
+    now = [0.0]
+    allowance = Allowance(Deadline(1, 0.0, lambda: now[0]), 600)
+    assert allowance.epochs(100) == int(3000 / 105) and not allowance.over()
+    now[0] = 3000
+    assert allowance.over() and allowance.epochs(100) == 0
+    assert Allowance(Deadline(None, 0.0), 600).epochs(100) == math.inf
+
+
+def test_the_process_started_before_this_test_and_after_the_machine():
+    """Measured where the system tells it: a child knows when it was started."""
+    assert 0 < time.time() - process_started() < 86_400
+
+
+@pytest.mark.parametrize("broken", [OSError, IndexError])
+def test_where_the_system_does_not_tell_it_is_the_process_own_time(monkeypatch, broken):
+    def fail(*_):
+        raise broken
+
+    monkeypatch.setattr("src.train.deadline.Path.read_text", fail)
+    assert abs(time.time() - process_started() - time.process_time()) < 5
