@@ -2,6 +2,9 @@
 
 The headers are walked by hand (the standard library decodes each one), since `tarfile` itself reads whole extension
 headers, of any stated size, into memory.
+
+Bounds: a gigabyte of file; a gigabyte each unpacked before, in and after the member; 1,000 members before it. Of all
+that, a megabyte is in memory at a time.
 """
 
 import gzip
@@ -19,7 +22,8 @@ MEMBER = "fer2013.csv"
 
 _BLOCK = 512
 _PIECE = 1 << 20
-_LIMIT = 1_000_000_000  # bytes of one member: the real one has 301 million
+_LIMIT = 1_000_000_000  # bytes of the file, and of what is before, in and after the member: it has 301 million
+_MEMBERS = 1_000  # before the one that is sought: the real archive has three in all
 _EXTENSIONS = frozenset({tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK})
 _OWN = "Use Kaggle's own fer2013.tar.gz."
 _DAMAGED = "Download the archive again: it is cut off or damaged."
@@ -43,6 +47,8 @@ def open_member(path: Path) -> Iterator[BinaryIO]:
 
 def _unpacked(path: Path) -> BinaryIO:
     """The archive without its gzip coat; the content decides, since .tar.gz files are often unpacked on the way."""
+    if (size := path.stat().st_size) > _LIMIT:
+        raise UserError(f"{path}: the file has {size:,} bytes, more than the {_LIMIT:,} allowed.\n{_OWN}")
     with path.open("rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
     return gzip.open(path, "rb") if zipped else path.open("rb")
@@ -50,7 +56,8 @@ def _unpacked(path: Path) -> BinaryIO:
 
 def _seek_member(archive: BinaryIO, path: Path) -> int:
     """Reads up to the first byte of the member and returns its size."""
-    while True:
+    left = _LIMIT
+    for _ in range(_MEMBERS):
         header = _exactly(archive, _BLOCK)
         if not any(header):  # a block of zeros ends an archive
             raise UserError(f"{path}: there is no {MEMBER} in this archive.\n{_OWN}")
@@ -60,8 +67,12 @@ def _seek_member(archive: BinaryIO, path: Path) -> int:
         if info.isreg() and PurePosixPath(info.name).name == MEMBER:
             return _sized(info, path)
         padded = -(-_sized(info, path) // _BLOCK) * _BLOCK
+        left -= padded
+        if left < 0:
+            raise UserError(f"{path}: more than {_LIMIT:,} bytes stand before {MEMBER}.\n{_OWN}")
         for start in range(0, padded, _PIECE):
             _exactly(archive, min(_PIECE, padded - start))
+    raise UserError(f"{path}: more than {_MEMBERS:,} members stand before {MEMBER}.\n{_OWN}")
 
 
 def _refuse_hostile(info: tarfile.TarInfo, path: Path) -> None:
@@ -70,6 +81,8 @@ def _refuse_hostile(info: tarfile.TarInfo, path: Path) -> None:
         raise UserError(f"{path}: member {info.name!a} climbs out of the archive.\n{_OWN}")
     if info.issym() or info.islnk():
         raise UserError(f"{path}: member {info.name!a} is a link, not a file.\n{_OWN}")
+    if info.isdev() or info.issparse():
+        raise UserError(f"{path}: member {info.name!a} is a device, a pipe or a sparse file.\n{_OWN}")
 
 
 def _sized(info: tarfile.TarInfo, path: Path) -> int:
