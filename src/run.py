@@ -248,7 +248,8 @@ def say_end(run: Run) -> None:
 
 
 def percent(figures: dict) -> str:
-    return f"validation accuracy {100 * figures['valid_accuracy']:.2f} %, macro-F1 {figures['valid_f1']:.3f}"
+    accuracy, f1 = (figures.get(key, float("nan")) for key in ("valid_accuracy", "valid_f1"))
+    return f"validation accuracy {100 * accuracy:.2f} %, macro-F1 {f1:.3f}"
 
 
 def reblend(runs: list[Path], source: Path, output: Path, form: str = "auto") -> str:
