@@ -81,7 +81,7 @@ def _refuse_hostile(info: tarfile.TarInfo, path: Path) -> None:
         raise UserError(f"{path}: member {info.name!a} climbs out of the archive.\n{_OWN}")
     if info.issym() or info.islnk():
         raise UserError(f"{path}: member {info.name!a} is a link, not a file.\n{_OWN}")
-    if info.isdev() or info.issparse():
+    if info.isdev() or info.type == tarfile.GNUTYPE_SPARSE:
         raise UserError(f"{path}: member {info.name!a} is a device, a pipe or a sparse file.\n{_OWN}")
 
 
