@@ -1,7 +1,7 @@
 """How the readers are fuzzed: small files are mutated, and each is read rightly or refused with a line, in seconds.
 
-The examples are always the same and few. `FER_FUZZ=50 python -m pytest tests/test_fuzz_faces.py tests/test_fuzz_files.py`
-tries fifty times as many, and others each time.
+The examples are always the same and few. `FER_FUZZ=50 python -m pytest tests/test_fuzz_*.py` tries fifty times as many,
+and others each time.
 """
 
 import os

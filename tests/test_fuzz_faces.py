@@ -75,7 +75,8 @@ def test_a_changed_csv_is_read_rightly_or_refused(changes):
         assert_read_rightly(found, content)
 
 
-words = st.sampled_from("0 1 7 255 256 999 1000 007 0000255 -1 +1 1.5 x ٣ ² 1_0 \x00".split(" ")) | st.text(max_size=3)
+odd = "0,1,7,255,256,999,1000,007,0000255,-1,+1,1.5,x,٣,²,1_0,\0"
+words = st.sampled_from(odd.split(",")) | st.text(max_size=3)
 cells = st.sampled_from(["0", "6", "7", "", "Training", "training", '"3"', "PublicTest", " 3 ", "\udcff"]) | words
 
 
