@@ -67,7 +67,7 @@ def record(run: Path, source: Path, results: Path) -> Path:
 
 
 def read_history(path: Path) -> pd.DataFrame:
-    """The cells of history.csv as they stand there, one row an epoch. UserError for anything else, or over 4 MB."""
+    """The cells of history.csv as they stand there, one row an epoch. UserError for anything else, or over 2 MB."""
     header, *rows = read_cells(path)
     even = len(set(header)) == len(header) and all(len(row) == len(header) for row in rows)
     if not even or "epoch" not in header or not all(row[header.index("epoch")].isdecimal() for row in rows):

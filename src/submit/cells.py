@@ -1,6 +1,6 @@
 """The cells of a small CSV text: a submission, its example, a leaderboard, a history.
 
-Bound: 4 MB of text, where 7,178 rows have 56 KB; its cells take under 300 MB, however it is cut up.
+Bound: 2 MB of text, where 7,178 rows have 56 KB; its cells take under 200 MB, however it is cut up.
 """
 
 import csv
@@ -10,14 +10,14 @@ from pathlib import Path
 from src.errors import UserError
 from src.untrusted import read_bytes
 
-LIMIT = 4_000_000  # bytes
+LIMIT = 2_000_000  # bytes
 _SHOWN = 40
 
 
 def read_cells(path: Path) -> list[tuple[str, ...]]:
     """The stripped cells of each line of a file, without the blank lines at its end; at least one line.
 
-    UserError: no regular file, more than 4 MB, no CSV text in UTF-8, or nothing in it.
+    UserError: no regular file, more than 2 MB, no CSV text in UTF-8, or nothing in it.
     """
     return parse_cells(read_bytes(path, LIMIT, "Give the path of a CSV file."), path.name)
 

@@ -64,7 +64,7 @@ class Checked:
 def parse(path: str | Path) -> Sheet:
     """The cells of a submission or example. A first line of integers alone is a row, anything else a header.
 
-    UserError: the file cannot be read as text, is larger than 4 MB, is empty, has a header only, or lines of different
+    UserError: the file cannot be read as text, is larger than 2 MB, is empty, has a header only, or lines of different
     widths.
     """
     path = Path(path)

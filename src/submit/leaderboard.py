@@ -74,7 +74,7 @@ def load(path: str | Path | None, folder: str | Path) -> Leaderboard:
 def read(path: str | Path) -> Leaderboard:
     """A downloaded board, CSV or the zip around it, with the columns TeamName and Score; UserError as in `load`.
 
-    Bound: 4 MB, also after unzipping.
+    Bound: 2 MB, also after unzipping.
     """
     path = Path(path)
     content = read_bytes(path, LIMIT, _GIVE)
