@@ -6,6 +6,8 @@ tests/fuzzing.py says how to try more.
 import gzip
 import io
 import tarfile
+import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -216,6 +218,41 @@ def test_members_without_number_before_the_one_sought_are_refused(tmp_path):
     sought = (info_of("fer2013.csv", len(GOOD)), GOOD)
     assert unpack(tmp_path, tar_of([(info_of("a", 0), b"")] * 999 + [sought]))
     assert unpack(tmp_path, tar_of([(info_of("a", 0), b"")] * 1_000 + [sought])) is None
+
+
+GZIP = b"\x1f\x8b\x08"
+HARMLESS = {
+    "in two parts": gzip.compress(PLAIN[:700]) + gzip.compress(PLAIN[700:]),
+    "parts filled up": gzip.compress(PLAIN[:700]) + bytes(100_000) + gzip.compress(PLAIN[700:]) + bytes(9),
+    "empty parts": gzip.compress(b"", mtime=0) * 300 + ZIPPED,
+    "its name": GZIP + b"\x08" + bytes(6) + b"fer2013.tar\0" + ZIPPED[10:],
+    "a name of megabytes": GZIP + b"\x08" + bytes(6) + b"x" * 20_000_000 + b"\0" + ZIPPED[10:],
+}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_coats_of_gzip(tmp_path, name):
+    begun = time.process_time()
+    assert_read_rightly(unpack(tmp_path, HARMLESS[name]), GOOD)
+    assert time.process_time() - begun < 2
+
+
+def test_a_coat_of_parts_without_number_is_refused(tmp_path):
+    parts = gzip.compress(b"", mtime=0) * 10_000
+    assert unpack(tmp_path, parts[:-20] + ZIPPED) and unpack(tmp_path, parts + ZIPPED) is None
+
+
+@examples(40)
+@given(
+    st.lists(st.integers(0, len(PLAIN)), max_size=4).map(sorted), st.sampled_from([100, 512, 1 << 20]), st.booleans()
+)
+def test_gzip_in_any_parts_read_in_any_pieces_is_what_was_packed(tmp_path, cuts, size, filled):
+    parts = [PLAIN[a:b] for a, b in pairwise([0, *cuts, len(PLAIN)])]
+    path = tmp_path / "x.gz"
+    path.write_bytes((bytes(5) if filled else b"").join(gzip.compress(part, 1) for part in parts))
+    with archive._Unzipped(path) as stream:
+        found = b"".join(iter(lambda: stream.read(size), b""))
+    assert found == PLAIN
 
 
 def test_an_archive_file_larger_than_the_bound_is_refused_unread(tmp_path, monkeypatch):
