@@ -110,7 +110,7 @@ def _drain(archive: BinaryIO, path: Path) -> None:
 
 
 class _Unzipped(io.RawIOBase):
-    """What a gzip file holds. `read` raises OSError, EOFError or zlib.error where it is damaged or in too many parts."""
+    """What a gzip file holds. `read` raises OSError, EOFError or zlib.error: it is damaged, or in too many parts."""
 
     def __init__(self, path: Path) -> None:
         self._file, self._packed, self._parts = path.open("rb"), b"", 0
