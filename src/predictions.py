@@ -87,11 +87,14 @@ def read(path: Path) -> dict:
 
 
 def _array(content: bytes) -> np.ndarray:
-    """The array of an .npy file. ValueError where its header claims other than what is there, or pickled objects."""
+    """The array of an .npy file. ValueError where its header claims other than what is there, or pickled objects.
+
+    Elements of no size are refused too: numpy 2.0 divides by it, and the process is gone without a word.
+    """
     stream = io.BytesIO(content)
     shape, fortran, dtype = _HEADERS[np.lib.format.read_magic(stream)](stream)
     claimed, there = math.prod(shape) * dtype.itemsize, len(content) - stream.tell()
-    if dtype.hasobject or claimed != there:
+    if dtype.hasobject or not dtype.itemsize or claimed != there:
         what = "pickled objects" if dtype.hasobject else f"{claimed:,} bytes"
         raise ValueError(f"an array claims {what}, and {there:,} bytes are there")
     return np.ndarray(shape, dtype, content, stream.tell(), order="F" if fortran else "C")

@@ -198,6 +198,18 @@ def test_an_array_that_claims_anything_is_read_or_refused(tmp_path, npz, key, he
     load(tmp_path, zipped(members_of(npz) | {f"{key}.npy": array}))
 
 
+@pytest.mark.parametrize("kind", ["<i8", "|O", "<U0", "|V0"])
+@pytest.mark.parametrize("rest", [0, 1, 7, 40])
+def test_an_array_is_as_large_as_it_claims_or_refused(kind, rest):
+    header = repr({"descr": kind, "fortran_order": False, "shape": (5,)}).encode()
+    content = b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header + bytes(rest)
+    if (kind, rest) == ("<i8", 40):
+        assert predictions._array(content).tolist() == [0] * 5
+    else:
+        with pytest.raises(ValueError, match="an array claims"):
+            predictions._array(content)
+
+
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_packings_whose_decoders_have_no_bound_are_refused(tmp_path, npz, method):
     assert load(tmp_path, zipped(members_of(npz)))
