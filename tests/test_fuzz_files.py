@@ -56,7 +56,7 @@ def test_the_submission_that_is_mutated_is_read(tmp_path, content):
 
 @examples(300)
 @given(st.sampled_from([KAGGLE, HOSTS, NAMED]), edits, st.sampled_from([None, KAGGLE, NAMED]))
-@example(KAGGLE, [("put over", 11, b"9" * 5_000)], None)
+@example(KAGGLE, [("insert", 11, b"9" * 5_000)], None)
 def test_a_changed_submission_is_read_or_refused(tmp_path, content, changes, shown):
     pattern = shown and put(tmp_path, "example_submission.csv", shown)
     judge(put(tmp_path, "s.csv", edited(content, changes)), pattern)
