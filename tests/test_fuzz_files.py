@@ -62,6 +62,13 @@ def test_a_changed_submission_is_read_or_refused(tmp_path, content, changes, sho
     judge(put(tmp_path, "s.csv", edited(content, changes)), pattern)
 
 
+@pytest.mark.parametrize("content", ["id,emotion\n0,{}\n", "id,emotion\n{},0\n", "{},emotion\n0,0\n"])
+def test_a_long_cell_of_escapes_is_shown_short(tmp_path, content):
+    with pytest.raises(UserError, match=r"x1b") as refusal:
+        check.check(put(tmp_path, "s.csv", content.format("\x1b" * 900).encode()), 1)
+    assert len(str(refusal.value)) < 400
+
+
 words = st.sampled_from(["id", "emotion", "Label", "0", "1", "7", "-0", "", " 3 ", '"', '"x', "a\nb", "9" * 5_000, "²"])
 grids = st.integers(1, 3).flatmap(
     lambda width: st.lists(st.lists(words | st.text(max_size=2), min_size=width, max_size=width), max_size=5)
