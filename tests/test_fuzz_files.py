@@ -321,6 +321,21 @@ def test_a_recorded_run_cannot_leave_results(tmp_path, key, value):
     assert use(tmp_path, json.dumps(RUN | {"recipe": RUN["recipe"] | {key: value}}).encode()) is None
 
 
+@pytest.mark.parametrize("value", ["\x1b[2J", "\ud800", "x" * 501, 3])
+def test_a_text_that_the_log_cannot_show_is_refused(tmp_path, value):
+    assert use(tmp_path, json.dumps(RUN | {"status": value}).encode()) is None
+
+
+@pytest.mark.parametrize("value", [10**400, float("inf"), "0.5", True])
+def test_a_figure_that_cannot_be_shown_is_refused(tmp_path, value):
+    assert use(tmp_path, json.dumps(RUN | {"members": {"m": {"valid_accuracy": value}}}).encode()) is None
+
+
+def test_a_run_with_many_settings_changed_has_a_name_that_a_folder_can_bear(tmp_path):
+    changed = RUN["recipe"] | {f"setting{number}": "x" * 20 for number in range(40)}
+    assert use(tmp_path, json.dumps(RUN | {"recipe": changed}).encode())
+
+
 @pytest.mark.parametrize("way", [way for way in paths(RUN) if way[0] not in ("recipe", "ensemble") or len(way) == 1])
 def test_a_finished_run_without_a_key_is_not_recorded(tmp_path, way):
     content = copy.deepcopy(RUN)
