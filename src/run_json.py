@@ -3,7 +3,6 @@
 Bounds: 4 MB of text, nested 20 deep. Other keys may stand there and are kept as they are.
 """
 
-import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +33,7 @@ def _is_count(value: object) -> bool:
 def _is_number(value: object) -> bool:
     """A number of reasonable size, or NaN: a loss may have become that."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and (abs(value) < 1e12 or math.isnan(value))
+    return number and not abs(value) >= 1e12
 
 
 Kind = Callable[[object], bool]
