@@ -17,15 +17,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from src import config, predictions, recipes
+from src import config, predictions, recipes, run_json
 from src.ensemble import blend
 from src.errors import UserError
 from src.files import replacing
 from src.run_folder import RunFolder
 from src.submit import score
+from src.submit.cells import read_cells
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 COMMAND = "python -m src.record"
+_NAME = 80  # characters of the changed settings: a folder's name has 255 at most
 HEAD = f"""# Recorded runs
 
 Made by `{COMMAND}` from the files in these folders; nothing here is written by hand. To repeat a run:
@@ -51,6 +53,7 @@ def record(run: Path, source: Path, results: Path) -> Path:
     content = folder.read()
     if content.get("status") != "finished":
         raise UserError(f"{run}: the run is {content.get('status')}; the same command again goes on with it")
+    run_json.need_all(content, folder.run_json)
     scored = score.score(folder.submission, source).to_dict()
     members = [predictions.load(folder.predictions(m), content["data_digest"]) for m in content["members"]]
     target = results / name_of(content)
@@ -58,15 +61,29 @@ def record(run: Path, source: Path, results: Path) -> Path:
     shutil.copyfile(folder.run_json, target / "run.json")
     (target / "score.json").write_text(json.dumps(scored, indent=1) + "\n", encoding="utf-8")
     np.savez_compressed(target / "test_probs.npz", probs=blend.mean(members).test.astype(np.float16))
-    histories = [pd.read_csv(folder.member(m) / "history.csv").assign(member=m) for m in content["members"]]
+    histories = [read_history(folder.member(m) / "history.csv").assign(member=m) for m in content["members"]]
     pd.concat(histories).to_csv(target / "history.csv", index=False, float_format="%.6g")
     return target
 
 
+def read_history(path: Path) -> pd.DataFrame:
+    """The cells of history.csv as they stand there, one row an epoch. UserError for anything else, or over 2 MB."""
+    header, *rows = read_cells(path)
+    even = len(set(header)) == len(header) and all(len(row) == len(header) for row in rows)
+    if not even or "epoch" not in header or not all(row[header.index("epoch")].isdecimal() for row in rows):
+        raise UserError(f"{path}: not a history of this kit, with a row for each epoch.\nTrain the member again.")
+    return pd.DataFrame(rows, columns=list(header))
+
+
 def name_of(content: dict) -> str:
-    """<recipe>-<device>-seed<S>, with the settings that differ from the named recipe between them."""
+    """<recipe>-<device>-seed<S>, with the settings that differ from the named recipe between them; as a file's name.
+
+    What is too long for a file's name is cut, and ends with the digest of its settings.
+    """
     device = re.sub(r"[^a-z0-9]+", "-", content["device"].split("(")[0].lower()).strip("-")
     changed = re.sub(r"[^A-Za-z0-9.=]+", "-", "".join(f"-{c}" for c in changes(content)))
+    if len(changed) > _NAME:
+        changed = f"{changed[:_NAME]}-{content['recipe_digest']}"
     return f"{content['recipe']['name']}{changed}-{device}-seed{content['recipe']['seed']}"
 
 

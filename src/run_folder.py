@@ -8,6 +8,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from src import run_json
 from src.errors import UserError
 from src.files import replacing
 
@@ -83,14 +84,7 @@ class RunFolder:
 
     def read(self) -> dict:
         """run.json; UserError where it is damaged or not of this kit."""
-        try:
-            content = json.loads(self.run_json.read_text(encoding="utf-8"))
-            known = isinstance(content["members"], dict) and isinstance(content["recipe"], dict)
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise UserError(f"{self.run_json}: not a run.json of this kit, or damaged ({error}); {ADVICE}") from None
-        if not known:
-            raise UserError(f"{self.run_json}: not a run.json of this kit; {ADVICE}")
-        return content
+        return run_json.read(self.run_json, ADVICE)
 
     def write(self, content: dict) -> None:
         """run.json, under a temporary name first."""

@@ -82,4 +82,5 @@ def identity(record: dict) -> dict:
 
 def percent(figures: dict) -> str:
     """Accuracy and macro-F1 for people."""
-    return f"validation accuracy {100 * figures['valid_accuracy']:.2f} %, macro-F1 {figures['valid_f1']:.3f}"
+    accuracy, f1 = (figures.get(key, float("nan")) for key in ("valid_accuracy", "valid_f1"))
+    return f"validation accuracy {100 * accuracy:.2f} %, macro-F1 {f1:.3f}"

@@ -97,11 +97,11 @@ def test_more_keys_in_the_header_are_kept(tmp_path, made):
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    refused(tmp_path / "none.npz", "no such file")
+    refused(tmp_path / "none.npz", "cannot be read")
 
 
 def test_a_folder_is_refused(tmp_path):
-    refused(tmp_path, "not a predictions file")
+    refused(tmp_path, "no regular file")
 
 
 def test_other_data_is_refused_with_both_digests(path):

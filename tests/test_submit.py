@@ -223,7 +223,7 @@ def test_a_downloaded_board_is_found_and_used(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "cannot be read"),
+        ("", "is empty"),
         ("TeamName\na\n", "no column Score"),
         ("TeamName,Score\n", "no rows"),
         ("TeamName,Score\na,.5\nb,x\n", "row 2: the score is 'x'"),

@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ __all__ = ["EXPRESSIONS", "Competition", "Faces", "Files", "Labelled", "find", "
 _FULL = ("emotion", "usage", "pixels")
 _ARCHIVES = ("fer2013.tar.gz", "fer2013.tgz", "fer2013.tar")
 _LISTED = 20
+_FILES = 500_000  # the folder form has 35,887; a million paths would take half a gigabyte
 _ATTACH = (
     "Attach the competition to the kernel or download its files: train.csv with test.csv, icml_face_data.csv, "
     "fer2013.csv, fer2013.tar.gz, or train/<class>/ with test/<class>/."
@@ -78,7 +80,10 @@ class Files:
 
 
 def find(folder: Path) -> Files:
-    """Searches `folder` by file name at every depth: the names of the folders have changed, and will again."""
+    """Searches `folder` by file name at every depth: the names of the folders have changed, and will again.
+
+    UserError if there is no such folder, or if more than 500,000 files are below it.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder.\nName the folder that holds the competition's files.")
@@ -130,18 +135,29 @@ def _walk(folder: Path) -> list[Path]:
                 entered.add(real)
                 for entry in _entries(place):
                     (below if entry.is_dir() else files).append(Path(entry.path))
+                if len(files) + len(below) > _FILES:
+                    what = f"more than {_FILES:,} files and folders are below this folder"
+                    raise UserError(f"{folder}: {what}.\nName the folder that holds the competition's files.")
         level = below
     return files
 
 
 def _entries(place: Path) -> list[os.DirEntry]:
-    """The entries of a folder in order, without hidden folders; nothing if it may not be read."""
+    """The files of a folder and its folders that are not hidden, in order; nothing if it may not be read."""
     try:
         with os.scandir(place) as found:
-            entries = [e for e in found if e.is_file() or (e.is_dir() and not e.name.startswith("."))]
+            entries = [entry for entry in islice(found, _FILES + 1) if _is_of_use(entry)]
     except OSError:
         return []
     return sorted(entries, key=lambda entry: entry.name)
+
+
+def _is_of_use(entry: os.DirEntry) -> bool:
+    """A link that leads to itself raises; the train.csv beside it must still be found."""
+    try:
+        return entry.is_file() or (entry.is_dir() and not entry.name.startswith("."))
+    except OSError:
+        return False
 
 
 def _first(files: list[Path], name: str) -> Path | None:

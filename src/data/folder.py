@@ -1,9 +1,12 @@
 """The image-folder form of the data: `train/<class>/Training_<n>.jpg`, `test/<class>/PublicTest_<n>.jpg` and so on.
 
+Bounds: 200,000 images, each of at most a megabyte of file and 48x48 pixels: 1 GB of memory.
+
 Rows are ordered by usage, then by n; so images that are named by their row number give the arrays of the CSV again.
 """
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 _NAME = re.compile(rf"({'|'.join(USAGES)})_(\d{{1,18}})", re.ASCII)
 _LABELS = {name.lower(): label for label, name in enumerate(EXPRESSIONS)}
 _MODES = frozenset({"L", "RGB", "P"})
+_IMAGES = 200_000  # FER2013 has 35,887
 _FILE_LIMIT = 1_000_000  # bytes: a 48x48 face has about 1,600
 _REMOVE = "Remove the file, or take the data from the competition's CSV files."
 
@@ -33,9 +37,14 @@ def read_folder(root: Path, files: list[Path], *, sealed: bool) -> Table:
     """Decodes those of `files` that lie in `root`/train/* and `root`/test/*; each must be a 48x48 image.
 
     `sealed` leaves the class folders of the test images unread. UserError, with the file, for a name without usage
-    and number, a class folder that is no expression, and whatever is not such an image.
+    and number, a class folder that is no expression, whatever is not such an image, and for too many of them.
     """
-    rows = [_row(file, sealed) for file in files if _belongs(file, root)]
+    faces = [file for file in files if _belongs(file, root)]
+    if len(faces) > _IMAGES:
+        raise UserError(f"{root}: {len(faces):,} images are more than the {_IMAGES:,} allowed.\n{_REMOVE}")
+    with warnings.catch_warnings():  # Pillow's, of bombs and of transparency: what matters is refused by name
+        warnings.simplefilter("ignore")
+        rows = [_row(file, sealed) for file in faces]
     # Two images of one number are ordered by their pixels, so that no label can decide the order of the test data.
     rows.sort()
     images = np.frombuffer(b"".join(row[2] for row in rows), np.uint8).reshape(-1, SIDE, SIDE)
@@ -68,6 +77,8 @@ def _pixels(file: Path) -> bytes:
         if (size := file.stat().st_size) > _FILE_LIMIT:
             raise UserError(f"{file}: {size:,} bytes are too many for a 48x48 face.\n{_REMOVE}")
         with Image.open(file, formats=("JPEG", "PNG")) as image:
+            if getattr(image, "n_frames", 1) > 1:
+                raise UserError(f"{file}: {image.n_frames:,} pictures in one file, where one face is due.\n{_REMOVE}")
             if image.size != (SIDE, SIDE) or image.mode not in _MODES:
                 what = f"the image is {image.width}x{image.height}, mode {image.mode}"
                 raise UserError(f"{file}: {what}; 48x48 in 8-bit grey is due.\n{_REMOVE}")

@@ -5,7 +5,6 @@ integer a line), and whatever columns and ids example_submission.csv shows, wher
 Rows with ids are put in id order, since a scorer that goes by id does the same.
 """
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,10 @@ import numpy as np
 
 from src.data.competition import EXPRESSIONS
 from src.errors import UserError
+from src.submit.cells import read_cells, short, shown
 
 LABEL_COLUMNS = ("emotion", "label", "class")
+_DIGITS = 18  # of an id: Python refuses to read an integer of thousands of digits
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,11 @@ class Checked:
 def parse(path: str | Path) -> Sheet:
     """The cells of a submission or example. A first line of integers alone is a row, anything else a header.
 
-    UserError: the file cannot be read as text, is empty, has a header only, or lines of different widths.
+    UserError: the file cannot be read as text, is larger than 2 MB, is empty, has a header only, or lines of different
+    widths.
     """
     path = Path(path)
-    lines = _cells(path)
+    lines = read_cells(path)
     header = None if all(_is_integer(cell) for cell in lines[0]) else lines[0]
     rows = lines[1:] if header else lines
     if not rows:
@@ -100,23 +102,9 @@ def check(path: str | Path, rows: int, example: Path | None = None) -> Checked:
     return Checked(_in_words(sheet), rows, tuple(counts.tolist()), warnings)
 
 
-def _cells(path: Path) -> list[tuple[str, ...]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = [tuple(cell.strip() for cell in line) for line in csv.reader(file)]
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}. Give the path of a CSV file.") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path.name} is not a CSV text: {error}. Replace the file.") from error
-    while lines and not any(lines[-1]):
-        lines.pop()
-    if not lines:
-        raise UserError(f"{path.name} is empty. Replace the file.")
-    return lines
-
-
 def _is_integer(text: str) -> bool:
-    return text.removeprefix("-").isdecimal() and text.isascii()
+    digits = text.removeprefix("-")
+    return digits.isdecimal() and digits.isascii() and len(digits) <= _DIGITS
 
 
 def _need_even_rows(sheet: Sheet, width: int) -> None:
@@ -142,7 +130,7 @@ def _labels(sheet: Sheet) -> list[int]:
     known = {str(label): label for label in range(len(EXPRESSIONS))}
     for row, cells in enumerate(sheet.rows):
         if cells[sheet.target] not in known:
-            raise UserError(f"{sheet.line(row)}: the label is {cells[sheet.target]!r}. Labels are the integers 0-6.")
+            raise UserError(f"{sheet.line(row)}: the label is {shown(cells[sheet.target])}. Labels are integers 0-6.")
     return [known[cells[sheet.target]] for cells in sheet.rows]
 
 
@@ -154,8 +142,9 @@ def _positions(sheet: Sheet, example: Sheet | None) -> Sequence[int]:
         return range(len(sheet.rows))
     if sheet.columns == ("id", "emotion"):
         return _in_order_of(sheet, *_numbered(sheet))
+    columns = shown(",".join(sheet.header))
     raise UserError(
-        f"{sheet.path.name}: the columns are {','.join(sheet.header)!r}. Known are 'id,emotion', one label a line\n"
+        f"{sheet.path.name}: the columns are {columns}. Known are 'id,emotion', one label a line\n"
         "without a header, and the columns of example_submission.csv: write the file in one of these forms."
     )
 
@@ -165,7 +154,7 @@ def _numbered(sheet: Sheet) -> tuple[list[str], list[str]]:
     for row, name in enumerate(sheet.ids):
         if not _is_integer(name):
             raise UserError(
-                f"{sheet.line(row)}: the id is {name!r}. Ids are integers in test.csv's order, from 0 or from 1."
+                f"{sheet.line(row)}: the id is {shown(name)}. Ids are integers in test.csv's order, from 0 or from 1."
             )
     ids = [str(int(name)) for name in sheet.ids]
     start = 0 if "0" in ids else 1
@@ -176,18 +165,19 @@ def _in_order_of(sheet: Sheet, ids: list[str] | None, expected: list[str] | None
     if ids is None or expected is None:
         return range(len(sheet.rows))
     place = {name: position for position, name in enumerate(expected)}
+    if len(place) < len(expected):
+        raise UserError("The example gives an id twice: nobody can say which row is meant. Take it away or replace it.")
     given = set(ids)
-    missing = next((f"; {name!r} is missing" for name in expected if name not in given), "")
+    missing = next((f"; {shown(name)} is missing" for name in expected if name not in given), "")
     seen: set[str] = set()
     for row, name in enumerate(ids):
         if name in seen:
             raise UserError(
-                f"{sheet.line(row)}: the id {name!r} stands there a second time{missing}. Give each id once."
+                f"{sheet.line(row)}: the id {shown(name)} stands there a second time{missing}. Give each id once."
             )
         if name not in place:
-            raise UserError(
-                f"{sheet.line(row)}: the id {name!r} is not one of {expected[0]!r} to {expected[-1]!r}{missing}."
-            )
+            known = f"{shown(expected[0])} to {shown(expected[-1])}"
+            raise UserError(f"{sheet.line(row)}: the id {shown(name)} is not one of {known}{missing}.")
         seen.add(name)
     if missing:
         raise UserError(
@@ -200,10 +190,10 @@ def _in_words(sheet: Sheet) -> str:
     if sheet.header is None:
         return "one label a line, no header"
     if sheet.ids is None:
-        return f"{','.join(sheet.header)}"
+        return short(",".join(sheet.header))
     numbers = all(_is_integer(name) for name in sheet.ids)
-    first = min(map(int, sheet.ids)) if numbers else sheet.ids[0]
-    return f"{','.join(sheet.header)}, ids from {first}"
+    first = min(map(int, sheet.ids)) if numbers else short(sheet.ids[0])
+    return f"{short(','.join(sheet.header))}, ids from {first}"
 
 
 def _warn_of_columns(sheet: Sheet, example: Sheet | None) -> tuple[str, ...]:

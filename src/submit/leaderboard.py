@@ -3,14 +3,15 @@
 The ten best are known here; a CSV from `kaggle competitions leaderboard --download` gives the other teams.
 """
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
-import numpy as np
-import pandas as pd
-
+from src.data.competition import find
 from src.errors import UserError
+from src.submit.cells import LIMIT, parse_cells, shown
+from src.untrusted import read_bytes, unzip
 
 TEAMS = 56
 TOP_TEN = (
@@ -25,6 +26,9 @@ TOP_TEN = (
     ("Alejandro Dubrovsky", 0.63109),
     ("sayit", 0.6219),
 )
+
+_GIVE = "Give the CSV of `kaggle competitions leaderboard --download`."
+_SCORE = re.compile(r"([0-9]{1,20}\.?[0-9]{0,20}|\.[0-9]{1,20})(e-?[0-9]{1,3})?", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -62,25 +66,27 @@ def load(path: str | Path | None, folder: str | Path) -> Leaderboard:
     if path is not None:
         return read(path)
     # A download's name ends in its date, so the last name is the newest one.
-    found = sorted(file for file in Path(folder).rglob("*leaderboard*.csv") if file.is_file())
+    every = find(Path(folder)).every if Path(folder).is_dir() else []
+    found = sorted(file for file in every if "leaderboard" in file.name and file.name.endswith(".csv"))
     return read(found[-1]) if found else KNOWN
 
 
 def read(path: str | Path) -> Leaderboard:
-    """A downloaded board, CSV or the zip around it, with the columns TeamName and Score; UserError as in `load`."""
+    """A downloaded board, CSV or the zip around it, with the columns TeamName and Score; UserError as in `load`.
+
+    Bound: 2 MB, also after unzipping.
+    """
     path = Path(path)
-    try:
-        table = pd.read_csv(path, encoding="utf-8-sig", keep_default_na=False)
-    except (OSError, ValueError, BadZipFile) as error:
-        raise UserError(f"{path} cannot be read as a leaderboard: {error}\nGive the CSV of the download.") from error
-    absent = [name for name in ("TeamName", "Score") if name not in table]
-    if absent or table.empty:
+    content = read_bytes(path, LIMIT, _GIVE)
+    header, *rows = parse_cells(_unzipped(content, path) if content.startswith(b"PK") else content, path.name)
+    absent = [name for name in ("TeamName", "Score") if name not in header]
+    if absent or not rows:
         what = f"no column {absent[0]}" if absent else "no rows"
-        raise UserError(f"{path.name} has {what}. Give the CSV of `kaggle competitions leaderboard --download`.")
-    names, scores = table["TeamName"].astype(str), _accuracies(table["Score"], path)
-    best_first = np.argsort(-scores, kind="stable")
-    entries = tuple((names[row], float(scores[row])) for row in best_first)
-    return Leaderboard(entries, len(entries), path.name)
+        raise UserError(f"{path.name} has {what}. {_GIVE}")
+    team, score = header.index("TeamName"), header.index("Score")
+    entries = [(row[team], _accuracy(row[score], n, path)) for n, row in _even(rows, len(header), path)]
+    entries.sort(key=lambda entry: -entry[1])  # a tie stays in the file's order
+    return Leaderboard(tuple(entries), len(entries), path.name)
 
 
 def place(board: Leaderboard, accuracy: float) -> Place:
@@ -103,12 +109,23 @@ def _neighbours(board: Leaderboard, ahead: int) -> str:
     return f": {after}{before}"
 
 
-def _accuracies(column: pd.Series, path: Path) -> np.ndarray:
-    scores = pd.to_numeric(column, errors="coerce").to_numpy(float)
-    wrong = np.flatnonzero(~((scores >= 0) & (scores <= 1)))
-    if len(wrong):
-        row = int(wrong[0])
-        raise UserError(
-            f"{path.name}, row {row + 1}: the score is {column.iloc[row]!r}. Scores are accuracies from 0 to 1."
-        )
-    return scores
+def _unzipped(content: bytes, path: Path) -> bytes:
+    try:
+        (table,) = unzip(content, lambda name: name.endswith(".csv"), LIMIT).values()
+    except ValueError as bad:
+        raise UserError(f"{path}: cannot be read as a zip with one CSV file ({bad}).\n{_GIVE}") from bad
+    return table
+
+
+def _even(rows: list[tuple[str, ...]], width: int, path: Path) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """The rows with their numbers from 1, each found as wide as the header."""
+    for number, row in enumerate(rows, 1):
+        if len(row) != width:
+            raise UserError(f"{path.name}, row {number}: {len(row)} columns, where the header has {width}. {_GIVE}")
+        yield number, row
+
+
+def _accuracy(cell: str, row: int, path: Path) -> float:
+    if not _SCORE.fullmatch(cell) or not 0 <= float(cell) <= 1:
+        raise UserError(f"{path.name}, row {row}: the score is {shown(cell)}. Scores are accuracies from 0 to 1.")
+    return float(cell)

@@ -13,6 +13,7 @@ import numpy as np
 from src.data.competition import EXPRESSIONS
 from src.errors import UserError
 from src.files import replacing
+from src.submit.cells import shown
 from src.submit.check import Sheet, parse
 
 FORMS = ("auto", "kaggle", "hosts")
@@ -43,7 +44,7 @@ def follow(example: str | Path, rows: int) -> Sheet:
     seen: set[str] = set()
     for row, name in enumerate(sheet.ids or ()):
         if name in seen:
-            raise UserError(f"{sheet.line(row)}: the id {name!r} stands there a second time.\n{advice}")
+            raise UserError(f"{sheet.line(row)}: the id {shown(name)} stands there a second time.\n{advice}")
         seen.add(name)
     return sheet
 
