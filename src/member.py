@@ -37,7 +37,7 @@ def train_member(run: Run, member: Member, epochs: int, reserve: float) -> None:
         run.save()
 
     def report(row: dict, best: bool) -> None:
-        run.log(epoch_line(row, member.epochs, best))
+        run.log(epoch_line(row, guard.epochs, best))
 
     keeper = Keeper(folder, run.identity | {"member": member.name, "device": run.device.type}, run.log)
     guard = Guard(keeper, Allowance(run.deadline, reserve), run.stop, epochs, record, run.log)

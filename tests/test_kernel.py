@@ -86,21 +86,60 @@ def test_bad_input_ends_with_2_and_without_a_traceback(script, tmp_path):
     assert "train.csv" in failed.stderr and "Traceback" not in failed.stderr
 
 
-def test_ctrl_c_ends_with_130_keeps_what_is_finished_and_the_same_command_goes_on(script, faces, tmp_path):
-    output, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+def begun(script: Path, faces: Path, output: Path, **more: str) -> subprocess.Popen:
+    """A run that has one member finished and is within the second, which would take minutes."""
+    elsewhere = output.parent / "elsewhere"
     elsewhere.mkdir()
     command = [sys.executable, str(script), "run", "--set", "simple_cnn_v2.epochs=500"]
-    options = {"cwd": elsewhere, "env": environment(faces, output), "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **options) as run:
-        deadline = time.monotonic() + 200
-        while not (output / "members/simple_cnn_v2/history.csv").exists() and time.monotonic() < deadline:
-            time.sleep(0.2)
-        run.send_signal(signal.SIGINT)
-        assert "goes on" in run.communicate(timeout=60)[1]
-    assert run.returncode == 130
+    options = {"cwd": elsewhere, "env": environment(faces, output, **more), "stderr": subprocess.PIPE, "text": True}
+    run, deadline = subprocess.Popen(command, **options), time.monotonic() + 200
+    while not (output / "members/simple_cnn_v2/checkpoint.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return run
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_run_in_order_and_the_same_command_goes_on(script, faces, tmp_path, number, code):
+    output = tmp_path / "out"
+    with begun(script, faces, output) as run:
+        run.send_signal(number)
+        assert "goes on" in run.communicate(timeout=20)[1]
+    assert run.returncode == code
     assert json.loads((output / "run.json").read_text())["status"] == "interrupted"
     assert check.check(output / "submission.csv", 80).rows == 80
-    assert (output / "predictions/compact_cnn.npz").exists()
+    assert (output / "predictions/compact_cnn.npz").exists() and not (output / ".reserve").exists()
+    again = start(script, faces, output, "run", "--set", "simple_cnn_v2.epochs=500", "--hours", "0.0001")
+    assert "compact_cnn: finished before" in again.stdout
+
+
+SLEEPER = """
+import time
+import torch.nn.functional as F
+
+cross_entropy, calls = F.cross_entropy, []
+
+def slow(*arguments, **options):
+    calls.append(1)
+    if len(calls) > 60:
+        time.sleep(300)
+    return cross_entropy(*arguments, **options)
+
+F.cross_entropy = slow
+"""
+
+
+def test_a_second_signal_ends_at_once_and_the_submission_stays(script, faces, tmp_path):
+    """The run hangs within a step; the first signal waits for its end."""
+    (tmp_path / "sitecustomize.py").write_text(SLEEPER)
+    output = tmp_path / "out"
+    with begun(script, faces, output, PYTHONPATH=str(tmp_path)) as run:
+        run.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            run.wait(timeout=3)
+        run.send_signal(signal.SIGTERM)
+        assert "once more ends at once" in run.communicate(timeout=10)[1]
+    assert run.returncode == 143
+    assert check.check(output / "submission.csv", 80).rows == 80
 
 
 def test_the_small_commands_answer_without_a_kernel(script, faces, tmp_path):

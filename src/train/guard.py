@@ -17,7 +17,8 @@ EVERY = 120.0  # seconds between two checkpoints within an epoch
 class Guard(Watch):
     """Brings a training back to its checkpoint, keeps new ones, shortens the schedule to what fits, stops when asked.
 
-    epochs: the most that the plan allots. record: takes the history after each epoch. say: takes a line for people.
+    epochs: the most that the plan allots, then those of the schedule as it stands. record: takes the history after each
+    epoch. say: takes a line for people.
     """
 
     keeper: Keeper
@@ -37,6 +38,7 @@ class Guard(Watch):
             half = f", step {trainer.half.step} of the next" if trainer.half else ""
             self.say(f"{trainer.member.name}: goes on after epoch {len(course.history)}{half}")
         self.shorten(trainer, self.epochs)
+        self.epochs = trainer.schedule.epochs
 
     def between(self, trainer: Trainer, course: Course) -> None:
         """Leaves a checkpoint every two minutes, and before it raises Stopped or TimeUp."""
@@ -60,7 +62,7 @@ class Guard(Watch):
         """Lets the schedule end after so many epochs, if it does not sooner, and says so."""
         if epochs < trainer.schedule.epochs:
             self.say(f"{trainer.member.name}: {epochs} epochs instead of {trainer.schedule.epochs}, to end in time")
-            trainer.schedule.epochs = int(epochs)
+            trainer.schedule.epochs = self.epochs = int(epochs)
 
     def keep(self, state: dict, course: Course) -> None:
         """Writes a checkpoint in the background."""

@@ -1,0 +1,125 @@
+"""A run against its deadline, with a clock that runs as fast as the test needs it: an epoch takes ten minutes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from src import config, preflight, recipes
+from src.errors import UserError
+from src.run import run
+from src.submit import check
+from src.train import plan
+from src.train.deadline import Cost, Deadline
+from src.train.trainer import Trainer
+from tests.conftest import fake_bundle
+
+MEMBERS = ("compact_cnn", "simple_cnn_v2")
+SETTINGS = ["epochs=6", "batch=64", "rows=150"]
+EPOCH, PREDICT = 600.0, 60.0
+
+
+class Clock:
+    """Seconds since the start of the run; epochs move it."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    """Time for the deadline. `clock.step` is what a step really takes, whatever the plan says."""
+    clock, epoch, step = Clock(), Trainer.epoch, Trainer.step
+    clock.step = EPOCH / 2  # 120 rows to train on are two batches
+
+    def slow_step(trainer, x, y):
+        clock.now += clock.step
+        return step(trainer, x, y)
+
+    def slow_epoch(trainer, number, between):
+        started = clock.now
+        row = epoch(trainer, number, between)
+        return row | {"seconds": clock.now - started}
+
+    monkeypatch.setattr(Trainer, "step", slow_step)
+    monkeypatch.setattr(Trainer, "epoch", slow_epoch)
+    monkeypatch.setattr(plan, "measure", lambda *_: Cost(EPOCH, PREDICT))
+    monkeypatch.setattr(preflight, "Deadline", lambda hours, started: Deadline(hours, 0.0, clock))
+    return clock
+
+
+def budget(faces: Path, output: Path, hours: float, *settings: str) -> dict:
+    recipe = config.override(recipes.get("quick"), [*SETTINGS, *settings, f"hours={hours}"])
+    return run(recipe, fake_bundle(), faces, output, device="cpu")
+
+
+def epochs(record: dict) -> list[int]:
+    return [record["members"][name]["epochs"] for name in record["members"]]
+
+
+def log(output: Path) -> str:
+    return (output / "log.txt").read_text()
+
+
+def test_with_time_enough_nothing_is_shortened(faces, tmp_path, clock):
+    record = budget(faces, tmp_path, 3)
+    assert epochs(record) == [6, 6] and not record["left_out"] and "instead of" not in log(tmp_path)
+    assert clock.now <= 3 * 3600
+
+
+def test_with_too_little_all_are_shortened_and_end_in_time(faces, tmp_path, clock):
+    record = budget(faces, tmp_path, 1.3)
+    assert epochs(record)[0] == 3 and epochs(record)[1] in (3, 4) and not record["left_out"]
+    assert clock.now + PREDICT <= 1.3 * 3600
+    assert log(tmp_path).count(" epochs instead of 6, to end in time") == 2 and "epoch   3/3" in log(tmp_path)
+    assert check.check(tmp_path / "submission.csv", 80).rows == 80
+    assert [planned["epochs"] for planned in record["plan"].values()] == [3, 3]
+
+
+def test_a_shortened_schedule_still_comes_to_its_end(faces, tmp_path, clock):
+    """One cycle: its last epoch begins far below the peak, as the whole one's does."""
+    budget(faces, tmp_path, 1.3)
+    lines = [line for line in log(tmp_path).splitlines() if "epoch   3/" in line][:1]
+    assert lines and float(lines[0].split("lr ")[1].split()[0]) < 1.2e-3  # the peak is 3e-3
+
+
+def test_with_far_too_little_the_last_is_left_out_and_it_is_said(faces, tmp_path, clock):
+    record = budget(faces, tmp_path, 0.6)
+    assert list(record["members"]) == ["compact_cnn"] and list(record["left_out"]) == ["simple_cnn_v2"]
+    assert "without simple_cnn_v2" in log(tmp_path) and record["status"] == "finished"
+    assert clock.now <= 0.6 * 3600
+    assert check.check(tmp_path / "submission.csv", 80).rows == 80
+    assert json.loads((tmp_path / "run.json").read_text())["plan"]["simple_cnn_v2"]["epochs"] == 0
+
+
+def test_without_time_for_one_epoch_there_is_no_submission_and_the_error_says_why(faces, tmp_path, clock):
+    with pytest.raises(UserError, match=r"no member has finished.*compact_cnn"):
+        budget(faces, tmp_path, 0.1)
+    assert clock.now == 0
+
+
+def test_an_epoch_that_takes_longer_than_planned_shortens_what_is_left(faces, tmp_path, clock):
+    clock.step = EPOCH  # twice what the warm-up said
+    record = budget(faces, tmp_path, 2.2)
+    assert record["members"]["compact_cnn"]["epochs"] < 6
+    assert clock.now <= 2.2 * 3600
+    assert check.check(tmp_path / "submission.csv", 80).rows == 80
+
+
+def test_time_that_is_up_within_an_epoch_ends_the_member_with_its_best(faces, tmp_path, clock):
+    """The plan believes in minutes; each step takes hours. One epoch passes, the second is not waited for."""
+    clock.step = 2 * 3600
+    record = budget(faces, tmp_path, 5, "simple_cnn_v2.epochs=1")
+    assert record["members"]["compact_cnn"]["epochs"] == 1
+    assert clock.now <= 7 * 3600
+    assert check.check(tmp_path / "submission.csv", 80).rows == 80
+
+
+def test_a_run_that_goes_on_with_more_time_trains_what_was_left_out(faces, tmp_path, clock):
+    budget(faces, tmp_path, 0.6)
+    clock.now = 0
+    record = budget(faces, tmp_path, 3)
+    assert list(record["members"]) == list(MEMBERS) and not record["left_out"]

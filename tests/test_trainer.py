@@ -1,0 +1,107 @@
+"""A batch that does not fit into memory is taken in pieces, with the whole batch's gradient."""
+
+import pytest
+import torch
+from torch import nn
+
+from src import models
+from src.config import Member
+from src.data import sample
+from src.data.batches import Rows, on_device
+from src.errors import UserError
+from src.train.fit import fit
+from src.train.precision import Precision
+from src.train.predict import probabilities
+from src.train.trainer import Trainer
+
+CPU = torch.device("cpu")
+FLOAT32 = Precision("float32", "", CPU)
+KINDS = [
+    torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: 4096 GB"),
+]
+
+
+class Greedy(nn.Sequential):
+    """A linear network that runs out of memory with more than `most` images."""
+
+    most, error, seen = 64, KINDS[0], []
+
+    def forward(self, x):
+        self.seen.append(len(x))
+        if len(x) > self.most:
+            raise self.error
+        return super().forward(x)
+
+
+def greedy(dropout: float | None = None) -> nn.Sequential:
+    return Greedy(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(36, 7))
+
+
+@pytest.fixture(autouse=True)
+def network(monkeypatch):
+    monkeypatch.setitem(models.NETWORKS, "greedy", greedy)
+    monkeypatch.setattr(Greedy, "seen", [])
+
+
+@pytest.fixture(scope="module")
+def rows() -> Rows:
+    return on_device(*sample.faces(70, seed=11), CPU)
+
+
+def member(**settings) -> Member:
+    return Member("wild", "greedy", **({"batch": 32, "epochs": 2, "optimizer": "sgd", "lr": 0.1} | settings))
+
+
+@pytest.mark.parametrize("error", KINDS, ids=["cuda", "cpu"])
+@pytest.mark.parametrize("settings", [{}, {"balance": "weights"}, {"label_smoothing": 0.2, "balance": "weights"}])
+@pytest.mark.parametrize(("most", "pieces"), [(64, 1), (31, 2), (9, 4), (5, 8)])
+def test_pieces_have_the_whole_batchs_gradient(rows, monkeypatch, error, settings, most, pieces):
+    whole = fit(member(**settings), rows, rows, FLOAT32, seed=1)
+    monkeypatch.setattr(Greedy, "most", most)
+    monkeypatch.setattr(Greedy, "error", error)
+    monkeypatch.setattr(Greedy, "seen", [])
+    cut = fit(member(**settings), rows, rows, FLOAT32, seed=1)
+    assert cut.pieces == pieces and whole.pieces == 1
+    for one, other in zip(cut.net.parameters(), whole.net.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+    for row, expected in zip(cut.history, whole.history, strict=True):
+        assert row["train_loss"] == pytest.approx(expected["train_loss"], rel=1e-4)
+        assert row["train_accuracy"] == expected["train_accuracy"]
+
+
+def test_once_it_is_cut_it_stays_cut(rows, monkeypatch):
+    monkeypatch.setattr(Greedy, "most", 9)
+    trainer = Trainer(member(), rows, rows, FLOAT32, seed=1)
+    trainer.half = trainer.new_half()
+    trainer.train_epoch()
+    assert Greedy.seen[:2] == [32, 16] and Greedy.seen[2:6] == [8] * 4 and max(Greedy.seen[2:]) == 8
+
+
+def test_what_does_not_fit_with_two_images_is_the_users_error(rows, monkeypatch):
+    monkeypatch.setattr(Greedy, "most", 1)
+    with pytest.raises(UserError, match=r"^wild: greedy does not fit into memory"):
+        fit(member(), rows, rows, FLOAT32, seed=1)
+
+
+def test_another_error_is_not_taken_for_want_of_memory(rows, monkeypatch):
+    monkeypatch.setattr(Greedy, "most", 1)
+    monkeypatch.setattr(Greedy, "error", RuntimeError("device-side assert triggered"))
+    with pytest.raises(RuntimeError, match="assert"):
+        fit(member(), rows, rows, FLOAT32, seed=1)
+
+
+def test_a_prediction_is_cut_too_and_stays_the_same(rows, monkeypatch):
+    net = greedy()
+    whole = probabilities(net, rows.images, "flip", FLOAT32)
+    monkeypatch.setattr(Greedy, "most", 10)
+    torch.testing.assert_close(probabilities(net, rows.images, "flip", FLOAT32), whole)
+    monkeypatch.setattr(Greedy, "most", 0)
+    with pytest.raises(torch.OutOfMemoryError):
+        probabilities(net, rows.images, "flip", FLOAT32)
+
+
+def test_between_is_called_after_each_batch_of_a_prediction(rows):
+    calls = []
+    probabilities(greedy(), rows.images, "plain", FLOAT32, batch=32, between=lambda: calls.append(1))
+    assert len(calls) == 3
