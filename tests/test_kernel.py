@@ -113,14 +113,13 @@ def test_a_signal_ends_the_run_in_order_and_the_same_command_goes_on(script, fac
 
 
 SLEEPER = """
-import time
+import os, time
 import torch.nn.functional as F
 
-cross_entropy, calls = F.cross_entropy, []
+cross_entropy = F.cross_entropy
 
 def slow(*arguments, **options):
-    calls.append(1)
-    if len(calls) > 60:
+    if os.path.exists(os.environ["FER_OUTPUT"] + "/members/simple_cnn_v2/checkpoint.pt"):
         time.sleep(300)
     return cross_entropy(*arguments, **options)
 
