@@ -152,9 +152,9 @@ def test_the_dropout_of_a_frozen_network_is_still_in_training():
     assert not any(layer.training for layer in net.modules() if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)))
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.9])
-def test_after_its_frozen_epochs_everything_learns(rows, ema):
-    trainer = Trainer(member(freeze=2, epochs=4, ema=ema), rows, rows, FLOAT32, seed=1)
+@pytest.mark.parametrize("settings", [{}, {"ema": 0.9}, {"layer_decay": 0.5, "optimizer": "adamw"}])
+def test_after_its_frozen_epochs_everything_learns(rows, settings):
+    trainer = Trainer(member(freeze=2, epochs=4, **settings), rows, rows, FLOAT32, seed=1)
     for number in (1, 2, 3):
         before = state_of(trainer.net)
         trainer.epoch(number)

@@ -58,7 +58,7 @@ class Schedule:
         self.by_step = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step, rising, falling))
         if member.schedule == "plateau":
             self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-                optimizer, factor=member.lr_factor, patience=member.lr_patience
+                optimizer, factor=member.lr_factor, patience=member.lr_patience, eps=0
             )
             self.rising = rising
 
