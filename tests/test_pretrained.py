@@ -189,6 +189,14 @@ def test_weights_of_one_channel_are_taken_as_they_are(tmp_path):
     assert torch.equal(net.conv1[0].weight, state["conv1.0.weight"])
 
 
+def test_files_from_before_batch_norms_counted_their_batches_are_taken(tmp_path, weights):
+    state = {key: value for key, value in pretrained.read(weights).items() if not key.endswith("num_batches_tracked")}
+    torch.save(state, tmp_path / "w.pth")
+    net = body()
+    pretrained.load(net, tmp_path / "w.pth")
+    assert torch.equal(net.layer1[0].conv1.weight, state["layer1.0.conv1.weight"])
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -208,10 +216,11 @@ def test_another_networks_weights_are_refused_and_leave_the_network_as_it_is(tmp
     assert same(net.state_dict(), before)
 
 
-@pytest.mark.parametrize("shape", [(1, 3), (1, 7, 5), (7,), (1, 6, 192)])
+@pytest.mark.parametrize("shape", [(1, 3), (1, 7, 5), (7,), (1, 6, 64), (1, 1, 64), (1, 10, 128)])
 def test_positions_that_are_no_vits_are_another_networks(tmp_path, shape):
     """Of another width, another number of axes, or of images that are no squares."""
     net = models.body_of(models.create("timm:test_vit", size=64))
+    assert net.pos_embed.shape == (1, 1 + 16, 64)
     torch.save(net.state_dict() | {"pos_embed": torch.ones(shape)}, tmp_path / "w.pth")
     with pytest.raises(UserError, match="another network than test_vit"):
         pretrained.load(net, tmp_path / "w.pth")

@@ -34,7 +34,7 @@ def three(request, tmp_path_factory):
     name = request.param
     net, file = published(name), tmp_path_factory.mktemp("weights") / f"{name}.safetensors"
     save_file(net.state_dict(), file)
-    overlay = {"file": str(file)}
+    overlay = {"file": str(file), "custom_load": False}
     sized = {"img_size": SIDES[name]} if name.startswith("vit") else {}
     reference = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=7, **sized).eval()
     return name, file, reference
