@@ -147,8 +147,8 @@ def test_every_schedule_keeps_the_layers_rates_in_proportion(kind):
     """Also far down: torch's plateau by itself leaves a rate alone whose fall would be less than 1e-8."""
     settings = {"schedule": kind, "warmup": 0.2, "epochs": 20, "lr_patience": 0, "lr": 2e-5}
     _, optimizer = decayed("timm:test_vit", 48, **settings)
-    plan = Schedule(member(layer_decay=0.5, **settings), optimizer, 4)
     first, seen = [group["lr"] for group in optimizer.param_groups], []
+    plan = Schedule(member(layer_decay=0.5, **settings), optimizer, 4)
     for _ in range(19):
         for _ in range(4):
             optimizer.step()

@@ -216,7 +216,7 @@ def test_another_networks_weights_are_refused_and_leave_the_network_as_it_is(tmp
     assert same(net.state_dict(), before)
 
 
-@pytest.mark.parametrize("shape", [(1, 3), (1, 7, 5), (7,), (1, 6, 64), (1, 1, 64), (1, 10, 128)])
+@pytest.mark.parametrize("shape", [(1, 3), (1, 7, 5), (7,), (1, 6, 64), (1, 12, 64), (1, 1, 64), (1, 10, 128)])
 def test_positions_that_are_no_vits_are_another_networks(tmp_path, shape):
     """Of another width, another number of axes, or of images that are no squares."""
     net = models.body_of(models.create("timm:test_vit", size=64))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from src import config, models
@@ -205,6 +206,13 @@ def test_a_run_that_finds_weights_beside_its_data_says_so(attached, tmp_path):
     line = json.loads((tmp_path / "out" / "run.json").read_text())["members"]["baseline"]["start"]
     assert line.startswith(f"pretrained: {attached / 'some-weights' / 'test-resnet.pth'} [")
     assert line in (tmp_path / "out" / "log.txt").read_text()
+
+
+def test_a_run_trains_from_the_weights_that_it_names(attached, weights, tmp_path):
+    """At a rate near nothing they are still there at its end."""
+    assert run(attached, tmp_path / "out", "pretrained=auto", "lr=1e-9", "weight_decay=0") == 0
+    kept, key = load_file(tmp_path / "out" / "members" / "baseline" / "model.safetensors"), "layer1.0.conv1.weight"
+    torch.testing.assert_close(kept[key], torch.load(weights)[key], rtol=1e-4, atol=1e-6)
 
 
 def test_a_run_without_weights_and_hub_says_that_it_starts_from_scratch(faces, tmp_path):
