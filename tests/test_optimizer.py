@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from src import models
 from src.config import Member
 from src.train.optimizer import MovingAverage, Schedule, make_optimizer
 
@@ -75,6 +76,90 @@ def test_only_adamw_shrinks_every_weight_by_the_same_share(name, shrinks):
     assert torch.allclose(net.weight, torch.tensor(2 * (1 - 0.1 * 0.3))) == shrinks
 
 
+# --- rates by layers ------------------------------------------------------------------------------------------------
+
+
+def decayed(network: str, size: int | None = None, **settings) -> tuple[nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(1)
+    net = models.create(network, size=size)
+    common = {"optimizer": "adamw", "lr": 0.1, "weight_decay": 0.05, "layer_decay": 0.5}
+    return net, make_optimizer(member(network=network, size=size, **(common | settings)), net)
+
+
+def by_name(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, tuple[float, float]]:
+    """Learning rate and weight decay of each parameter; each must be in one group."""
+    names = {id(p): name for name, p in models.body_of(net).named_parameters()}
+    groups = [(names[id(p)], g) for g in optimizer.param_groups for p in g["params"]]
+    assert sorted(name for name, _ in groups) == sorted(names.values())
+    return {name: (group["lr"], group["weight_decay"]) for name, group in groups}
+
+
+def depth_in_a_vit(name: str, blocks: int) -> int:
+    """Bao et al. 2022: embeddings are layer 0, block i is layer i + 1, then the head; the last norm is its block's."""
+    if name.startswith("blocks."):
+        return int(name.split(".")[1]) + 1
+    return {"norm": blocks, "head": blocks + 1}.get(name.split(".")[0], 0)
+
+
+@pytest.mark.parametrize("size", [None, 48])
+def test_each_layer_of_a_vit_learns_at_half_the_rate_of_the_next(size):
+    net, optimizer = decayed("timm:test_vit", size)
+    blocks = len(models.body_of(net).blocks)
+    for name, (rate, _) in by_name(net, optimizer).items():
+        below = blocks + 1 - depth_in_a_vit(name, blocks)
+        assert rate == pytest.approx(0.1 * 0.5**below), name
+
+
+def test_norms_biases_and_embeddings_of_positions_are_spared_the_weight_decay():
+    net, optimizer = decayed("timm:test_vit", 48)
+    shapes = {name: p.ndim for name, p in models.body_of(net).named_parameters()}
+    for name, (_, decay) in by_name(net, optimizer).items():
+        spared = shapes[name] == 1 or name in ("pos_embed", "cls_token")
+        assert decay == (0 if spared else 0.05), name
+
+
+@pytest.mark.parametrize("network", ["resnet18", "mobilevit_xxs", "timm:test_resnet", "timm:mobilenetv3_small_050"])
+def test_rates_rise_from_the_first_layer_to_the_last_which_has_the_members(network):
+    net, optimizer = decayed(network)
+    rates = [rate for rate, _ in by_name(net, optimizer).values()]
+    order = by_name(net, optimizer)
+    body, head = models.body_of(net), models.head_of(net)
+    names = [name for name, p in body.named_parameters() if not any(p is q for q in head.parameters())]
+    of_head = {order[name][0] for name in order if name not in names}
+    assert of_head == {0.1} and max(rates) == 0.1
+    weights = [name for name in names if "shortcut" not in name and "downsample" not in name]
+    assert order[weights[0]][0] == min(rates) < order[weights[-1]][0]
+
+
+def test_without_a_layer_decay_all_weights_have_one_rate_and_one_decay():
+    net, optimizer = decayed("timm:test_resnet", layer_decay=1.0)
+    assert set(by_name(net, optimizer).values()) == {(0.1, 0.05)}
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_every_optimizer_takes_rates_by_layers(name):
+    net, optimizer = decayed("timm:test_vit", 48, optimizer=name)
+    assert type(optimizer) is REFERENCES[name][0] and len({rate for rate, _ in by_name(net, optimizer).values()}) > 3
+
+
+@pytest.mark.parametrize("kind", ["constant", "plateau", "cosine", "one_cycle"])
+def test_every_schedule_keeps_the_layers_rates_in_proportion(kind):
+    """Also far down: torch's plateau by itself leaves a rate alone whose fall would be less than 1e-8."""
+    settings = {"schedule": kind, "warmup": 0.2, "epochs": 20, "lr_patience": 0, "lr": 2e-5}
+    _, optimizer = decayed("timm:test_vit", 48, **settings)
+    first, seen = [group["lr"] for group in optimizer.param_groups], []
+    plan = Schedule(member(layer_decay=0.5, **settings), optimizer, 4)
+    for _ in range(19):
+        for _ in range(4):
+            optimizer.step()
+            plan.step()
+            seen.append(plan.rate)
+            rates = [group["lr"] for group in optimizer.param_groups]
+            assert [rate / max(rates) for rate in rates] == pytest.approx([rate / max(first) for rate in first])
+        plan.epoch(1.0)
+    assert max(seen) == pytest.approx(2e-5) and (kind == "constant") == (seen[-1] == max(seen))
+
+
 # --- schedules ------------------------------------------------------------------------------------------------------
 
 
@@ -124,6 +209,27 @@ def test_cosine_with_warm_up_starts_low_peaks_at_its_end_and_falls_to_nearly_zer
     assert seen[0] == pytest.approx(0.2 / 11)
     assert seen[10] == max(seen) == 0.2
     assert rises(seen[:11]) and falls(seen[10:]) and 0 < seen[-1] < 0.001
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.1])
+def test_a_cosine_of_some_epochs_comes_back_as_torchs_does_past_its_t_max(warmup):
+    """The notebooks' T_max of 10 in 50 epochs: down in ten epochs, up in ten, and so on."""
+    seen = rates(6, epochs=50, lr=0.2, schedule="cosine", cosine_epochs=10, warmup=warmup)
+    optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), 0.2)
+    reference, expected = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10 * 6), []
+    for _ in range(300):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        reference.step()
+    rising = round(300 * warmup)
+    assert seen[rising:] == pytest.approx(expected[: 300 - rising], abs=1e-9)
+    assert rises(seen[: rising + 1]) and seen[rising + 60] == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["constant", "plateau", "one_cycle"])
+def test_the_epochs_of_the_cosine_are_nothing_to_the_other_schedules(kind):
+    some, none = (rates(3, epochs=4, lr=0.1, schedule=kind, cosine_epochs=n) for n in (2, 0))
+    assert some == none
 
 
 @pytest.mark.parametrize(("warmup", "peak"), [(0.2, 7), (0.5, 19), (0.0, 11)])

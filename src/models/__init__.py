@@ -78,6 +78,10 @@ def body_of(net: nn.Module) -> nn.Module:
     return net.body if isinstance(getattr(net, "front", None), Front) else net
 
 
-def head_of(net: nn.Module) -> nn.Linear:
-    """The last layer, whose seven outputs are the logits."""
-    return [layer for layer in net.modules() if isinstance(layer, nn.Linear)][-1]
+def head_of(net: nn.Module) -> nn.Module:
+    """The last layer, whose seven outputs are the logits: of timm's networks a convolution in some, two in others."""
+    body = body_of(net)
+    if not hasattr(body, "get_classifier"):
+        return [layer for layer in body.modules() if isinstance(layer, nn.Linear)][-1]
+    head = body.get_classifier()
+    return nn.ModuleList(head) if isinstance(head, tuple) else head

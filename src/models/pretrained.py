@@ -6,7 +6,7 @@ other classes, stays fresh.
 """
 
 import contextlib
-import pickle
+import math
 import re
 import urllib.error
 import urllib.request
@@ -57,7 +57,12 @@ def named(path: Path, architecture: str) -> Path:
 def weight_files(folder: Path) -> Iterator[Path]:
     """The weight files below a folder, in the order of their paths; not those that a run of the kit left."""
     files = (file for file in sorted(folder.rglob("*")) if file.suffix in SUFFIXES and file.is_file())
-    return (file for file in files if not (file.parent.parent.parent / "run.json").exists())
+    return (file for file in files if not left_by_a_run(file))
+
+
+def left_by_a_run(file: Path) -> bool:
+    """Whether the weights are a member's of a run of the kit: trained on these very faces, and perhaps on its folds."""
+    return (file.parent.parent.parent / "run.json").exists() or (file.parent / "history.csv").exists()
 
 
 def candidates(folder: Path, architecture: str) -> list[Path]:
@@ -146,20 +151,20 @@ def stays_fresh(body: nn.Module, key: str) -> bool:
 
 def read(path: Path) -> dict[str, Tensor]:
     """The tensors of a weights file by their names; UserError where it is damaged or holds anything else."""
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path}: not a file of weights, or damaged: {str(error).splitlines()[0][:200]}") from None
+    except Exception as error:  # the readers of damaged files raise whatever they stumble over, some without a word
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise UserError(f"{path}: not a file of weights, or damaged: {reason}") from None
     for key in WRAPPED:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    tensors = isinstance(content, dict) and all(isinstance(value, Tensor) for value in content.values())
-    if not tensors or not content:
+    items = content.items() if isinstance(content, dict) else ()
+    if not items or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in items):
         raise UserError(f"{path}: holds no table of tensors by name")
-    return {key.removeprefix("module."): value for key, value in content.items()}
+    return {key.removeprefix("module."): value for key, value in items}
 
 
 def adapted(body: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -172,10 +177,15 @@ def adapted(body: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
         key = f"{first}.weight"
         if key in state and state[key].ndim == 4 and state[key].shape[1] == 3:
             state[key] = adapt_input_conv(1, state[key])
-    positions = getattr(body, "pos_embed", None)
-    if positions is not None and "pos_embed" in state and state["pos_embed"].shape != positions.shape:
-        prefix = body.num_prefix_tokens
-        state["pos_embed"] = resample_abs_pos_embed(
-            state["pos_embed"], body.patch_embed.grid_size, num_prefix_tokens=prefix
-        )
+    own, given = getattr(body, "pos_embed", None), state.get("pos_embed")
+    prefix = getattr(body, "num_prefix_tokens", 0)
+    if own is not None and given is not None and given.shape != own.shape and of_a_square(given, own, prefix):
+        grid = body.patch_embed.grid_size
+        state["pos_embed"] = resample_abs_pos_embed(given, grid, num_prefix_tokens=prefix)
     return state
+
+
+def of_a_square(positions: Tensor, own: Tensor, prefix: int) -> bool:
+    """Whether these are the embeddings, of the network's width, of a square image's positions after the prefix."""
+    fits = positions.ndim == own.ndim == 3 and positions.shape[2] == own.shape[2] and positions.shape[1] > prefix
+    return fits and math.isqrt(positions.shape[1] - prefix) ** 2 == positions.shape[1] - prefix

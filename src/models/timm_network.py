@@ -18,8 +18,9 @@ def own_side(name: str) -> int:
     import timm  # here, not above: it takes seconds, and most runs do without it
 
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
-        raise UserError(f"network={TIMM}{name}: timm {timm.__version__} has no such network; near: {', '.join(near)}")
+        near = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5))
+        hint = f"; near: {near}" if near else ""
+        raise UserError(f"network={TIMM}{name}: timm {timm.__version__} has no such network{hint}")
     return timm.get_pretrained_cfg(name).input_size[-1]
 
 

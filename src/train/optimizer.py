@@ -45,7 +45,7 @@ class Schedule:
         self.plateau = None
         if member.schedule == "plateau":
             self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-                optimizer, factor=member.lr_factor, patience=member.lr_patience
+                optimizer, factor=member.lr_factor, patience=member.lr_patience, eps=0
             )
 
     def factor(self, step: int) -> float:
