@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from src import config, predictions, recipes, record, run_json
 from src.errors import UserError
 from src.predictions import HEADER, Predictions
-from src.run import percent
 from src.run_folder import RunFolder, differences
+from src.run_state import percent
 from src.submit import cells, check, leaderboard, write
 from tests.fuzzing import edited, edits, examples, read_or_refused
 

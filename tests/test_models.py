@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from src import models
 from src.errors import UserError
-from src.run import save_weights
+from src.member import save_weights
 from tests.networks import faces, make, parameters
 
 PARAMETERS = {

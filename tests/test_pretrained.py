@@ -8,6 +8,7 @@ import os
 import pickle
 import urllib.error
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import huggingface_hub
@@ -407,3 +408,14 @@ def test_torchvisions_weights_are_downloaded_once_and_checked_by_their_digest(tm
     files = [pretrained.download("resnet18", None) for _ in range(2)]
     assert files == [tmp_path / "checkpoints" / "resnet18-f37072fd.pth"] * 2
     assert seen == [("resnet18-f37072fd.pth", "f37072fd")]
+
+
+def test_weights_that_unpack_to_more_than_memory_are_refused_unread(tmp_path, monkeypatch):
+    path = tmp_path / "bomb.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data/0", bytes(2**20))
+    assert path.stat().st_size < 2**12
+    monkeypatch.setattr(pretrained, "LARGEST", 2**19)
+    monkeypatch.setattr(torch, "load", None)  # it is not asked
+    with pytest.raises(UserError, match="more than 0 are not read"):
+        pretrained.read(path)

@@ -20,7 +20,7 @@ from src.main import main
 from src.models import pretrained
 from src.train.fit import Trainer, fit
 from src.train.precision import Precision
-from src.train.start import SCRATCH, freeze_body, network, prepare
+from src.train.start import freeze_body, network, prepare
 from tests.conftest import fake_bundle
 from tests.networks import faces as random_faces
 
@@ -66,7 +66,9 @@ def changed(net: nn.Module, before: dict) -> set[str]:
 
 
 def test_without_a_wish_the_start_is_from_scratch_and_nothing_is_searched(tmp_path, weights):
-    assert prepare(member(), weights.parent) == SCRATCH
+    start = prepare(member(), weights.parent)
+    assert start.file is None and start.line == "from scratch"
+    assert start.size == sum(value.nbytes for value in network(member()).state_dict().values())
 
 
 @pytest.mark.parametrize("wish", ["auto", "file", "folder"])

@@ -10,6 +10,7 @@ import math
 import re
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from src.errors import UserError
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 WRAPPED = ("state_dict", "model", "state_dict_ema", "model_state_dict")  # where training scripts keep the weights
+LARGEST = 4 * 2**30  # bytes; a network of a billion weights
 SECONDS = 10  # to wait for the hub; a kernel without internet must not hang before its first epoch
 
 
@@ -150,9 +152,14 @@ def stays_fresh(body: nn.Module, key: str) -> bool:
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a weights file by their names; UserError where it is damaged or holds anything else."""
+    """The tensors of a weights file by their names; UserError where it is damaged, too large or holds anything else.
+
+    It takes LARGEST bytes at most, also of what it unpacks.
+    """
     from safetensors.torch import load_file
 
+    if (size := unpacked(path)) > LARGEST:
+        raise UserError(f"{path}: {size / 2**30:,.1f} GiB of weights; more than {LARGEST / 2**30:.0f} are not read")
     try:
         content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # the readers of damaged files raise whatever they stumble over, some without a word
@@ -165,6 +172,17 @@ def read(path: Path) -> dict[str, Tensor]:
     if not items or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in items):
         raise UserError(f"{path}: holds no table of tensors by name")
     return {key.removeprefix("module."): value for key, value in items}
+
+
+def unpacked(path: Path) -> int:
+    """The bytes of a file, or of what it unpacks where it is an archive, as torch's are."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return sum(info.file_size for info in archive.infolist())
+        return path.stat().st_size
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: cannot be read, or damaged ({error})") from None
 
 
 def adapted(body: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
