@@ -2,13 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help quick test lint build setup clean
+.PHONY: help quick test lint build rehearse setup clean
 
 help:
 	@echo "make quick   the whole way on made-up faces, in output/quick"
 	@echo "make test    all tests"
 	@echo "make lint    ruff"
 	@echo "make build   src/ -> kernel/fer2013.py"
+	@echo "make rehearse  the built script as a kernel would run it: read-only, no network, a deadline"
 	@echo "make clean   deletes .venv and what quick left"
 
 quick: setup
@@ -20,6 +21,9 @@ test: setup
 lint: setup
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
+
+rehearse: setup
+	$(BIN)/python rehearse.py
 
 build:
 	$(PYTHON) build.py

@@ -71,6 +71,8 @@ def finish(run: Run, member: Member, fitted: Fitted) -> None:
     run.room.write(lambda: predictions.save(run.folder.predictions(member.name), content))
     figures = run.quality(run.valid_rows, probs[0]) | summary(run, member, fitted)
     run.record["members"][member.name] = figures
+    if fitted.pieces > 1:
+        run.log(f"{member.name}: its batches were taken in {fitted.pieces} pieces each, to fit into memory")
     best = f"best epoch {fitted.best_epoch} of {len(fitted.history)}"
     run.log(f"{member.name}: {percent(figures)}, {best}, {fitted.images_per_second:.0f} images/s")
 

@@ -86,14 +86,17 @@ def test_bad_input_ends_with_2_and_without_a_traceback(script, tmp_path):
     assert "train.csv" in failed.stderr and "Traceback" not in failed.stderr
 
 
-def begun(script: Path, faces: Path, output: Path, **more: str) -> subprocess.Popen:
-    """A run that has one member finished and is within the second, which would take minutes."""
+CHECKPOINT = "members/simple_cnn_v2/checkpoint.pt"
+
+
+def begun(script: Path, faces: Path, output: Path, sign: str, **more: str) -> subprocess.Popen:
+    """A run that has one member finished and is within the second, which would take minutes; it has left the `sign`."""
     elsewhere = output.parent / "elsewhere"
     elsewhere.mkdir()
     command = [sys.executable, str(script), "run", "--set", "simple_cnn_v2.epochs=500"]
     options = {"cwd": elsewhere, "env": environment(faces, output, **more), "stderr": subprocess.PIPE, "text": True}
     run, deadline = subprocess.Popen(command, **options), time.monotonic() + 200
-    while not (output / "members/simple_cnn_v2/checkpoint.pt").exists() and time.monotonic() < deadline:
+    while not (output / sign).exists() and time.monotonic() < deadline:
         time.sleep(0.2)
     return run
 
@@ -101,7 +104,7 @@ def begun(script: Path, faces: Path, output: Path, **more: str) -> subprocess.Po
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_run_in_order_and_the_same_command_goes_on(script, faces, tmp_path, number, code):
     output = tmp_path / "out"
-    with begun(script, faces, output) as run:
+    with begun(script, faces, output, CHECKPOINT) as run:
         run.send_signal(number)
         assert "goes on" in run.communicate(timeout=20)[1]
     assert run.returncode == code
@@ -120,6 +123,7 @@ cross_entropy = F.cross_entropy
 
 def slow(*arguments, **options):
     if os.path.exists(os.environ["FER_OUTPUT"] + "/members/simple_cnn_v2/checkpoint.pt"):
+        open(os.environ["FER_OUTPUT"] + "/hangs", "w").close()
         time.sleep(300)
     return cross_entropy(*arguments, **options)
 
@@ -131,7 +135,7 @@ def test_a_second_signal_ends_at_once_and_the_submission_stays(script, faces, tm
     """The run hangs within a step; the first signal waits for its end."""
     (tmp_path / "sitecustomize.py").write_text(SLEEPER)
     output = tmp_path / "out"
-    with begun(script, faces, output, PYTHONPATH=str(tmp_path)) as run:
+    with begun(script, faces, output, "hangs", PYTHONPATH=str(tmp_path)) as run:
         run.send_signal(signal.SIGTERM)
         with pytest.raises(subprocess.TimeoutExpired):
             run.wait(timeout=3)

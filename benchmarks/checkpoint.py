@@ -1,0 +1,97 @@
+"""What a checkpoint costs of an epoch, for the largest of the reference networks.
+
+    python benchmarks/checkpoint.py --recipe resnet50_adam --json checkpoint.json
+
+Steps are timed with and without a checkpoint being written beside them, in turns. The cost of one is what it holds the
+training up (the copy of the state) and what it takes from the steps meanwhile (hashing and writing, in the background).
+An epoch has one at its end and one for each two minutes of it.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from src import recipes
+from src.data.batches import Rows, steps, train_batches
+from src.train import precision
+from src.train.checkpoint import NAME, Keeper
+from src.train.device import choose
+from src.train.fit import Course
+from src.train.guard import EVERY
+from src.train.trainer import Trainer, on_host
+
+TRAIN_ROWS = 22_967  # of the reference split
+
+
+def faces(rows: int, device: torch.device) -> Rows:
+    """Noise with labels: what a step costs does not depend on the picture."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (rows, 1, 48, 48), dtype=torch.uint8, generator=generator)
+    return Rows(images.to(device), torch.randint(0, 7, (rows,), generator=generator).to(device))
+
+
+def timed_steps(trainer: Trainer, keeper: Keeper | None, course: Course) -> float:
+    """Seconds of the steps over all rows; with a keeper, of a checkpoint that begins with them, to its end."""
+    order = trainer.new_half().order
+    started = time.perf_counter()
+    if keeper:
+        keeper.save(trainer.state(), course)
+    for x, y in train_batches(trainer.train, order, trainer.member.batch, trainer.member.augment, trainer.generator):
+        loss, _ = trainer.step(x, y)
+    loss.item()  # waits for the device
+    if keeper:
+        keeper.join()
+    return time.perf_counter() - started
+
+
+def measure(recipe: str, device: str, rounds: int, batches: int) -> dict:
+    """The figures as a dict; seconds."""
+    member, where = recipes.get(recipe).members[0], choose(device)[0]
+    rows = faces(batches * member.batch, where)
+    trainer = Trainer(member, rows, rows, precision.choose(member.precision, where), seed=0)
+    course = Course([], 1, 0, on_host(trainer.net.state_dict()))
+    with tempfile.TemporaryDirectory() as folder:
+        keeper = Keeper(Path(folder), {}, print)
+        timed_steps(trainer, keeper, course)
+        pairs = [(timed_steps(trainer, None, course), timed_steps(trainer, keeper, course)) for _ in range(rounds)]
+        size = Path(folder, NAME).stat().st_size
+    without, cost = statistics.median(a for a, _ in pairs), statistics.median(b - a for a, b in pairs)
+    epoch = without / batches * steps(TRAIN_ROWS, member.batch)
+    count = 1 + int(epoch // EVERY)
+    return {
+        "recipe": recipe,
+        "device": str(where),
+        "threads": torch.get_num_threads(),
+        "checkpoint_MB": round(size / 1e6, 1),
+        "checkpoint_seconds": round(cost, 3),
+        "epoch_seconds": round(epoch, 1),
+        "checkpoints_an_epoch": count,
+        "percent_of_the_epoch": round(100 * count * cost / epoch, 2),
+    }
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--recipe", default="resnet50_adam")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batches", type=int, default=8)
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    arguments = parser.parse_args()
+    figures = measure(arguments.recipe, arguments.device, arguments.rounds, arguments.batches)
+    print(json.dumps(figures))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Runs the built script as a kernel would, and checks what it leaves: the last step before a push.
+
+    python rehearse.py                                             made-up faces, a minute
+    python rehearse.py --recipe NAME --input DIR --hours 0.05      another recipe, on the real files
+
+The script lies alone in a folder that cannot be written to, the input cannot be written to either and is mounted in
+each of the two ways that kernels have had; there is no network where the system lets it be taken away, 13 GB of address
+space, a short deadline, and nothing in the environment but what a kernel has.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+SLUG = "challenges-in-representation-learning-facial-expression-recognition-challenge"
+LAYOUTS = {"new": f"competitions/{SLUG}", "old": SLUG}
+MEMORY = 13 * 2**30
+OUTPUT_LIMIT = 19 * 2**30  # of the 20 GB that a kernel's output may have
+GRACE = 60  # seconds past the deadline: starting Python, and a machine with other work
+
+LIMITED = (
+    "import resource, sys, os; resource.setrlimit(resource.RLIMIT_AS, ({0}, {0})); os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
+class Failed(Exception):
+    """Something that a kernel run must leave is not there."""
+
+
+def build(script: Path, recipe: str, settings: list[str], hours: float) -> None:
+    """The script with its recipe and budget built in, alone in its folder."""
+    command = [sys.executable, "build.py", "--recipe", recipe, "--output", str(script)]
+    answer = subprocess.run(
+        [*command, "--set", *settings, f"hours={hours:g}"], cwd=ROOT, capture_output=True, text=True
+    )
+    if answer.returncode:
+        raise Failed(f"build.py: {answer.stderr.strip()}")
+
+
+def protect(folder: Path) -> None:
+    """Takes the right to write from a folder and all in it."""
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+
+
+def release(folder: Path) -> None:
+    """Gives it back, so that the folder can be deleted."""
+    for path in [folder, *folder.rglob("*")]:
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def without_network() -> list[str]:
+    """What a command must be preceded by to have no network; nothing where the system does not allow it."""
+    prefix = ["unshare", "--map-root-user", "--net"]
+    try:
+        return prefix if subprocess.run([*prefix, "true"], capture_output=True).returncode == 0 else []
+    except FileNotFoundError:
+        return []
+
+
+def environment(top: Path) -> dict[str, str]:
+    """A kernel's, with this machine's folders in place of /kaggle."""
+    kept = {key: os.environ[key] for key in ("PATH", "HOME", "LD_LIBRARY_PATH", "OMP_NUM_THREADS") if key in os.environ}
+    places = {"FER_INPUT": str(top / "input"), "FER_OUTPUT": str(top / "working"), "TMPDIR": str(top / "tmp")}
+    return kept | places | {"KAGGLE_KERNEL_RUN_TYPE": "Batch", "PYTHONUNBUFFERED": "1"}
+
+
+def run(top: Path) -> tuple[int, float]:
+    """The script as the kernel starts it, its lines in top/log.txt; exit code and seconds."""
+    for name in ("working", "tmp"):
+        (top / name).mkdir()
+    limited = [sys.executable, "-c", LIMITED.format(MEMORY), sys.executable, str(top / "src" / "script.py")]
+    started = time.monotonic()
+    with (top / "log.txt").open("w") as log:
+        done = subprocess.run(
+            [*without_network(), *limited], cwd=top / "working", env=environment(top), stdout=log, stderr=log
+        )
+    return done.returncode, time.monotonic() - started
+
+
+def check(top: Path, code: int, seconds: float, hours: float) -> str:
+    """A line about what is there; raises Failed where it is not what a kernel must leave."""
+    working = top / "working"
+    if code:
+        raise Failed(f"exit code {code}; the end of its log:\n{(top / 'log.txt').read_text()[-2000:]}")
+    if seconds > 3600 * hours + GRACE:
+        raise Failed(f"it took {seconds:.0f} s, and its budget was {3600 * hours:.0f} s")
+    record = json.loads((working / "run.json").read_text())
+    wanted = ["submission.csv", "log.txt"]
+    wanted += [f"predictions/{name}.npz" for name in record["members"]]
+    wanted += [f"members/{name}/{file}" for name in record["members"] for file in ("history.csv", "model.safetensors")]
+    missing = [name for name in wanted if not (working / name).is_file()]
+    files = [file for file in working.rglob("*") if file.is_file()]
+    size = sum(file.stat().st_size for file in files)
+    left = [file.name for file in files if file.name.startswith((".", "checkpoint")) or file.suffix == ".partial"]
+    for problem, found in (("missing", missing), ("left over", left), ("too large", [size] * (size > OUTPUT_LIMIT))):
+        if found:
+            raise Failed(f"{problem}: {', '.join(map(str, found))}")
+    if [path.name for path in (top / "src").iterdir()] != ["script.py"]:
+        raise Failed("something was written beside the script")
+    command = [sys.executable, "-m", "src", "check", str(working / "submission.csv"), "--input", str(top / "input")]
+    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if checked.returncode:
+        raise Failed(f"submission.csv: {checked.stderr.strip()}")
+    return f"{seconds:.0f} s, {len(files)} files, {size / 2**20:.1f} MiB, members {', '.join(record['members'])}"
+
+
+def rehearse(layout: str, source: Path | None, recipe: str, settings: list[str], hours: float) -> str:
+    """One whole rehearsal in a temporary folder; its line."""
+    top = Path(tempfile.mkdtemp(prefix="rehearsal-"))
+    place = top / "input" / LAYOUTS[layout]
+    try:
+        build(top / "src" / "script.py", recipe, settings, hours)
+        if source is None:
+            place.parent.mkdir(parents=True)
+            code = f"from pathlib import Path; from src.data import sample; sample.write(Path({str(place)!r}))"
+            subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+        else:
+            place.mkdir(parents=True)
+            for name in ("train.csv", "test.csv", "icml_face_data.csv", "example_submission.csv"):
+                if (source / name).exists():
+                    (place / name).symlink_to((source / name).resolve())
+        protect(top / "src")
+        if source is None:
+            protect(top / "input")
+        return check(top, *run(top), hours)
+    finally:
+        release(top)
+        shutil.rmtree(top)
+
+
+def main(argv: list[str]) -> int:
+    """The command line; exit code 0, or 1 where the kernel would not leave what it must."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--recipe", default="quick")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--input", type=Path, metavar="DIR", help="the real files; default: made-up faces")
+    parser.add_argument("--hours", type=float, default=0.05)
+    arguments = parser.parse_args(argv)
+    settings = arguments.set or (["epochs=2"] if arguments.recipe == "quick" else [])
+    print("network:", "none" if without_network() else "this system does not let it be taken away")
+    try:
+        for layout in LAYOUTS:
+            line = rehearse(layout, arguments.input, arguments.recipe, settings, arguments.hours)
+            print(f"input/{LAYOUTS[layout]}: {line}")
+    except Failed as problem:
+        print(f"rehearsal failed: {problem}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
