@@ -278,7 +278,7 @@ def use(folder, content: bytes) -> dict | None:
     put(folder, "run.json", content)
     found = read_or_refused(RunFolder(folder).read)
     if found is not None:
-        differences(found, "r", "d")
+        differences(found, {"recipe_digest": "r", "data_digest": "d", "source_digest": "s"})
         f"{found['recipe'].get('name')} {found.get('status')} {found.get('source', {}).get('digest')}".encode()
         assert all(percent(figures).isprintable() for figures in found["members"].values())
         json.dumps(found)
