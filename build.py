@@ -347,10 +347,11 @@ def build(root: Path, output: Path, recipe: str, overrides: list[str], check: bo
 
 
 def hints(metadata: dict) -> list[str]:
-    """What to know before pushing: the name where it is missing, and the limit that no key of the metadata can set."""
+    """How to push; the client alone needs the owner's name in the metadata, and the limit that no key there can set."""
+    bare = f"kaggle kernels push --timeout {kernel_metadata.HOURS * 3600:.0f}"
     if kernel_metadata.owner_of(metadata) is None:
-        return ["before pushing: python build.py --owner NAME"]
-    return [f"to push: python -m src.remote push, or kaggle kernels push --timeout {kernel_metadata.HOURS * 3600:.0f}"]
+        bare = f"python build.py --owner NAME, then {bare}"
+    return [f"to push: python -m src.remote push; with the client alone: {bare}"]
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:

@@ -292,11 +292,10 @@ def test_owner_changes_nothing_but_the_name(tree, capsys):
     file = root / "kernel-metadata.json"
     before = file.read_text()
     built(root)
-    assert "before pushing: python build.py --owner NAME" in capsys.readouterr().out
+    assert "python build.py --owner NAME, then kaggle kernels push" in capsys.readouterr().out
     built(root, "--owner", "some-one")
     assert file.read_text() == before.replace("YOUR-KAGGLE-NAME", "some-one")
-    said = capsys.readouterr().out
-    assert "before pushing" not in said and "to push: python -m src.remote push" in said
+    assert "--owner" not in capsys.readouterr().out
     assert "some one" in refusal(root, capsys, "--owner", "some one")[0]
 
 
