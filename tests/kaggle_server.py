@@ -303,7 +303,8 @@ class Handler(BaseHTTPRequestHandler):
         if address.hostname != "localhost":
             self.kaggle.foreign.append(self.path)
         name = re.sub(r"^/files/[^/]+/[^/]+/\d+/", "file ", path) if path.startswith("/files/") else path.split("/")[-1]
-        name = {"GET": "stream", "PUT": "upload"}.get(self.command, name) if not name.startswith("file ") else name
+        if not name.startswith("file "):
+            name = {"GET": "stream", "PUT": "upload"}.get(self.command, name)
         fault = self.kaggle.fault(name)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             if fault and fault.hang:
@@ -324,10 +325,13 @@ class Handler(BaseHTTPRequestHandler):
             self.send(b"", "text/plain", fault)
         elif not self.knows_the_key():
             self.refuse(401, "Unauthenticated")
+        elif name == "DownloadDataFiles":  # leads to the archive; the client takes the file's ending from its address
+            where = f"http://localhost/archives/{json.loads(body)['competitionName']}.zip"
+            self.send(b"", "text/plain", status=302, more={"Location": where})
+        elif path.startswith("/archives/"):
+            self.send(self.kaggle.competition_files(), "application/zip", fault)
         elif name == "stream":
             self.stream(self.kaggle.kernels["/".join(path.split("/")[-2:])][-1])
-        elif name == "DownloadDataFiles":
-            self.send(self.kaggle.competition_files(), "application/zip", fault)
         else:
             self.method(name, json.loads(body or b"{}"), fault)
 
