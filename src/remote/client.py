@@ -1,4 +1,4 @@
-"""The only way to Kaggle: one call of the real client in a process of its own, with what the client lacks.
+"""The only way to Kaggle: the real client in a process of its own, with what the client lacks.
 
 It has no time limit and repeats nothing; its errors have no status and its verbose mode prints the key. Here a call is
 ended when it takes too long, repeated with growing pauses where that may help, and the key is struck out of all that
@@ -9,9 +9,12 @@ import base64
 import contextlib
 import json
 import os
+import queue
 import re
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -71,25 +74,65 @@ def call(name: str, *, absent: dict | None = None, arrived: Callable[[], dict | 
     raise complaint(name, last, arguments, waited)
 
 
+class Process:
+    """The process with the client in it. It starts in a second or two, so it is kept for further calls."""
+
+    def __init__(self):
+        command = [sys.executable, "-m", "src.remote.client_process"]
+        self.errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 (not a pipe: nobody would read it)
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.errors}
+        self.running = subprocess.Popen(command, cwd=build.ROOT, env=environment(), text=True, **pipes)
+        self.answers: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self) -> None:
+        for line in self.running.stdout:
+            self.answers.put(line)
+        self.answers.put("")
+
+    def ask(self, request: dict, limit: float) -> dict:
+        """The answer to one request; raises Unanswered where none comes within `limit` seconds."""
+        try:
+            self.running.stdin.write(json.dumps(request) + "\n")
+            self.running.stdin.flush()
+            return json.loads(without_key(self.answers.get(timeout=limit)))
+        except queue.Empty:
+            raise Unanswered("timeout", f"no answer in {limit:.0f} s") from None
+        except (OSError, ValueError):
+            self.errors.seek(0)
+            ending = without_key(self.errors.read()).strip().splitlines()[-1:]
+            raise Unanswered("client", "".join(ending) or "it ended without a word") from None
+
+    def end(self) -> None:
+        self.running.kill()
+        self.running.wait()
+        self.running.stdin.close()
+        self.errors.close()
+
+
+current: Process | None = None
+
+
 def once(name: str, arguments: dict) -> dict:
     """One try; raises Unanswered."""
-    limit = LIMITS.get(name, 90)
-    command = [sys.executable, "-m", "src.remote.client_process"]
-    request = json.dumps({"call": name, "arguments": arguments})
+    global current
+    current = current or Process()
     try:
-        done = subprocess.run(
-            command, input=request, cwd=build.ROOT, env=environment(), capture_output=True, text=True, timeout=limit
-        )
-    except subprocess.TimeoutExpired:
-        raise Unanswered("timeout", f"no answer in {limit:.0f} s") from None
-    try:
-        answer = json.loads(without_key(done.stdout))
-    except ValueError:
-        ending = without_key(done.stderr).strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        raise Unanswered("client", ending[0]) from None
-    if "error" in answer and isinstance(answer["error"], dict):
+        answer = current.ask({"call": name, "arguments": arguments}, LIMITS.get(name, 90))
+    except Unanswered:
+        close()
+        raise
+    if isinstance(answer.get("error"), dict):
         raise Unanswered(**answer["error"])
     return answer
+
+
+def close() -> None:
+    """Ends the client's process, if there is one."""
+    global current
+    if current:
+        current.end()
+    current = None
 
 
 def environment() -> dict:

@@ -1,17 +1,15 @@
-"""One call of the real Kaggle client, in this process alone: a JSON request on standard input, a JSON answer on output.
+"""The real Kaggle client, in this process alone: it answers each line of JSON on standard input with one on output.
 
 The library and not its command line: the command line exits with 0 when the server refuses, and prints the server's
-words without its status. Whatever the client prints goes to standard error, which `client` does not pass on.
+words without its status. What the client prints is a part of the answer, and shown to nobody unasked.
 """
 
 import contextlib
 import hashlib
 import io
 import json
-import queue
 import sys
 import threading
-import time
 
 
 def push(api, folder: str, timeout: int) -> dict:
@@ -52,22 +50,30 @@ def log(api, kernel: str) -> dict:
     return {"log": api.kernels_logs(kernel)}
 
 
+class Listener(threading.Thread):
+    """Follows a running kernel's log, which the stream replays from its beginning, and keeps the last line."""
+
+    def __init__(self, api, kernel: str, last: str):
+        super().__init__(daemon=True)
+        self.api, self.kernel, self.last = api, kernel, last
+
+    def run(self) -> None:
+        with contextlib.suppress(Exception):  # the line is a comfort; what counts is said by `status`
+            for event in self.api.kernels_logs_stream(self.kernel):
+                self.last = str(event.get("data", "")).strip() or self.last
+
+
+LISTENERS: dict[str, Listener] = {}
+
+
 def last_line(api, kernel: str, seconds: float) -> dict:
-    """The last line of a running kernel's log. The stream replays it from the beginning and then stays open."""
-    lines: queue.Queue = queue.Queue()
-
-    def listen() -> None:
-        with contextlib.suppress(Exception):  # what the log is for is said by status; here it is a comfort
-            for event in api.kernels_logs_stream(kernel):
-                lines.put(str(event.get("data", "")))
-        lines.put(None)
-
-    threading.Thread(target=listen, daemon=True).start()
-    last, end = "", time.monotonic() + seconds
-    with contextlib.suppress(queue.Empty):
-        while (line := lines.get(timeout=max(0.0, end - time.monotonic()))) is not None:
-            last = line.strip() or last
-    return {"line": last}
+    """The last line of a running kernel's log; a new listener is given some seconds to catch up."""
+    listener = LISTENERS.get(kernel)
+    if listener is None or not listener.is_alive():
+        listener = LISTENERS[kernel] = Listener(api, kernel, listener.last if listener else "")
+        listener.start()
+        listener.join(seconds)
+    return {"line": listener.last}
 
 
 def submit(api, file: str, message: str, competition: str) -> dict:
@@ -132,10 +138,11 @@ def code(response) -> int:
 
 
 def main() -> None:
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        found = answer(json.load(sys.stdin))
-    json.dump(found | {"said": said.getvalue()}, sys.stdout)
+    for line in sys.stdin:
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            found = answer(json.loads(line))
+        print(json.dumps(found | {"said": said.getvalue()}), flush=True)
 
 
 if __name__ == "__main__":

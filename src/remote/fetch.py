@@ -57,21 +57,25 @@ def fetch(root: Path, kernel: str, pushed: Pushed | None, folder: Path, weights:
 
 
 def download(kernel: str, folder: Path, pattern: str) -> list[Path]:
-    """The files whose names match, each whole; those that came damaged are fetched again by name."""
+    """The files whose names match, each whole; those that came damaged are fetched again by name, or not left there."""
     files = [Path(f) for f in client.call("output", kernel=kernel, folder=str(folder), pattern=pattern)["files"]]
     files = [file for file in files if file.parent != folder or file.suffix != ".log"]
     for _ in range(TRIES - 1):
-        wrong = {file: reason for file in files if (reason := damage(file, folder))}
-        if not wrong:
-            return files
-        for file, reason in wrong.items():
+        for file, reason in damaged(files, folder).items():
             print(f"{file.relative_to(folder)}: {reason}; fetching it again", file=sys.stderr)
             client.call("output", kernel=kernel, folder=str(folder), pattern=exactly(file.relative_to(folder)))
-    for file in files:
-        if reason := damage(file, folder):
+    if wrong := damaged(files, folder):
+        for file in wrong:
             file.unlink(missing_ok=True)
-            raise KaggleError(f"{file.relative_to(folder)} came damaged {TRIES} times: {reason}.\nFetch again, later.")
+        names = ", ".join(file.relative_to(folder).as_posix() for file in wrong)
+        reason = next(iter(wrong.values()))
+        raise KaggleError(f"{names} came damaged {TRIES} times: {reason}.\nThe same command again, later.")
     return files
+
+
+def damaged(files: list[Path], folder: Path) -> dict[Path, str]:
+    """The files that are not whole, with what is wrong."""
+    return {file: reason for file in files if (reason := damage(file, folder))}
 
 
 def exactly(name: Path) -> str:

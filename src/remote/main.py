@@ -36,6 +36,8 @@ def main(argv: list[str], root: Path = build.ROOT) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; a kernel that runs goes on running, and `watch` finds it again", file=sys.stderr)
         return 130
+    finally:
+        client.close()
     return 0
 
 
