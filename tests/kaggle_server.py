@@ -71,6 +71,7 @@ class Version:
         (self.folder / "tmp").mkdir()
         kernel = {"KAGGLE_KERNEL_RUN_TYPE": "Batch", "FER_INPUT": str(inputs), "FER_OUTPUT": str(self.working)}
         kernel |= {"TMPDIR": str(self.folder / "tmp"), "PYTHONUNBUFFERED": "1", "HOME": str(self.folder / "tmp")}
+        kernel |= {"OMP_NUM_THREADS": "1"}  # a busy machine: threads that wait for each other cost more than they bring
         if self.kaggle.sabotage:
             (self.folder / "sitecustomize.py").write_text(self.kaggle.sabotage)
             kernel["PYTHONPATH"] = str(self.folder)
@@ -130,6 +131,7 @@ class Kaggle:
         self.submissions: list[dict] = []
         self.calls: list[tuple[str, dict]] = []
         self.foreign: list[str] = []  # requests for any other host: there must be none
+        self.defects: list[Exception] = []  # of this server: there must be none either
         self.faults: list[Fault] = []
         self.refusal = ""  # what SaveKernel answers with 200
         self.never_finish = False
@@ -144,7 +146,7 @@ class Kaggle:
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, kind, *_) -> None:
         self.server.shutdown()
         self.server.server_close()
         for version in (v for versions in self.kernels.values() for v in versions):
@@ -152,6 +154,7 @@ class Kaggle:
                 version.process.kill()
                 version.process.wait()
                 (version.folder / "src").chmod(0o755)
+        assert kind or self.defects == self.foreign == []
 
     def environment(self, home: Path) -> dict[str, str]:
         """What leads a client here, with a key of its own in `home`, where SECRET_VARIABLES are not set."""
@@ -247,10 +250,10 @@ class Kaggle:
         return {"status": "READY"}
 
     def create_dataset(self, body: dict) -> dict:
-        return self.keep_dataset(f"{body['ownerSlug']}/{body['slug']}", body["files"])
+        return self.keep_dataset(f"{body['ownerSlug']}/{body['slug']}", body.get("files", []))
 
     def create_dataset_version(self, body: dict) -> dict:
-        return self.keep_dataset(f"{body['ownerSlug']}/{body['datasetSlug']}", body["body"]["files"])
+        return self.keep_dataset(f"{body['ownerSlug']}/{body['datasetSlug']}", body["body"].get("files", []))
 
     def keep_dataset(self, ref: str, files: list[dict]) -> dict:
         folder = self.folder / "datasets" / ref
@@ -344,6 +347,10 @@ class Handler(BaseHTTPRequestHandler):
             answer = getattr(self.kaggle, snake(name))(body)
         except Denied as denied:
             self.refuse(*denied.args)
+            return
+        except Exception as defect:
+            self.kaggle.defects.append(defect)
+            self.refuse(501, f"the server of the tests has a defect: {defect!r}")
             return
         if fault and fault.after:
             self.refuse(fault.status, fault.message, fault)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 import build
 from src.data import sample
@@ -26,7 +27,10 @@ def left(base, faces, tmp_path_factory) -> Path:
     """What a run of the built script leaves in its output folder."""
     output = tmp_path_factory.mktemp("left")
     bundle = build.describe(base, build.collect(base)) | {"recipe": "quick", "overrides": ["epochs=1"]}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # two that wait for each other on a busy machine take many times as long
     assert run_main(["run", "--device", "cpu", "--input", str(faces), "--output", str(output)], bundle) == 0
+    torch.set_num_threads(threads)
     return output
 
 

@@ -107,8 +107,8 @@ def damage(file: Path, folder: Path) -> str:
 
 def short_submission(file: Path, folder: Path) -> str:
     """Fewer rows than run.json says, or a last row that is cut."""
-    sheet = check.parse(file)
-    wanted = RunFolder(folder).read()["rows"]["test"] if (folder / "run.json").is_file() else len(sheet.rows)
+    sheet, run = check.parse(file), folder / "run.json"
+    wanted = len(sheet.rows) if damage(run, folder) else RunFolder(folder).read()["rows"]["test"]
     if len(sheet.rows) != wanted:
         return f"{len(sheet.rows):,} rows, and the run wrote {wanted:,}"
     return "" if sheet.rows[-1][sheet.target] in set("0123456") else "its last row is cut"
