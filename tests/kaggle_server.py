@@ -386,12 +386,17 @@ class Handler(BaseHTTPRequestHandler):
             return
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")  # without, the client waits until it has 512 bytes
         self.end_headers()
         sent = 0
         while not version.over or sent < len(version.events):
             for event in version.events[sent:]:
-                self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
+                self.chunk(f"data: {json.dumps(event)}\n\n")
                 sent += 1
-            self.wfile.flush()
             time.sleep(0.05)
-        self.wfile.write(b"data: END_OF_LOG\n\n")
+        self.chunk("data: END_OF_LOG\n\n")
+        self.wfile.write(b"0\r\n\r\n")
+
+    def chunk(self, text: str) -> None:
+        self.wfile.write(f"{len(text.encode()):x}\r\n{text}\r\n".encode())
+        self.wfile.flush()
