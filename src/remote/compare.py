@@ -16,18 +16,16 @@ from src.data import competition
 from src.errors import UserError
 from src.recipes import aligned
 from src.run_folder import RunFolder
-from src.submit import check, score
+from src.submit import score
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One fetched submission: `right` says of each labelled test row, bool (n,), whether it is right."""
+    """One fetched submission: its run.json, and for each half of the test data which rows are right, bool (n,)."""
 
     name: str
-    recipe: str
-    commit: str
-    valid: float | None
-    right: np.ndarray
+    run: dict
+    rights: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -56,37 +54,38 @@ def compare(folders: list[Path], source: Path) -> str:
     """
     if not folders:
         raise UserError("nothing is fetched yet.\n`fetch` brings home what the kernel left.")
-    files, labelled = competition.read(source), competition.read_labelled(source)
-    rows = score.match(files.test.images, labelled).rows
-    known = rows >= 0
-    usage, labels = labelled.usage[rows[known]], labelled.labels[rows[known]]
-    entries = [entry(folder, files, labels, known) for folder in folders]
-    halves = {name: usage == number for number, name in score.USAGES.items() if (usage == number).any()}
-    lines = [("fetched", "recipe", "commit", "valid", *(f"{name} (n={rows.sum():,})" for name, rows in halves.items()))]
-    for e in entries:
-        accuracies = [f"{100 * e.right[rows].mean():.2f}" for rows in halves.values()]
-        lines.append((e.name, e.recipe, e.commit, "-" if e.valid is None else f"{100 * e.valid:.2f}", *accuracies))
-    return "\n\n".join([aligned(lines), *against_newest(entries, halves)])
+    here = competition.read(source).digest
+    runs = [read(folder, here) for folder in folders]
+    rights = score.rights([folder / "submission.csv" for folder in folders], source)
+    entries = [Entry(f.name, run, right) for f, run, right in zip(folders, runs, rights, strict=True)]
+    head = ("fetched", "recipe", "commit", "valid", *(f"{half} (n={len(r):,})" for half, r in rights[0].items()))
+    return "\n\n".join([aligned([head, *map(line, entries)]), *against_newest(entries)])
 
 
-def entry(folder: Path, files: competition.Competition, labels: np.ndarray, known: np.ndarray) -> Entry:
-    """Reads one fetched folder."""
+def read(folder: Path, data_digest: str) -> dict:
+    """run.json of a fetched folder; UserError where the run had other data."""
     run = RunFolder(folder).read()
-    if run["data_digest"] != files.digest:
-        raise UserError(f"{folder}: the run had the data {run['data_digest']}, and here is {files.digest}.")
-    predicted = check.read(folder / "submission.csv", files.example)
-    commit = run["source"]["commit"] + ("+" if run["source"]["dirty"] else "")
-    valid = run.get("ensemble", {}).get("valid_accuracy")
-    return Entry(folder.name, run["recipe"]["name"], commit, valid, predicted[known] == labels)
+    if run["data_digest"] != data_digest:
+        raise UserError(f"{folder}: the run had the data {run['data_digest']}, and here is {data_digest}.")
+    return run
 
 
-def against_newest(entries: list[Entry], halves: dict[str, np.ndarray]) -> list[str]:
+def line(entry: Entry) -> tuple[str, ...]:
+    """The entry in the table; accuracies in percent."""
+    source, valid = entry.run["source"], entry.run.get("ensemble", {}).get("valid_accuracy")
+    commit = source["commit"] + ("+" if source["dirty"] else "")
+    shown = "-" if valid is None else f"{100 * valid:.2f}"
+    accuracies = (f"{100 * right.mean():.2f}" for right in entry.rights.values())
+    return (entry.name, entry.run["recipe"]["name"], commit, shown, *accuracies)
+
+
+def against_newest(entries: list[Entry]) -> list[str]:
     """For each half of the test data, a table of the newest submission against every other one."""
     newest, tables = entries[-1], []
-    for name, rows in halves.items() if len(entries) > 1 else ():
-        lines = [(f"{newest.name} against, {name}", "points", "95 %", f"only {newest.name}", "only the other", "p")]
+    for half, right in newest.rights.items() if len(entries) > 1 else ():
+        lines = [(f"{newest.name} against, {half}", "points", "95 %", f"only {newest.name}", "only the other", "p")]
         for other in entries[:-1]:
-            pair = paired(newest.right[rows], other.right[rows])
+            pair = paired(right, other.rights[half])
             points = f"{100 * pair.difference:+.2f}", f"± {100 * pair.half_width:.2f}"
             lines.append((other.name, *points, str(pair.only_first), str(pair.only_second), f"{pair.p:.3f}"))
         tables.append(aligned(lines))

@@ -152,19 +152,24 @@ def put_into_results(root: Path, folder: Path, source: Path) -> bool:
 
     source: where the competition's files and the labels are. Raises UserError where these are not the run's data.
     """
+    why = "not in results/ yet, since it cannot be scored"
     try:
-        competition.read_labelled(source)
+        here = competition.read(source).digest
     except UserError as error:
-        print(f"not in results/ yet, since it cannot be scored: {str(error).splitlines()[0]}")
+        print(f"{why}: {str(error).splitlines()[0]}")
         return False
-    check_data(folder, source)
-    where = ["--results", str(root / "results"), "--readme", str(root / "README.md")]
-    return record.main([str(folder), "--input", str(source), *where]) == 0
+    check_data(folder, source, here)
+    try:
+        print(record.record(folder, source, root / "results"))
+    except UserError as error:
+        print(f"{why}: {str(error).splitlines()[0]}")
+        return False
+    return record.main(["--results", str(root / "results"), "--readme", str(root / "README.md")]) == 0
 
 
-def check_data(folder: Path, source: Path) -> None:
-    """Raises UserError where the files below `source` are not those that the run was trained on."""
-    ran, here = RunFolder(folder).read()["data_digest"], competition.read(source).digest
+def check_data(folder: Path, source: Path, here: str) -> None:
+    """Raises UserError where the files below `source`, whose digest is `here`, are not those of the run."""
+    ran = RunFolder(folder).read()["data_digest"]
     if ran != here:
         raise UserError(
             f"{folder}: the run had the data {ran}, and {source} holds {here}.\nGive the same files as --input."
