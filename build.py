@@ -2,7 +2,7 @@
 
     python build.py                                        the baseline recipe
     python build.py --recipe NAME --set key=value …        another recipe, with its overrides, built in
-    python build.py --owner NAME                           and write your Kaggle name into kernel-metadata.json
+    python build.py --owner [NAME]                         and write your Kaggle name into kernel-metadata.json
     python build.py --check                                build in memory and check, write nothing
 
 The script holds the sources as plain text, writes them as real files into a temporary folder at its start and imports
@@ -12,20 +12,19 @@ import hooks break workers, concatenation puts every name into one scope. Two bu
 
 import argparse
 import ast
-import difflib
 import hashlib
-import json
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import kernel_metadata
+from kernel_metadata import Refused
+
 ROOT = Path(__file__).resolve().parent
 OUTPUT = "kernel/fer2013.py"
-METADATA = "kernel-metadata.json"
 ENTRY = "src/main.py"
-COMPETITION = "challenges-in-representation-learning-facial-expression-recognition-challenge"
 MAX_BYTES = 1_000_000  # the server refuses a source of one megabyte or more
 
 # What the image of Kaggle's kernels has, by import name. Internet is off in the kernel: nothing can be added there.
@@ -36,19 +35,6 @@ rich einops seaborn optuna jinja2 pydantic huggingface_hub
 # Imports under a name that only the run knows: the build could not tell what to bundle.
 DYNAMIC = "import_module __import__ iter_modules walk_packages run_module run_path spec_from_file_location"
 NEVER_BUNDLED = "src.remote"  # talks to Kaggle with the user's key: it has no business inside a kernel
-
-REQUIRED = "id title code_file language kernel_type enable_internet machine_shape competition_sources"
-OPTIONAL = """
-id_no is_private enable_gpu enable_tpu dataset_sources kernel_sources model_sources keywords docker_image
-docker_image_pinning_type
-"""
-# The GPU names among the client's --accelerator values. Not NvidiaTeslaP100: the image's torch has no kernels for it.
-MACHINE_SHAPES = "NvidiaTeslaT4 NvidiaL4 NvidiaL4X1 NvidiaTeslaA100 NvidiaH100 NvidiaRtxPro6000"
-
-
-class Refused(Exception):
-    """The tree cannot be built as it is. The message has one `file:line: reason` or `file: reason` a line."""
-
 
 # Which files: everything that src/main.py reaches through imports ---------------------------------------------------
 
@@ -331,70 +317,7 @@ def check_recipe(root: Path, recipe: str, overrides: list[str]) -> None:
         raise Refused(f"--recipe {recipe}: {answer.stderr.strip()}")
 
 
-# kernel-metadata.json: the client ignores unknown keys, and turns internet on by default ----------------------------
-
-
-def check_metadata(root: Path, code_file: str) -> list[str]:
-    """Raises Refused with everything that is wrong in kernel-metadata.json; returns hints about what is unfinished."""
-    try:
-        data = dict(json.loads((root / METADATA).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise Refused(f"{METADATA}: {error}") from None
-    known = f"{REQUIRED} {OPTIONAL}".split()
-    problems = [f"key {key!r} is missing" for key in REQUIRED.split() if key not in data]
-    for key in data.keys() - set(known):
-        close = difflib.get_close_matches(key, known, n=1)
-        problems.append(f"unknown key {key!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
-    problems = sorted(problems) or list(wrong_values(data, code_file))
-    if problems:
-        raise Refused("\n".join(f"{METADATA}: {problem}" for problem in problems))
-    return ["before pushing: python build.py --owner NAME"] if data["id"].startswith("YOUR-KAGGLE-NAME/") else []
-
-
-def wrong_values(data: dict, code_file: str) -> Iterator[str]:
-    """Yields what the client or the server would refuse, or take in a way nobody wants."""
-    title = str(data["title"])
-    slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
-    if not re.fullmatch(r"[A-Za-z0-9-]+/[a-z0-9-]+", str(data["id"])):
-        yield f"id {data['id']!r} must be owner/name-of-the-kernel"
-    elif data["id"].split("/")[1] != slug:
-        yield f"title {title!r} becomes {slug!r}, not the id's {data['id'].split('/')[1]!r}: a second kernel"
-    if not 5 <= len(title) <= 50:
-        yield f"title has {len(title)} characters; Kaggle takes 5 to 50"
-    expected = {"code_file": code_file, "language": "python", "kernel_type": "script", "enable_internet": False}
-    for key, value in expected.items():
-        if data[key] != value or type(data[key]) is not type(value):
-            yield f"{key} must be {json.dumps(value)}, not {json.dumps(data[key])}"
-    for key, value in data.items():
-        if key.startswith(("is_", "enable_")) and type(value) is not bool:
-            yield f"{key} must be true or false, not {json.dumps(value)}"
-        if key.endswith(("_sources", "words")) and not (
-            isinstance(value, list) and all(isinstance(v, str) for v in value)
-        ):
-            yield f"{key} must be a list of strings, not {json.dumps(value)}"
-    if data["machine_shape"] not in MACHINE_SHAPES.split():
-        yield f"machine_shape {data['machine_shape']!r} is not one of {MACHINE_SHAPES}"
-    if COMPETITION not in str(data["competition_sources"]):
-        yield f"competition_sources must name {COMPETITION!r}, or the kernel finds no data"
-
-
-def set_owner(root: Path, owner: str) -> None:
-    """Puts the owner's name into the id, and leaves every other character of the file alone."""
-    if not re.fullmatch(r"[A-Za-z0-9-]+", owner):
-        raise Refused(f"--owner {owner}: must be the name in your profile's address, letters, digits and hyphens")
-    text = (root / METADATA).read_bytes().decode("utf-8")
-    changed, count = re.subn(r'("id"\s*:\s*")[^/"]*(?=/)', lambda found: found[1] + owner, text)
-    if count != 1:
-        raise Refused(f"{METADATA}: no id of the form owner/name to write the owner into")
-    write(root / METADATA, changed.encode("utf-8"))
-
-
-def write(path: Path, content: bytes) -> None:
-    """Writes to a temporary name and renames, so nobody reads half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+# Putting it together ----------------------------------------------------------------------------------------------
 
 
 def describe(root: Path, sources: dict[str, bytes]) -> dict:
@@ -410,14 +333,25 @@ def build(root: Path, output: Path, recipe: str, overrides: list[str], check: bo
     inside = output.resolve().is_relative_to(root.resolve())
     name = output.resolve().relative_to(root.resolve()).as_posix() if inside else str(output)
     # A build that goes elsewhere, for a test or a trial, is not the one that is pushed.
-    hints = check_metadata(root, name if inside else OUTPUT)
+    metadata = kernel_metadata.check(root, name if inside else OUTPUT)
     header = describe(root, sources) | {"recipe": recipe, "overrides": overrides}
     script = render(sources, header)
     verify(script, sources, header)
     if not check:
-        write(output, script)
+        kernel_metadata.write(output, script)
     state = f"commit {header['commit']}{' (dirty)' if header['dirty'] else ''}, recipe {' '.join([recipe, *overrides])}"
-    return [f"{name}: {len(sources)} files, {len(script):,} bytes, digest {header['digest']}, {state}", *hints]
+    return [
+        f"{name}: {len(sources)} files, {len(script):,} bytes, digest {header['digest']}, {state}",
+        *hints(metadata),
+    ]
+
+
+def hints(metadata: dict) -> list[str]:
+    """How to push; the client alone needs the owner's name in the metadata, and the limit that no key there can set."""
+    bare = f"kaggle kernels push --timeout {kernel_metadata.HOURS * 3600:.0f}"
+    if kernel_metadata.owner_of(metadata) is None:
+        bare = f"python build.py --owner NAME, then {bare}"
+    return [f"to push: python -m src.remote push; with the client alone: {bare}"]
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
@@ -428,12 +362,13 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     add("--set", dest="overrides", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="its overrides")
     add("--output", type=Path, default=root / OUTPUT, help=f"where to write the script (default: {OUTPUT})")
     one = parser.add_mutually_exclusive_group()
-    one.add_argument("--owner", metavar="NAME", help=f"write your Kaggle name into {METADATA}")
+    owner = f"write your Kaggle name into {kernel_metadata.NAME}; without NAME, the one that the Kaggle client knows"
+    one.add_argument("--owner", nargs="?", const="", metavar="NAME", help=owner)
     one.add_argument("--check", action="store_true", help="build in memory and check, write nothing")
     options = parser.parse_args(arguments)
     try:
-        if options.owner:
-            set_owner(root, options.owner)
+        if options.owner is not None:
+            kernel_metadata.set_owner(root, options.owner)
         lines = build(root, options.output, options.recipe, options.overrides, options.check)
     except Refused as refused:
         print(refused, file=sys.stderr)

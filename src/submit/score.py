@@ -111,6 +111,24 @@ def score(submission: str | Path, folder: str | Path, leaderboard: str | Path | 
     )
 
 
+def rights(submissions: list[Path], folder: str | Path) -> list[dict[str, np.ndarray]]:
+    """For each submission, by the name of each half that has labels: bool (n,), which of its rows are right.
+
+    The rows are the same ones in the same order for all, so that submissions can be compared on them, paired.
+    UserError as in `score`.
+    """
+    files, labelled = competition.read(folder), competition.read_labelled(folder)
+    rows = match(files.test.images, labelled).rows
+    usage = np.where(rows >= 0, labelled.usage[rows], TRAINING)
+    halves = {name: usage == number for number, name in USAGES.items() if (usage == number).any()}
+    found = []
+    for submission in submissions:
+        check.check(submission, len(rows), files.example)
+        right = check.read(submission, files.example) == labelled.labels[rows]
+        found.append({name: right[half] for name, half in halves.items()})
+    return found
+
+
 def match(images: np.ndarray, labelled: Labelled) -> Matching:
     """Pairs test images, uint8 (n, 48, 48), with the PublicTest and PrivateTest rows of equal pixels.
 

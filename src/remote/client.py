@@ -1,0 +1,209 @@
+"""The only way to Kaggle: the real client in a process of its own, with what the client lacks.
+
+It has no time limit and repeats nothing; its errors have no status and its verbose mode prints the key. Here a call is
+ended when it takes too long, repeated with growing pauses where that may help, and the key is struck out of all that
+comes back.
+"""
+
+import base64
+import contextlib
+import json
+import os
+import queue
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import build
+import kernel_metadata
+from src.errors import UserError
+
+PAUSES = [5.0, 15.0, 45.0, 90.0]  # seconds before each further try, unless the server names another time
+LONGEST_PAUSE = 600.0
+LIMITS = {"push": 300, "output": 3600, "submit": 900, "dataset": 7200}  # seconds a call may take; others 90
+BUSY = (429, 500, 502, 503, 504)
+KEY_PAGE = "https://www.kaggle.com/settings/api"
+
+
+class KaggleError(Exception):
+    """Something is wrong on Kaggle's side, or with the kernel there. The message is one or two lines; exit code 1."""
+
+
+class Unanswered(Exception):
+    """One try that failed: `kind` is http, connection, timeout, client, missing or "no key"."""
+
+    def __init__(self, kind: str, message: str = "", status: int = 0, wait: float | None = None):
+        super().__init__(message)
+        self.kind, self.message, self.status, self.wait = kind, message, status, wait
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same call may succeed in a while."""
+        return self.kind in ("connection", "timeout") or self.status in BUSY
+
+
+def call(name: str, *, absent: dict | None = None, arrived: Callable[[], dict | None] | None = None, **arguments):
+    """The answer, a dict, of one call of `client_process`; repeated while Kaggle is busy or does not answer.
+
+    absent: the answer where Kaggle says that there is no such thing (403 or 404). arrived: asked before a call that
+    changes something is repeated; its answer counts where the call took effect although no answer came. Raises
+    UserError for what the user can put right, KaggleError for the rest.
+    """
+    waited, last = 0.0, None
+    for pause in [0.0, *PAUSES]:
+        if last:
+            pause = pause if last.wait is None else min(last.wait, LONGEST_PAUSE)
+            print(f"{short(last)}; again in {pause:.0f} s", file=sys.stderr)
+            time.sleep(pause)
+            waited += pause
+            if arrived and (found := arrived()) is not None:
+                return found
+        try:
+            return once(name, arguments)
+        except Unanswered as failed:
+            last = failed
+        if absent is not None and last.status in (403, 404):
+            return absent
+        if not last.may_pass:
+            break
+    raise complaint(name, last, arguments, waited)
+
+
+class Process:
+    """The process with the client in it. It starts in a second or two, so it is kept for further calls."""
+
+    def __init__(self):
+        command = [sys.executable, "-m", "src.remote.client_process"]
+        self.errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 (not a pipe: nobody would read it)
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.errors}
+        self.running = subprocess.Popen(command, cwd=build.ROOT, env=environment(), text=True, **pipes)
+        self.answers: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self) -> None:
+        for line in self.running.stdout:
+            self.answers.put(line)
+        self.answers.put("")
+
+    def ask(self, request: dict, limit: float) -> dict:
+        """The answer to one request; raises Unanswered where none comes within `limit` seconds."""
+        try:
+            self.running.stdin.write(json.dumps(request) + "\n")
+            self.running.stdin.flush()
+            return json.loads(without_key(self.answers.get(timeout=limit)))
+        except queue.Empty:
+            raise Unanswered("timeout", f"no answer in {limit:.0f} s") from None
+        except (OSError, ValueError):
+            self.errors.seek(0)
+            ending = without_key(self.errors.read()).strip().splitlines()[-1:]
+            raise Unanswered("client", "".join(ending) or "it ended without a word") from None
+
+    def end(self) -> None:
+        self.running.kill()
+        self.running.wait()
+        self.running.stdin.close()
+        self.errors.close()
+
+
+current: Process | None = None
+
+
+def once(name: str, arguments: dict) -> dict:
+    """One try; raises Unanswered."""
+    global current
+    current = current or Process()
+    try:
+        answer = current.ask({"call": name, "arguments": arguments}, LIMITS.get(name, 90))
+    except Unanswered:
+        close()
+        raise
+    if isinstance(answer.get("error"), dict):
+        raise Unanswered(**answer["error"])
+    return answer
+
+
+def close() -> None:
+    """Ends the client's process, if there is one."""
+    global current
+    if current:
+        current.end()
+    current = None
+
+
+def environment() -> dict:
+    """This process's, without what makes the client print its requests, and the key with them."""
+    return {k: v for k, v in os.environ.items() if k not in ("VERBOSE", "VERBOSE_OUTPUT")}
+
+
+def secrets() -> list[str]:
+    """Every form of the user's keys that could appear in a text, the longest first."""
+    token = os.environ.get("KAGGLE_API_TOKEN", "")  # the token, or the name of a file that holds it
+    home, config = Path.home() / ".kaggle", kernel_metadata.config_folder()
+    found = [os.environ.get("KAGGLE_KEY"), token]
+    for file in (home / "access_token", home / "access_token.txt", token):
+        with contextlib.suppress(OSError, ValueError):
+            found.append(Path(file).read_text(errors="replace").strip() if file else None)
+    pairs = [kernel_metadata.client_file(folder / "kaggle.json") for folder in (config, home)]
+    login = kernel_metadata.client_file(home / "credentials.json")
+    found += [*(pair.get("key") for pair in pairs), login.get("access_token"), login.get("refresh_token")]
+    users = {kernel_metadata.own_name(), *(pair.get("username") for pair in pairs)} - {None}
+    keys = {str(key) for key in found if key and len(str(key)) >= 6}
+    coded = {base64.b64encode(f"{user}:{key}".encode()).decode() for user in users for key in keys}
+    return sorted(keys | coded, key=len, reverse=True)
+
+
+def without_key(text: str) -> str:
+    """`text` with every secret struck out."""
+    for secret in secrets():
+        text = text.replace(secret, "***")
+    return text
+
+
+def short(failed: Unanswered) -> str:
+    """A failure in one line of moderate length."""
+    words = re.sub(r"<[^>]*>", " ", failed.message)
+    words = " ".join(words.split())[:200] or failed.kind
+    known = failed.status and str(failed.status) not in words
+    return f"Kaggle answered {failed.status}: {words}" if known else f"Kaggle: {words}"
+
+
+def complaint(name: str, failed: Unanswered, arguments: dict, waited: float) -> Exception:
+    """The error for the user: what was being done, what Kaggle said, what to do."""
+    what = f"{name.replace('_', ' ')} {arguments.get('kernel') or arguments.get('competition') or ''}".strip()
+    said = short(failed)
+    if failed.kind == "missing":
+        return UserError(f"the Kaggle client cannot start: {said}\nInstall it: pip install -r requirements.txt")
+    if failed.kind == "no key":
+        return UserError(f"the Kaggle client has no key.\nMake one at {KEY_PAGE} and {where_keys_go()}")
+    if failed.status == 401:
+        return UserError(f"{what}: Kaggle does not accept the key (401).\n{advice_on_keys()}")
+    if failed.status == 403:
+        return UserError(
+            f"{what}: denied (403). {said}\n"
+            "Is the owner's name yours, the kernel's name right, the phone number verified and the competition joined?"
+        )
+    if failed.status == 404:
+        return UserError(f"{what}: Kaggle knows no such thing (404).\nIs the name right, and has it been pushed?")
+    if failed.may_pass:
+        tries = f"{len(PAUSES) + 1} tries, {waited:.0f} s of waiting"
+        return KaggleError(f"{what}: {said} ({tries}).\nKaggle is busy or out of reach: the same command again, later.")
+    return KaggleError(f"{what}: {said}")
+
+
+def where_keys_go() -> str:
+    return f"put it where the client looks: {kernel_metadata.config_folder() / 'kaggle.json'}"
+
+
+def advice_on_keys() -> str:
+    """What to do about a key that is not accepted. A token goes before a key pair, also when it is stale."""
+    if os.environ.get("KAGGLE_API_TOKEN"):
+        return "The client takes KAGGLE_API_TOKEN before any kaggle.json: renew it, or unset it."
+    for name in ("access_token", "access_token.txt"):
+        if (Path.home() / ".kaggle" / name).is_file():
+            return f"The client takes ~/.kaggle/{name} before any kaggle.json: renew it, or remove it."
+    return f"Make a new one at {KEY_PAGE} and {where_keys_go()}"

@@ -1,0 +1,92 @@
+"""Compares fetched submissions, paired: on the same test rows, by the rows that only one of two has right.
+
+Two accuracies may differ by chance; on the same rows the chance is smaller, and the exact test of McNemar says how
+likely a difference as large is between two equally good submissions. Nothing is chosen here: choose on the validation
+fold, whose accuracy stands beside.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import binomtest
+
+from src.data import competition
+from src.errors import UserError
+from src.recipes import aligned
+from src.run_folder import RunFolder
+from src.submit import score
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One fetched submission: its run.json, and for each half of the test data which rows are right, bool (n,)."""
+
+    name: str
+    run: dict
+    rights: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two submissions on the same rows; `difference` in accuracy with the half-width of its 95 % interval, 0-1."""
+
+    only_first: int
+    only_second: int
+    difference: float
+    half_width: float
+    p: float
+
+
+def paired(first: np.ndarray, second: np.ndarray) -> Pair:
+    """First against second, each bool (n,): which rows they have right. p is of the exact test of McNemar."""
+    a, b, n = int((first & ~second).sum()), int((second & ~first).sum()), len(first)
+    p = binomtest(a, a + b).pvalue if a + b else 1.0
+    half = 1.96 * math.sqrt(a + b - (a - b) ** 2 / n) / n
+    return Pair(a, b, (a - b) / n, half, float(p))
+
+
+def compare(folders: list[Path], source: Path) -> str:
+    """A table of fetched submissions, and each against the newest, paired.
+
+    source: where the competition's files and the labels are. Raises UserError where these are of other data than a run.
+    """
+    if not folders:
+        raise UserError("nothing is fetched yet.\n`fetch` brings home what the kernel left.")
+    here = competition.read(source).digest
+    runs = [read(folder, here) for folder in folders]
+    rights = score.rights([folder / "submission.csv" for folder in folders], source)
+    entries = [Entry(f.name, run, right) for f, run, right in zip(folders, runs, rights, strict=True)]
+    head = ("fetched", "recipe", "commit", "valid", *(f"{half} (n={len(r):,})" for half, r in rights[0].items()))
+    return "\n\n".join([aligned([head, *map(line, entries)]), *against_newest(entries)])
+
+
+def read(folder: Path, data_digest: str) -> dict:
+    """run.json of a fetched folder; UserError where the run had other data."""
+    run = RunFolder(folder).read()
+    if run["data_digest"] != data_digest:
+        raise UserError(f"{folder}: the run had the data {run['data_digest']}, and here is {data_digest}.")
+    return run
+
+
+def line(entry: Entry) -> tuple[str, ...]:
+    """The entry in the table; accuracies in percent."""
+    source, valid = entry.run["source"], entry.run.get("ensemble", {}).get("valid_accuracy")
+    commit = source["commit"] + ("+" if source["dirty"] else "")
+    shown = "-" if valid is None else f"{100 * valid:.2f}"
+    accuracies = (f"{100 * right.mean():.2f}" for right in entry.rights.values())
+    return (entry.name, entry.run["recipe"]["name"], commit, shown, *accuracies)
+
+
+def against_newest(entries: list[Entry]) -> list[str]:
+    """For each half of the test data, a table of the newest submission against every other one."""
+    newest, tables = entries[-1], []
+    for half, right in newest.rights.items() if len(entries) > 1 else ():
+        lines = [(f"{newest.name} against, {half}", "points", "95 %", f"only {newest.name}", "only the other", "p")]
+        for other in entries[:-1]:
+            pair = paired(right, other.rights[half])
+            points = f"{100 * pair.difference:+.2f}", f"± {100 * pair.half_width:.2f}"
+            lines.append((other.name, *points, str(pair.only_first), str(pair.only_second), f"{pair.p:.3f}"))
+        tables.append(aligned(lines))
+    return tables

@@ -1,0 +1,151 @@
+"""Pushes the built script: what is pushed is what the tree builds, and Kaggle's answer is read, not the exit code."""
+
+import ast
+import hashlib
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import build
+import kernel_metadata
+from src import config, recipes
+from src.errors import UserError
+from src.remote import client, tags
+from src.remote.client import KaggleError
+from src.remote.tags import Pushed
+
+SPARE = 0.25  # hours between the recipe's own end and the session's
+
+
+def kernel_of(root: Path, owner: str | None = None) -> str:
+    """owner/name of the kernel: `owner`, or the metadata's, or the name that the Kaggle client knows."""
+    data = kernel_metadata.read(root)
+    owner = owner or kernel_metadata.owner_of(data) or kernel_metadata.own_name()
+    if not owner:
+        raise UserError("whose kernel? kernel-metadata.json and the Kaggle client name nobody.\nGive it: --owner NAME")
+    return f"{owner}/{str(data['id']).split('/')[-1]}"
+
+
+def push(root: Path, kernel: str, hours: float | None = None, dirty: bool = False, resume: bool = False) -> Pushed:
+    """Pushes kernel/fer2013.py of the tree under `root` and tags the commit; returns what was pushed.
+
+    hours: the session's limit; None: the recipe's. dirty: also what is not committed. resume: with the kernel's own
+    last output as an input. Raises UserError and build.Refused for what the user can put right, before anything is
+    sent where that can be known, and KaggleError where Kaggle refuses.
+    """
+    metadata = kernel_metadata.check(root, build.OUTPUT)
+    script, header = built(root)
+    refuse_uncommitted(root, dirty)
+    metadata["id"] = kernel
+    if resume:
+        metadata["kernel_sources"] = sorted({*metadata.get("kernel_sources", []), kernel})
+    seconds = session_limit(header, hours)
+    before = client.call("newest", kernel=kernel, absent={"version": 0})["version"]
+    if resume and not before:
+        raise UserError(f"{kernel}: there is no earlier version whose output could be an input. Push without --resume.")
+    answer = send(metadata, script, seconds, before)
+    if answer["error"]:
+        raise refusal(answer["error"])
+    pushed = describe(kernel, answer, header, metadata, seconds)
+    print(f"{pushed.name} pushed, {seconds / 3600:g} h at most: {pushed.url}")
+    say_tag(root, pushed)
+    complain_of_sources(pushed, answer["invalid"])
+    return pushed
+
+
+def built(root: Path) -> tuple[bytes, dict]:
+    """The script and its header; UserError unless it is what the tree would build now."""
+    path = root / build.OUTPUT
+    if not path.is_file():
+        raise UserError(f"{build.OUTPUT}: not built yet.\nBuild it: python build.py --recipe NAME")
+    script = path.read_bytes()
+    again = "Build it again: python build.py --recipe {}"
+    try:
+        nodes = [node for node in ast.parse(script).body if isinstance(node, ast.Assign)]
+        header = next(ast.literal_eval(n.value) for n in nodes if ast.unparse(n.targets[0]) == "HEADER")
+        recipe, overrides = header["recipe"], header["overrides"]
+    except (SyntaxError, ValueError, StopIteration, KeyError):
+        raise UserError(f"{build.OUTPUT}: not a script that build.py made.\n{again.format('NAME')}") from None
+    sources = build.collect(root)
+    wanted = build.describe(root, sources) | {"recipe": recipe, "overrides": overrides}
+    if build.render(sources, wanted) != script:
+        words = f"{recipe} --set {' '.join(overrides)}" if overrides else recipe
+        raise UserError(f"{build.OUTPUT}: the tree has changed since it was built.\n{again.format(words)}")
+    return script, header
+
+
+def refuse_uncommitted(root: Path, allowed: bool) -> None:
+    """Raises UserError where what is pushed stands in no commit."""
+    files = tags.uncommitted(root)
+    if allowed or files == []:
+        return
+    if files is None:
+        raise UserError(
+            "no git commit here: the score could not be led back to its sources.\nCommit, or push with --dirty."
+        )
+    more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+    raise UserError(f"not committed: {', '.join(files[:3])}{more}.\nCommit, or push with --dirty.")
+
+
+def session_limit(header: dict, hours: float | None) -> int:
+    """Seconds after which Kaggle ends the session: as told, or some time after the recipe's own end."""
+    most = kernel_metadata.MOST_HOURS
+    if hours is not None:
+        if not 0 < hours <= most:
+            raise UserError(f"--hours {hours:g}: a session lasts more than 0 and at most {most:g} hours.")
+        return round(3600 * hours)
+    recipe = config.override(recipes.get(header["recipe"]), header["overrides"])
+    own = config.as_dict(recipe).get("hours")  # recipes without a budget have no such setting
+    return round(3600 * min(own + SPARE if own else kernel_metadata.HOURS, most))
+
+
+def send(metadata: dict, script: bytes, seconds: int, before: int) -> dict:
+    """Hands the script and its metadata to the client, from a folder of their own: no file of the tree changes."""
+    digest = hashlib.sha256(script).hexdigest()
+
+    def arrived() -> dict | None:
+        """A push whose answer was lost is not repeated: each push is a run, and costs hours of the quota."""
+        now = client.call("newest", kernel=metadata["id"], absent={"version": 0, "digest": ""})
+        if now["version"] <= before or now["digest"] != digest:
+            return None
+        url = f"https://www.kaggle.com/code/{metadata['id']}"
+        return {"version": now["version"], "url": url, "error": "", "invalid": {}}
+
+    with tempfile.TemporaryDirectory() as place:
+        (Path(place) / build.OUTPUT).parent.mkdir()
+        (Path(place) / build.OUTPUT).write_bytes(script)
+        (Path(place) / kernel_metadata.NAME).write_text(json.dumps(metadata), encoding="utf-8")
+        return client.call("push", folder=place, timeout=seconds, arrived=arrived)
+
+
+def refusal(words: str) -> KaggleError:
+    """Kaggle's refusal, with what to do where that is known."""
+    advice = "Nothing runs; put that right and push again."
+    if "quota" in words.lower():
+        advice = "Nothing runs; the quota is renewed every week: https://www.kaggle.com/settings shows when."
+    return KaggleError(f"push: Kaggle refused it: {' '.join(words.split())}\n{advice}")
+
+
+def describe(kernel: str, answer: dict, header: dict, metadata: dict, seconds: int) -> Pushed:
+    sources = [s for key, listed in metadata.items() if key.endswith("_sources") for s in listed]
+    known = {key: header[key] for key in ("digest", "commit", "dirty", "recipe", "overrides")}
+    if not answer["version"]:
+        raise KaggleError(f"push: Kaggle named no version; look whether it runs: {answer['url']}")
+    place = {"kernel": kernel, "version": answer["version"], "url": answer["url"]}
+    return Pushed(**place, **known, sources=sources, seconds=seconds, time=int(time.time()))
+
+
+def say_tag(root: Path, pushed: Pushed) -> None:
+    name = tags.tag(root, pushed)
+    print(f"tag {name} on commit {pushed.commit}" if name else "warning: git took no tag for this version")
+
+
+def complain_of_sources(pushed: Pushed, invalid: dict) -> None:
+    """Raises UserError where the version runs without something that it was to have."""
+    lost = [f"{kind} {name}" for kind, names in invalid.items() for name in names]
+    if lost:
+        raise UserError(
+            f"Kaggle rejected {', '.join(lost)}: version {pushed.version} runs without it.\n"
+            f"Stop it at {pushed.url}, mend kernel-metadata.json (or join the competition), and push again."
+        )

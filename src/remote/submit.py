@@ -1,0 +1,32 @@
+"""Sends a submission to the competition, where Kaggle still takes one."""
+
+from pathlib import Path
+
+from kernel_metadata import COMPETITION
+from src.errors import UserError
+from src.remote import client
+from src.remote.client import KaggleError
+
+INSTEAD = "`score` says what it would have scored."
+
+
+def submit(file: Path, message: str) -> str:
+    """Sends `file` with a message; returns Kaggle's words.
+
+    Raises UserError where there is no such file, KaggleError where Kaggle does not take it: the competition ended in
+    2013, and whether it takes late submissions is Kaggle's to say.
+    """
+    if not file.is_file():
+        raise UserError(f"{file}: no such file.\n`fetch` brings home what the kernel left.")
+    try:
+        answer = client.call("submit", file=str(file.resolve()), message=message, competition=COMPETITION)
+    except KaggleError as error:
+        raise KaggleError(f"{str(error).splitlines()[0]}\n{INSTEAD}") from None
+    except UserError as error:
+        if "(403)" not in str(error):
+            raise
+        words = str(error).splitlines()[0]
+        raise KaggleError(f"{words}\nNot joined, or no late submissions there: {INSTEAD}") from None
+    if answer["failed"]:
+        raise KaggleError(f"submit: the file did not get through to Kaggle.\n{INSTEAD}")
+    return answer["message"]

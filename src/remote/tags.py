@@ -1,0 +1,78 @@
+"""Git's part: what would be pushed is committed, and every pushed version has a tag that says what it is.
+
+The tag kernel-v<N> stands on the commit; its message holds, as JSON, the kernel, the digest of its sources, the recipe
+and the session's settings. So a score leads back to its sources, on any machine that has the repository.
+"""
+
+import json
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+PUSHED = ("src", "build.py", "kernel_metadata.py")  # what decides the script's bytes
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """One version of the kernel as it was pushed; `seconds` is its session's limit, `time` when, in Unix seconds."""
+
+    kernel: str
+    version: int
+    url: str
+    digest: str
+    commit: str
+    dirty: bool
+    recipe: str
+    overrides: list[str]
+    sources: list[str]
+    seconds: int
+    time: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.kernel} version {self.version}"
+
+
+def git(root: Path, *arguments: str) -> str | None:
+    """What git says; None where it fails, where there is no git and where there is no repository."""
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.rstrip("\n") if done.returncode == 0 else None
+
+
+def uncommitted(root: Path) -> list[str] | None:
+    """The files, of those that decide the script's bytes, that differ from the last commit; None without a commit."""
+    if git(root, "rev-parse", "--verify", "HEAD") is None:
+        return None
+    lines = (git(root, "status", "--porcelain", "--", *PUSHED) or "").splitlines()
+    return [line[3:] for line in lines]
+
+
+def tag(root: Path, pushed: Pushed) -> str | None:
+    """Tags the commit; returns the tag's name, None where it could not be made.
+
+    kernel-v<N>; with the digest behind it where that name is taken, as by a kernel of another name.
+    """
+    title = f"{pushed.name}: recipe {' '.join([pushed.recipe, *pushed.overrides])}"
+    message = f"{title}\n\n{json.dumps(asdict(pushed))}"
+    # An annotated tag needs an author, and a push must not fail at its end because git has none configured.
+    known = git(root, "config", "user.email") or git(root, "var", "GIT_COMMITTER_IDENT")
+    author = [] if known else ["-c", "user.name=fer2013-kit", "-c", "user.email=fer2013-kit@localhost"]
+    for name in (f"kernel-v{pushed.version}", f"kernel-v{pushed.version}-{pushed.digest}"):
+        if git(root, *author, "tag", "--annotate", "--no-sign", "--message", message, name) is not None:
+            return name
+    return None
+
+
+def history(root: Path, kernel: str) -> list[Pushed]:
+    """All versions of the kernel that were pushed, by the tags of this repository, the newest first."""
+    texts = git(root, "for-each-ref", "--format=%(contents:body)", "refs/tags/kernel-v*") or ""
+    found = []
+    for line in texts.splitlines():
+        try:
+            found.append(Pushed(**json.loads(line)))
+        except (ValueError, TypeError):  # a tag that somebody made by hand
+            continue
+    return sorted((p for p in found if p.kernel == kernel), key=lambda p: p.version, reverse=True)

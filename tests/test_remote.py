@@ -1,0 +1,74 @@
+"""The whole round with the real client and loopback traffic alone, by the README's own commands."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from src.data import sample
+from tests.conftest import ROOT
+from tests.kaggle_server import KEY, Kaggle
+from tests.round_trip import git, new_project, outside_of_kaggle
+
+
+def readme_commands(title: str) -> str:
+    """The commands of the block that follows a bold title in the README."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.search(rf"\*\*{re.escape(title)}\*\*.*?```sh\n(.*?)```", text, re.S)[1]
+
+
+def install(project) -> None:
+    """What `make` leaves: .venv/bin with Python and the client."""
+    (project / ".venv/bin").mkdir(parents=True)
+    for name, start in (("python", ""), ("kaggle", "-m kaggle ")):
+        file = project / ".venv/bin" / name
+        file.write_text(f'#!/bin/sh\nexec "{sys.executable}" {start}"$@"\n')
+        file.chmod(0o755)
+
+
+@pytest.fixture(scope="module")
+def round_trip(tmp_path_factory):
+    """Runs two blocks of the README as they stand; returns the server, the project and what the second one said."""
+    place = tmp_path_factory.mktemp("round")
+    sample.write(place / "faces", train=150, test=60, seed=1)
+    project = new_project(place / "project")
+    install(project)
+    with Kaggle(place, place / "faces") as kaggle:
+        environment = outside_of_kaggle() | kaggle.environment(place / "home")
+        options = {"cwd": project, "capture_output": True, "text": True, "timeout": 400}
+        first = ["bash", "-ec", readme_commands("Get the data.")]
+        got = subprocess.run(first, env=environment, **options)
+        assert got.returncode == 0, got.stdout + got.stderr
+        # VERBOSE makes the client print its requests with the key in them.
+        second = ["bash", "-ec", readme_commands("Run it on Kaggle.")]
+        yield kaggle, project, subprocess.run(second, env=environment | {"VERBOSE": "1"}, **options)
+
+
+def test_the_readmes_commands_bring_a_scored_run_home(round_trip):
+    kaggle, project, done = round_trip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "version 1 pushed" in done.stdout and "COMPLETE" in done.stdout and "95 % interval" in done.stdout
+    run = json.loads((project / "output/kernel/v1/run.json").read_text())
+    assert run["status"] == "finished" and run["environment"]["kernel"] == "Batch"
+    assert [len(v) for v in kaggle.kernels.values()] == [1]
+
+
+def test_the_score_in_results_leads_to_the_commit_that_was_pushed(round_trip):
+    _, project, _ = round_trip
+    run = json.loads((project / "output/kernel/v1/run.json").read_text())
+    (folder,) = project.glob("results/*epochs=1*")
+    assert json.loads((folder / "run.json").read_text()) == run
+    assert (folder / "score.json").is_file() and folder.name.split("-members")[0] == "baseline"
+    assert git(project, "rev-parse", "kernel-v1^{}").startswith(run["source"]["commit"])
+
+
+def test_only_this_machine_is_spoken_to(round_trip):
+    assert round_trip[0].foreign == [] and round_trip[0].count("SaveKernel") == 1
+
+
+def test_the_key_is_in_no_output_and_no_file(round_trip):
+    _, project, done = round_trip
+    assert KEY not in done.stdout + done.stderr
+    assert [f for f in project.rglob("*") if f.is_file() and KEY.encode() in f.read_bytes()] == []

@@ -1,0 +1,199 @@
+"""Pushing: what is sent, what is refused before, and what each answer of Kaggle becomes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import build
+import kernel_metadata
+from src.remote import client, tags
+from tests.kaggle_server import KEY
+from tests.round_trip import KERNEL, built_project, git, new_round
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return built_project(tmp_path_factory.mktemp("base") / "project")
+
+
+@pytest.fixture
+def remote(base, tmp_path, faces, monkeypatch, capfd):
+    """A built project and a server whose kernels never finish: a push alone is looked at."""
+    round_trip = new_round(base, tmp_path, faces, monkeypatch, capfd)
+    round_trip.kaggle.never_finish = True
+    with round_trip.kaggle:
+        yield round_trip
+
+
+# What is sent
+
+
+def test_a_push_sends_the_script_and_tags_the_commit(remote):
+    said = remote("push")
+    (sent,) = remote.pushes
+    assert sent["slug"] == KERNEL and sent["text"] == (remote.root / build.OUTPUT).read_text()
+    assert sent["isPrivate"] and sent["machineShape"] == "NvidiaTeslaT4" and not sent.get("enableInternet")
+    assert sent["sessionTimeoutSeconds"] == 41400
+    assert "version 1 pushed" in said and "tag kernel-v1" in said
+    assert git(remote.root, "rev-parse", "kernel-v1^{}") == git(remote.root, "rev-parse", "HEAD")
+    assert git(remote.root, "status", "--porcelain") == ""
+    remote("push", "--hours", "0.5")
+    assert remote.pushes[1]["sessionTimeoutSeconds"] == 1800
+    assert [p.version for p in tags.history(remote.root, KERNEL)] == [2, 1]
+
+
+def test_the_key_stays_out_of_sight_where_the_client_would_print_it(remote, monkeypatch):
+    monkeypatch.setenv("VERBOSE", "1")
+    remote.kaggle.fail("SaveKernel", 400, f"bad request with {KEY} in it")
+    said = remote("push", code=1)  # which asserts that the key is not in it
+    assert "bad request with *** in it (Authorization: Basic ***)" in said
+    assert KEY not in git(remote.root, "log", "--all", "--format=%B")
+
+
+def test_the_client_alone_pushes_what_was_built(remote):
+    assert build.main(["--recipe", "quick", "--owner"], remote.root) == 0
+    command = [sys.executable, "-m", "kaggle", "kernels", "push", "--timeout", "41400"]
+    done = subprocess.run(command, cwd=remote.root, env=os.environ, capture_output=True, text=True)
+    assert "Kernel version 1 successfully pushed" in done.stdout, done.stdout + done.stderr
+    assert remote.pushes[0]["slug"] == KERNEL
+
+
+def test_resume_adds_the_kernels_own_last_output(remote):
+    assert "no earlier version" in remote.error("push", "--resume", code=2)
+    remote("push")
+    remote("push", "--resume")
+    assert remote.pushes[-1]["kernelDataSources"] == [KERNEL]
+
+
+def test_a_tag_that_is_taken_is_left_alone(remote):
+    git(remote.root, "tag", "kernel-v1")
+    assert "tag kernel-v1-" in remote("push")
+    assert [p.version for p in tags.history(remote.root, KERNEL)] == [1]
+
+
+def test_push_builds_a_recipe_that_is_named(remote):
+    remote("push", "--recipe", "baseline", "--set", "epochs=3")
+    assert "'recipe': 'baseline'" in remote.pushes[0]["text"] and "epochs=3" in remote.pushes[0]["text"]
+    assert tags.history(remote.root, KERNEL)[0].overrides == ["epochs=3"]
+
+
+# What is refused before anything is sent
+
+
+def test_what_is_not_committed_is_refused_unless_told_otherwise(remote):
+    (remote.root / "src/main.py").write_text((remote.root / "src/main.py").read_text() + "# changed\n")
+    assert "the tree has changed since it was built" in remote.error("push", code=2)
+    build.build(remote.root, remote.root / build.OUTPUT, "quick", [])
+    assert "not committed: src/main.py" in remote.error("push", code=2)
+    assert remote.pushes == []
+    remote("push", "--dirty")
+    assert tags.history(remote.root, KERNEL)[0].dirty
+
+
+def test_without_a_repository_a_push_is_refused(remote):
+    (remote.root / ".git").rename(remote.root / "gone")
+    build.build(remote.root, remote.root / build.OUTPUT, "quick", [])
+    assert "no git commit" in remote.error("push", code=2)
+    assert "no tag" in remote("push", "--dirty")
+
+
+def test_a_script_that_is_not_there_or_not_ours_is_refused(remote):
+    script = remote.root / build.OUTPUT
+    script.write_text("print('hello')\n")
+    assert "not a script that build.py made" in remote.error("push", code=2)
+    script.unlink()
+    assert "python build.py" in remote.error("push", code=2)
+
+
+def test_wrong_metadata_hours_and_names_are_refused(remote, monkeypatch):
+    assert "at most 12 hours" in remote.error("push", "--hours", "13", code=2)
+    file = remote.root / kernel_metadata.NAME
+    data = json.loads(file.read_text())
+    file.write_text(json.dumps(data | {"enable_internt": False}))
+    assert "did you mean 'enable_internet'" in remote.error("push", code=2)
+    file.write_text(json.dumps(data))
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(remote.root / "nowhere"))
+    assert "--owner NAME" in remote.error("push", code=2)
+    assert "has no key" in remote.error("push", "--owner", "tester", code=2)
+    assert remote.kaggle.calls == []
+
+
+def test_a_client_that_cannot_start_is_said(remote, monkeypatch, tmp_path):
+    (tmp_path / "six.py").write_text("raise ImportError(\"No module named 'six'\")\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert "pip install -r requirements.txt" in remote.error("push", code=2)
+
+
+# What Kaggle answers
+
+
+def test_a_refusal_that_comes_with_200_is_an_error(remote):
+    remote.kaggle.refusal = "Kernel slug is taken"
+    error = remote.error("push", code=1)
+    assert "Kaggle refused it: Kernel slug is taken" in error and "Nothing runs" in error
+    assert tags.history(remote.root, KERNEL) == []
+
+
+def test_a_used_up_quota_is_said_with_what_to_do(remote):
+    remote.kaggle.refusal = "Maximum weekly GPU quota of 30.00 hours has been reached."
+    error = remote.error("push", code=1)
+    assert "quota of 30.00 hours" in error and "renewed every week" in error
+
+
+def test_a_rejected_source_is_named_although_the_version_runs(remote):
+    kernel_metadata.add_dataset(remote.root, "tester/gone")
+    error = remote.error("push", code=2)
+    assert "rejected dataset tester/gone" in error and "version 1 runs without it" in error
+    assert [p.version for p in tags.history(remote.root, KERNEL)] == [1]
+
+
+@pytest.mark.parametrize(
+    ("status", "plain", "code", "words"),
+    [
+        (401, False, 2, "does not accept the key"),
+        (403, False, 2, "denied (403)"),
+        (403, True, 2, "denied (403)"),
+        (404, False, 2, "knows no such thing"),
+        (429, True, 1, "429"),
+        (500, False, 1, "500"),
+    ],
+)
+def test_an_error_of_the_server_is_one_clear_line(remote, status, plain, code, words):
+    remote.kaggle.fail("SaveKernel", status, "so it is", times=99, plain=plain)
+    assert words in remote.error("push", code=code)
+    assert remote.kaggle.kernels == {} and git(remote.root, "tag") == ""
+    left = remote.kaggle.faults[0].times
+    assert 99 - left == (2 if status in (429, 500) else 1)
+
+
+def test_a_stale_token_that_masks_a_good_key_is_named(remote, monkeypatch):
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_0123456789abcdef")
+    error = remote.error("push", code=2)
+    assert "KAGGLE_API_TOKEN" in error and "KGAT_" not in error
+
+
+def test_what_passes_is_tried_again(remote, monkeypatch):
+    monkeypatch.setattr(client, "PAUSES", [999.0])
+    remote.kaggle.fail("SaveKernel", 429, "wait", headers={"Retry-After": "0"})
+    assert "again in 0 s" in remote("push")
+    assert [p.version for p in tags.history(remote.root, KERNEL)] == [1]
+
+
+def test_a_push_whose_answer_was_lost_is_not_repeated(remote):
+    remote.kaggle.fail("SaveKernel", 500, "lost", after=True)
+    assert "version 1 pushed" in remote("push")
+    assert len(remote.pushes) == 1
+
+
+def test_a_server_that_does_not_answer_is_given_up(remote, monkeypatch):
+    monkeypatch.setattr(client, "LIMITS", {"newest": 3})
+    remote.kaggle.fail("GetKernel", hang=30, times=9)
+    assert "no answer in 3 s" in remote.error("push", code=1)
+
+
+def test_a_server_that_is_not_there_is_said(remote, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert "out of reach" in remote.error("push", code=1)
