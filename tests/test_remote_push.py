@@ -36,13 +36,19 @@ def test_a_push_sends_the_script_and_tags_the_commit(remote):
     (sent,) = remote.pushes
     assert sent["slug"] == KERNEL and sent["text"] == (remote.root / build.OUTPUT).read_text()
     assert sent["isPrivate"] and sent["machineShape"] == "NvidiaTeslaT4" and not sent.get("enableInternet")
-    assert sent["sessionTimeoutSeconds"] == 41400
+    assert sent["sessionTimeoutSeconds"] == 42300
     assert "version 1 pushed" in said and "tag kernel-v1" in said
     assert git(remote.root, "rev-parse", "kernel-v1^{}") == git(remote.root, "rev-parse", "HEAD")
     assert git(remote.root, "status", "--porcelain") == ""
-    remote("push", "--hours", "0.5")
+    assert "--set hours=0.45 it would end in order" in remote("push", "--hours", "0.5")
     assert remote.pushes[1]["sessionTimeoutSeconds"] == 1800
     assert [p.version for p in tags.history(remote.root, KERNEL)] == [2, 1]
+
+
+def test_the_session_ends_a_quarter_hour_after_the_scripts_own_budget(remote):
+    build.build(remote.root, remote.root / build.OUTPUT, "quick", ["hours=1"])
+    assert "warning" not in remote("push")
+    assert remote.pushes[0]["sessionTimeoutSeconds"] == 4500
 
 
 def test_the_key_stays_out_of_sight_where_the_client_would_print_it(remote, monkeypatch):
@@ -55,7 +61,7 @@ def test_the_key_stays_out_of_sight_where_the_client_would_print_it(remote, monk
 
 def test_the_client_alone_pushes_what_was_built(remote):
     assert build.main(["--recipe", "quick", "--owner"], remote.root) == 0
-    command = [sys.executable, "-m", "kaggle", "kernels", "push", "--timeout", "41400"]
+    command = [sys.executable, "-m", "kaggle", "kernels", "push", "--timeout", "42300"]
     done = subprocess.run(command, cwd=remote.root, env=os.environ, capture_output=True, text=True)
     assert "Kernel version 1 successfully pushed" in done.stdout, done.stdout + done.stderr
     assert remote.pushes[0]["slug"] == KERNEL

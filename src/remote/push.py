@@ -11,6 +11,7 @@ import build
 import kernel_metadata
 from src import config, recipes
 from src.errors import UserError
+from src.main import KERNEL_HOURS
 from src.remote import client, tags
 from src.remote.client import KaggleError
 from src.remote.tags import Pushed
@@ -94,10 +95,19 @@ def session_limit(header: dict, hours: float | None) -> int:
     if hours is not None:
         if not 0 < hours <= most:
             raise UserError(f"--hours {hours:g}: a session lasts more than 0 and at most {most:g} hours.")
+        if hours < budget(header):
+            print(
+                f"warning: Kaggle ends the session after {hours:g} h, and the script's own budget is {budget(header):g} h; "
+                f"built with --set hours={0.9 * hours:g} it would end in order"
+            )
         return round(3600 * hours)
+    return round(3600 * min(budget(header) + SPARE, most))
+
+
+def budget(header: dict) -> float:
+    """The hours after which the script ends by its own clock."""
     recipe = config.override(recipes.get(header["recipe"]), header["overrides"])
-    own = config.as_dict(recipe).get("hours")  # recipes without a budget have no such setting
-    return round(3600 * min(own + SPARE if own else kernel_metadata.HOURS, most))
+    return KERNEL_HOURS if recipe.hours is None else recipe.hours
 
 
 def send(metadata: dict, script: bytes, seconds: int, before: int) -> dict:
