@@ -7,6 +7,8 @@ import pytest
 
 from src.data import sample
 
+pytest_plugins = ["tests.trees"]
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -95,9 +95,9 @@ def session_limit(header: dict, hours: float | None) -> int:
     if hours is not None:
         if not 0 < hours <= most:
             raise UserError(f"--hours {hours:g}: a session lasts more than 0 and at most {most:g} hours.")
-        if hours < budget(header):
+        if hours < (own := budget(header)):
             print(
-                f"warning: Kaggle ends the session after {hours:g} h, and the script's own budget is {budget(header):g} h; "
+                f"warning: Kaggle ends the session after {hours:g} h, and the script's own budget is {own:g} h; "
                 f"built with --set hours={0.9 * hours:g} it would end in order"
             )
         return round(3600 * hours)

@@ -1,0 +1,154 @@
+"""How a script that build.py made behaves when it is run: anywhere, at once, in workers, among damaged files."""
+
+import os
+import py_compile
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.trees import WORK, built, held
+
+
+def test_runs_from_a_read_only_folder_and_another_current_folder(tree, start, tmp_path):
+    place = tmp_path / "read only"
+    place.mkdir()
+    script = Path(shutil.copy(built(tree()), place / "script.py"))
+    script.chmod(0o400)
+    place.chmod(0o500)
+    try:
+        code, out, err = start(script, "a", "b c")
+        assert (code, err) == (0, "")
+        assert out.split() == ["42", "baseline", held(script)[1]["digest"], "a", "b", "c"]
+        assert [file.name for file in place.iterdir()] == ["script.py"]
+    finally:
+        place.chmod(0o700)
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 7])
+def test_exit_code(tree, start, code):
+    assert start(built(tree(main=f"def main(argv, bundle=None):\n    return {code}\n")))[0] == code
+
+
+def test_traceback_names_the_source_and_its_line(tree, start):
+    code, _, err = start(built(tree(work="def answer():\n    # why\n    return 1 // 0  # here\n")))
+    assert code == 1
+    assert 'src/work.py", line 3, in answer\n    return 1 // 0  # here\n' in err
+
+
+WORKERS = '''from dataclasses import dataclass
+import inspect, multiprocessing, pickle, subprocess, sys
+
+@dataclass(frozen=True)
+class Point:
+    """A point."""
+    x: int
+
+def double(point):
+    return Point(point.x * 2)
+
+def main(argv, bundle=None):
+    assert pickle.loads(pickle.dumps(Point(1))) == Point(1)
+    assert "A point." in inspect.getsource(Point)
+    with multiprocessing.get_context(argv[0]).Pool(2) as pool:
+        print(pool.map(double, [Point(1), Point(2)]))
+    child = "import src.main; print('child')"
+    print(subprocess.run([sys.executable, "-c", child], capture_output=True, text=True).stdout)
+    return 0
+'''
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+def test_workers_and_pickles(tree, start, method):
+    code, out, err = start(built(tree(main=WORKERS)), method)
+    assert (code, err) == (0, "")
+    assert out.split("\n")[:2] == ["[Point(x=2), Point(x=4)]", "child"]
+
+
+def test_another_src_on_the_path_does_not_win(tree, start, tmp_path):
+    other = tmp_path / "foreign"
+    (other / "src").mkdir(parents=True)
+    (other / "src/__init__.py").write_text("raise RuntimeError('foreign')")
+    assert start(built(tree()), PYTHONPATH=str(other))[0] == 0
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_concurrent_starts(tree, start, damaged):
+    script = built(tree())
+    if damaged:
+        start(script)
+        next(start.temporary.glob("*/src/work.py")).write_text("answer = lambda: 66")
+    processes = [start.popen(script) for _ in range(8)]
+    outs = [process.communicate(timeout=60) for process in processes]
+    assert [(process.returncode, out[:3]) for process, (out, _) in zip(processes, outs, strict=True)] == [
+        (0, "42 ")
+    ] * 8
+    assert len(list(start.temporary.iterdir())) == 1
+
+
+def test_damaged_folder_is_mended_and_a_right_one_left_alone(tree, start):
+    script = built(tree())
+    start(script)
+    (folder,) = start.temporary.iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    work, before = folder / "src/work.py", (folder / "src/main.py").stat()
+    work.write_text("def answer():\n    return 66\n")
+    (folder / "torch.py").write_text("raise RuntimeError('foreign')")
+    (folder / "src/gone.py").write_text("")
+    assert start(script)[1].startswith("42 ")
+    assert work.read_text() == WORK
+    assert not (folder / "torch.py").exists()
+    assert not (folder / "src/gone.py").exists()
+    assert (folder / "src/main.py").stat().st_mtime_ns == before.st_mtime_ns
+    work.unlink()
+    assert start(script)[1].startswith("42 ")
+    assert len(list(start.temporary.iterdir())) == 1
+
+
+def test_code_that_was_compiled_from_a_damaged_file_goes_with_it(tree, start):
+    script = built(tree())
+    start(script)
+    work = next(start.temporary.glob("*/src/work.py"))
+    work.write_text(WORK.replace("42", "66"))
+    py_compile.compile(str(work), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    assert start(script)[1].startswith("42 ")
+
+
+def test_a_second_start_in_the_middle_of_the_first_one(tree, tmp_path, monkeypatch):
+    """Each file is written while a whole other start takes place just before its renaming."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("PYTHONPATH", "")
+    scope = {"__name__": "__mp_main__"}
+    exec(built(tree()).read_text(encoding="utf-8"), scope)
+    folder, replace = scope["FOLDER"], os.replace
+    shutil.rmtree(folder / "src")
+
+    def replace_after_another_start(old, new):
+        monkeypatch.setattr(os, "replace", replace)
+        scope["write_sources"](folder)
+        monkeypatch.setattr(os, "replace", replace_after_another_start)
+        replace(old, new)
+
+    monkeypatch.setattr(os, "replace", replace_after_another_start)
+    scope["write_sources"](folder)
+    assert (folder / "src/work.py").read_text() == WORK
+
+
+@pytest.mark.parametrize("trap", ["open", "link", "file"])
+def test_a_folder_that_others_could_write_to_is_not_used(tree, start, tmp_path, trap):
+    script = built(tree())
+    folder = start.temporary / f"fer2013-{os.getuid()}-{held(script)[1]['digest']}"
+    if trap == "open":
+        folder.mkdir()
+        folder.chmod(0o777)
+    elif trap == "link":
+        (tmp_path / "theirs").mkdir(mode=0o700)
+        folder.symlink_to(tmp_path / "theirs")
+    else:
+        folder.write_text("")
+    code, out, _ = start(script)
+    assert (code, out[:3]) == (0, "42 ")
+    assert not list(folder.glob("*"))

@@ -1,0 +1,72 @@
+"""Small trees for build.py, and their scripts started in a process of their own: fixtures of two test files."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import build
+
+ROOT = Path(build.__file__).resolve().parent
+MAIN = """def main(argv, bundle=None):
+    from src.work import answer
+
+    print(answer(), bundle["recipe"], bundle["digest"], *argv)
+    return 0
+"""
+WORK = "def answer():\n    return 42\n"
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Returns a function that makes a tree of the given files, with a right kernel-metadata.json."""
+
+    def make(**files):
+        root = tmp_path / "tree"
+        shutil.rmtree(root, ignore_errors=True)
+        for path, content in {"main": MAIN, "work": WORK, **files}.items():
+            file = root / "src" / f"{path.replace('__0__', '__init__')}.py"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content if isinstance(content, bytes) else content.encode())
+        shutil.copy(ROOT / "kernel-metadata.json", root)
+        return root
+
+    return make
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Returns a function that starts a built script with a temporary folder of its own, away from the tree."""
+    temporary, elsewhere = tmp_path / "tmp", tmp_path / "elsewhere"
+    temporary.mkdir()
+    elsewhere.mkdir()
+
+    def popen(script, *arguments, **environment):
+        env = {**os.environ, "TMPDIR": str(temporary), **environment}
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            [sys.executable, script, *arguments], cwd=elsewhere, env=env, stdout=pipe, stderr=pipe, text=True
+        )
+
+    def run(script, *arguments, **environment):
+        process = popen(script, *arguments, **environment)
+        out, err = process.communicate(timeout=60)
+        return process.returncode, out, err
+
+    run.popen, run.temporary = popen, temporary
+    return run
+
+
+def built(root, *arguments):
+    assert build.main([*arguments], root) == 0
+    return root / build.OUTPUT
+
+
+def held(script):
+    """The sources in a built script, by a way of their own: the part before the start is run."""
+    scope = {}
+    exec(script.read_text(encoding="utf-8").split("# ==== start:")[0], scope)
+    return {path: text[1:].encode() for path, text in scope["SOURCES"].items()}, scope["HEADER"]
