@@ -1,18 +1,21 @@
-"""Files from elsewhere, read within bounds: regular files, zip members and JSON, each no larger than its reader says.
+"""Files from elsewhere, found and read within bounds: regular files, zip members, JSON, no larger than the reader says.
 
 The sizes that a file states about itself are compared with the bounds and never believed.
 """
 
 import io
 import json
+import os
 import stat
 import zipfile
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 from src.errors import UserError
 
 DEPTH = 20  # the kit's own JSON is nested five deep
+FILES = 500_000  # FER2013 in folders has 35,887; a million paths would take half a gigabyte
 _PACKINGS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 
 
@@ -82,3 +85,42 @@ def _children(value: object) -> list:
     if isinstance(value, dict):
         return list(value.values())
     return value if isinstance(value, list) else []
+
+
+def walk(folder: Path) -> list[Path]:
+    """All files, level by level, each level in order. A folder that is reached twice, over links, is entered once.
+
+    UserError for more than 500,000 files and folders.
+    """
+    level, entered, files = [folder], set(), []
+    while level:
+        below = []
+        for place in level:
+            real = os.path.realpath(place)
+            if real not in entered:
+                entered.add(real)
+                for entry in _entries(place):
+                    (below if entry.is_dir() else files).append(Path(entry.path))
+                if len(files) + len(below) > FILES:
+                    what = f"more than {FILES:,} files and folders are below this folder"
+                    raise UserError(f"{folder}: {what}.\nName the folder that holds the competition's files.")
+        level = below
+    return files
+
+
+def _entries(place: Path) -> list[os.DirEntry]:
+    """The files of a folder and its folders that are not hidden, in order; nothing if it may not be read."""
+    try:
+        with os.scandir(place) as found:
+            entries = [entry for entry in islice(found, FILES + 1) if _is_of_use(entry)]
+    except OSError:
+        return []
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def _is_of_use(entry: os.DirEntry) -> bool:
+    """A link that leads to itself raises; the train.csv beside it must still be found."""
+    try:
+        return entry.is_file() or (entry.is_dir() and not entry.name.startswith("."))
+    except OSError:
+        return False

@@ -81,8 +81,8 @@ def new_round(base: Path, place: Path, faces: Path, monkeypatch, capture) -> Rou
     return Round(place / "project", kaggle, capture)
 
 
-def built_project(folder: Path) -> Path:
+def built_project(folder: Path, settings: tuple[str, ...] = ("epochs=1",)) -> Path:
     """A new project with the quick recipe built."""
     project = new_project(folder)
-    build.build(project, project / build.OUTPUT, "quick", ["epochs=1"])
+    build.build(project, project / build.OUTPUT, "quick", [*settings])
     return project

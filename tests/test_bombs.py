@@ -233,7 +233,7 @@ def test_odd_entries_do_not_hide_the_files_beside_them(tmp_path):
 
 
 def test_more_files_than_the_bound_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("src.data.competition._FILES", 5)
+    monkeypatch.setattr("src.untrusted.FILES", 5)
     for number in range(5):
         (tmp_path / f"{number}.txt").touch()
     assert len(find(tmp_path).every) == 5

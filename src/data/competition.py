@@ -5,10 +5,8 @@ the scorer alone.
 """
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +15,13 @@ from src.data.archive import MEMBER, open_member
 from src.data.folder import read_folder, roots
 from src.data.table import EXPRESSIONS, Table, read_table
 from src.errors import UserError
+from src.untrusted import walk
 
 __all__ = ["EXPRESSIONS", "Competition", "Faces", "Files", "Labelled", "find", "read", "read_labelled"]
 
 _FULL = ("emotion", "usage", "pixels")
 _ARCHIVES = ("fer2013.tar.gz", "fer2013.tgz", "fer2013.tar")
 _LISTED = 20
-_FILES = 500_000  # the folder form has 35,887; a million paths would take half a gigabyte
 _ATTACH = (
     "Attach the competition to the kernel or download its files: train.csv with test.csv, icml_face_data.csv, "
     "fer2013.csv, fer2013.tar.gz, or train/<class>/ with test/<class>/."
@@ -87,7 +85,7 @@ def find(folder: Path) -> Files:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder.\nName the folder that holds the competition's files.")
-    every = _walk(folder)
+    every = walk(folder)
     pair = _pair(every)
     full = _first(every, "icml_face_data.csv") or _first(every, MEMBER)
     archive = next(filter(None, (_first(every, name) for name in _ARCHIVES)), None)
@@ -122,42 +120,6 @@ def read_labelled(folder: Path) -> Labelled:
 
 
 # ------------------------------------------------------------------------------------------ searching
-
-
-def _walk(folder: Path) -> list[Path]:
-    """All files, level by level, each level in order. A folder that is reached twice, over links, is entered once."""
-    level, entered, files = [folder], set(), []
-    while level:
-        below = []
-        for place in level:
-            real = os.path.realpath(place)
-            if real not in entered:
-                entered.add(real)
-                for entry in _entries(place):
-                    (below if entry.is_dir() else files).append(Path(entry.path))
-                if len(files) + len(below) > _FILES:
-                    what = f"more than {_FILES:,} files and folders are below this folder"
-                    raise UserError(f"{folder}: {what}.\nName the folder that holds the competition's files.")
-        level = below
-    return files
-
-
-def _entries(place: Path) -> list[os.DirEntry]:
-    """The files of a folder and its folders that are not hidden, in order; nothing if it may not be read."""
-    try:
-        with os.scandir(place) as found:
-            entries = [entry for entry in islice(found, _FILES + 1) if _is_of_use(entry)]
-    except OSError:
-        return []
-    return sorted(entries, key=lambda entry: entry.name)
-
-
-def _is_of_use(entry: os.DirEntry) -> bool:
-    """A link that leads to itself raises; the train.csv beside it must still be found."""
-    try:
-        return entry.is_file() or (entry.is_dir() and not entry.name.startswith("."))
-    except OSError:
-        return False
 
 
 def _first(files: list[Path], name: str) -> Path | None:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from src.errors import UserError
+from src.untrusted import walk
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 WRAPPED = ("state_dict", "model", "state_dict_ema", "model_state_dict")  # where training scripts keep the weights
@@ -58,7 +59,7 @@ def named(path: Path, architecture: str) -> Path:
 
 def weight_files(folder: Path) -> Iterator[Path]:
     """The weight files below a folder, in the order of their paths; not those that a run of the kit left."""
-    files = (file for file in sorted(folder.rglob("*")) if file.suffix in SUFFIXES and file.is_file())
+    files = (file for file in walk(folder) if file.suffix in SUFFIXES)
     return (file for file in files if not left_by_a_run(file))
 
 
