@@ -96,6 +96,7 @@ def summary(run: Run, member: Member, fitted: Fitted) -> dict:
         "start": run.starts[member.name].line,
         "pieces": fitted.pieces,
         "strikes": fitted.strikes,
+        "planned": fitted.planned,
     }
 
 

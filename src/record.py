@@ -55,8 +55,8 @@ def record(run: Path, source: Path, results: Path) -> Path:
         raise UserError(f"{run}: the run is {content.get('status')}; the same command again goes on with it")
     run_json.need_all(content, folder.run_json)
     scored = score.score(folder.submission, source).to_dict()
-    members = [predictions.load(folder.predictions(m), content["data_digest"]) for m in content["members"]]
-    target = results / name_of(content)
+    members = [predictions.load(folder.predictions(m), content["data_digest"]) for m in blended(content, run)]
+    target = place(results, content)
     target.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(folder.run_json, target / "run.json")
     (target / "score.json").write_text(json.dumps(scored, indent=1) + "\n", encoding="utf-8")
@@ -64,6 +64,24 @@ def record(run: Path, source: Path, results: Path) -> Path:
     histories = [read_history(folder.member(m) / "history.csv").assign(member=m) for m in content["members"]]
     pd.concat(histories).to_csv(target / "history.csv", index=False, float_format="%.6g")
     return target
+
+
+def blended(content: dict, run: Path) -> list[str]:
+    """The members whose mean the submission is. UserError where run.json names others than it holds."""
+    used = content["ensemble"].get("members", list(content["members"]))
+    if not isinstance(used, list) or not used or not all(name in content["members"] for name in used):
+        raise UserError(f"{run / 'run.json'}: ensemble.members must name members of the run; run it again.")
+    return used
+
+
+def place(results: Path, content: dict) -> Path:
+    """The run's folder below `results`. A run of other sources that is recorded under the name keeps it."""
+    target = results / name_of(content)
+    if not (target / "run.json").exists():
+        return target
+    there = run_json.read(target / "run.json", "delete it")
+    same = there.get("source") == content["source"]
+    return target if same else target.with_name(f"{target.name}-{content['source']['commit']}")
 
 
 def read_history(path: Path) -> pd.DataFrame:
@@ -93,8 +111,20 @@ def changes(content: dict) -> list[str]:
     if ran["name"] not in recipes.RECIPES:
         return ["recipe no longer here"]
     named = flat(config.as_dict(recipes.get(ran["name"])))
-    texts = ("seed", "about", "published")
-    return [f"{k}={v}" for k, v in flat(ran).items() if k not in texts and named.get(k, v) != v]
+    texts = ("seed", "about", "published", "hours")
+    changed = [f"{k}={v}" for k, v in flat(ran).items() if k not in texts and named.get(k, v) != v]
+    return changed + shortened(content)
+
+
+def shortened(content: dict) -> list[str]:
+    """What the deadline took from a run, and what failed in it: it is not comparable with the whole one."""
+    members = content["recipe"].get("members")
+    whole = [m for m in members if isinstance(m, dict)] if isinstance(members, list) else []
+    asked = {m["name"]: m.get("epochs") for m in whole if isinstance(m.get("name"), str)}
+    planned = {name: figures.get("planned") for name, figures in content["members"].items()}
+    both = [(name, n, asked.get(name)) for name, n in planned.items()]
+    less = [f"{name} shortened" for name, n, most in both if type(n) is type(most) is int and n < most]
+    return less + [f"without {name}" for name in asked if name not in content["members"]]
 
 
 def flat(settings, prefix: str = "") -> dict:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src import recipes, record
+from src import predictions, recipes, record
 from src.main import main
 from src.submit import check
 from tests.conftest import fake_bundle
@@ -76,3 +76,48 @@ def test_a_readme_without_the_marks_is_left_alone(project, capsys):
     assert call(project) == 2
     assert "marks" in capsys.readouterr().err
     assert (project / "README.md").read_text() == "mine"
+
+
+def altered(run: Path, place: Path, change) -> Path:
+    """A copy of the run whose run.json `change` has changed in place."""
+    copy = shutil.copytree(run, place)
+    content = json.loads((copy / "run.json").read_text())
+    change(content)
+    (copy / "run.json").write_text(json.dumps(content))
+    return copy
+
+
+def test_a_run_of_other_sources_does_not_take_the_place_of_a_recorded_one(run, faces, project):
+    other = altered(run, project / "other", lambda content: content["source"].update(digest="f" * 16, commit="fff1234"))
+    for one in (run, other, run, other):
+        assert call(project, str(one), "--input", str(faces)) == 0
+    first, second = sorted(folder for folder in (project / "results").iterdir() if folder.is_dir())
+    assert second.name == f"{first.name}-fff1234"
+    assert json.loads((first / "run.json").read_text())["source"]["digest"] == "0" * 16
+
+
+def test_the_probabilities_are_those_of_the_submission_whatever_members_it_has(run, faces, project):
+    def alone(content):
+        content["ensemble"]["members"] = ["simple_cnn_v2"]
+
+    assert call(project, str(altered(run, project / "alone", alone)), "--input", str(faces)) == 0
+    probs = np.load(next((project / "results").rglob("test_probs.npz")))["probs"]
+    expected = predictions.load(run / "predictions/simple_cnn_v2.npz").test
+    assert np.array_equal(probs, expected.astype(np.float16))
+
+
+@pytest.mark.parametrize("members", [["another"], "simple_cnn_v2", [], [3]])
+def test_an_ensemble_of_members_that_are_not_there_is_refused(run, faces, project, capsys, members):
+    wrong = altered(run, project / "wrong", lambda content: content["ensemble"].update(members=members))
+    assert call(project, str(wrong), "--input", str(faces)) == 2
+    assert "ensemble.members" in capsys.readouterr().err
+
+
+def test_what_a_deadline_took_and_what_failed_stands_in_the_table(run):
+    content = json.loads((run / "run.json").read_text())
+    assert record.shortened(content) == []
+    content["members"]["compact_cnn"]["planned"] = 0
+    del content["members"]["simple_cnn_v2"]
+    content["recipe"]["hours"] = 3.0
+    assert record.changes(content)[-2:] == ["compact_cnn shortened", "without simple_cnn_v2"]
+    assert not any("hours" in change for change in record.changes(content))

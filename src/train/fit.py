@@ -30,7 +30,8 @@ class Fitted:
     """A trained network with its best epoch's weights, and how it came to be.
 
     seconds and images_per_second are of the training alone, without evaluation. pieces: into how many a batch was cut
-    to fit into memory. strikes: how often the training ran away and went on with half the learning rate.
+    to fit into memory. strikes: how often the training ran away and went on with half the learning rate. planned: the
+    epochs of its schedule, which a deadline may have shortened.
     """
 
     net: nn.Module
@@ -40,6 +41,7 @@ class Fitted:
     images_per_second: float
     pieces: int = 1
     strikes: int = 0
+    planned: int = 0
 
 
 @dataclass
@@ -133,7 +135,8 @@ def fitted(trainer: Trainer, course: Course) -> Fitted:
     trainer.evaluated.load_state_dict(course.weights)
     seconds = sum(row["train_seconds"] for row in course.history)
     speed = len(course.history) * len(trainer.train.labels) / seconds
-    return Fitted(trainer.evaluated, course.history, course.best, seconds, speed, trainer.pieces, course.strikes)
+    how = (trainer.pieces, course.strikes, trainer.schedule.epochs)
+    return Fitted(trainer.evaluated, course.history, course.best, seconds, speed, *how)
 
 
 def runs_away(row: dict) -> bool:
