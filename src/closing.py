@@ -60,7 +60,7 @@ def end(run: Run) -> None:
     if not run.record["members"]:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in lost.items())
         raise UserError(f"no member has finished, so there is no submission ({reasons})")
-    run.record["status"] = "finished"
+    run.record |= {"status": "finished", "files": run.folder.digests()}
     run.save()
     used = run.record["ensemble"]["members"]
     run.log(f"mean of {', '.join(used)}: {percent(run.record['ensemble'])}")

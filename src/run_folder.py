@@ -3,6 +3,7 @@
 submission.csv  run.json  log.txt  predictions/<member>.npz  members/<member>/{history.csv, model.safetensors}
 """
 
+import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -42,6 +43,12 @@ class RunFolder:
         folder = self.path / "members" / member
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def digests(self) -> dict[str, str]:
+        """Name → SHA-256 of each file that a finished run leaves, but for its log and run.json itself."""
+        patterns = ("submission.csv", "predictions/*.npz", "members/*/history.csv", "members/*/model.safetensors")
+        files = [file for pattern in patterns for file in sorted(self.path.glob(pattern))]
+        return {file.relative_to(self.path).as_posix(): digest(file) for file in files}
 
     def claim(self, identity: dict, overwrite: bool) -> dict | None:
         """Makes the folder this run's own; the earlier run.json where the same run goes on, else None.
@@ -90,6 +97,12 @@ class RunFolder:
         """run.json, under a temporary name first."""
         with replacing(self.run_json) as temporary:
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def digest(file: Path) -> str:
+    """The SHA-256 of a file, 64 hexadecimal digits."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def differences(earlier: dict, identity: dict) -> str:

@@ -36,6 +36,12 @@ def _is_number(value: object) -> bool:
     return number and not abs(value) >= 1e12
 
 
+def _is_digests(value: object) -> bool:
+    """Name → 64 hexadecimal digits."""
+    hexadecimal = re.compile("[0-9a-f]{64}")
+    return isinstance(value, dict) and all(isinstance(v, str) and hexadecimal.fullmatch(v) for v in value.values())
+
+
 Kind = Callable[[object], bool]
 QUALITY: dict[str, Kind] = {"valid_accuracy": _is_number, "valid_f1": _is_number}
 FIGURES: dict[str, Kind] = QUALITY | {
@@ -53,6 +59,7 @@ KEYS: dict[str, Kind | dict[str, Kind]] = {
     "device": _is_text,
     "seconds": _is_number,
     "ensemble": QUALITY,
+    "files": _is_digests,
 }
 
 
@@ -82,7 +89,7 @@ def need_all(content: dict, path: Path) -> None:
     """Raises UserError where a record that `read` gave lacks a key that a finished run has."""
     lacks = [f"{key}.{inner}" for key, kind in KEYS.items() if isinstance(kind, dict) for inner in kind]
     lacks = [key for key in lacks if key.split(".")[1] not in content.get(key.split(".")[0], {})]
-    lacks += [key for key in KEYS if key not in content]
+    lacks += [key for key in KEYS if key not in content and key != "files"]  # older runs have no digests
     lacks += [f"members.{m}.{key}" for m, figures in content["members"].items() for key in FIGURES.keys() - figures]
     if lacks or not content["members"]:
         raise UserError(f"{path}: this is no finished run; it lacks {', '.join(sorted(lacks)[:5]) or 'members'}")

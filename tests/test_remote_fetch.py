@@ -101,6 +101,22 @@ def test_an_error_page_in_the_place_of_a_file_is_noticed(remote):
     assert "run.json came damaged" in remote.error("fetch", code=1)
 
 
+@pytest.mark.parametrize("name", ["submission.csv", "members/compact_cnn/history.csv"])
+def test_a_file_of_the_right_form_and_other_content_is_known_by_its_digest(remote, name):
+    file = on_kaggle(remote) / name
+    file.write_text(file.read_text()[:-2] + "0\n")
+    assert f"{name} came damaged 3 times: its SHA-256" in remote.error("fetch", code=1)
+
+
+def test_a_run_without_digests_is_still_checked_by_its_form(remote):
+    file = on_kaggle(remote) / "run.json"
+    content = json.loads(file.read_text())
+    del content["files"]
+    file.write_text(json.dumps(content))
+    remote.kaggle.fail("file .*submission.csv", cut="silent", times=99)
+    assert "submission.csv came damaged" in remote.error("fetch", code=1)
+
+
 def test_output_of_other_sources_is_refused(remote):
     file = on_kaggle(remote) / "run.json"
     content = json.loads(file.read_text())

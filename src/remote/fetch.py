@@ -17,7 +17,7 @@ from src.errors import UserError
 from src.remote import client, watch
 from src.remote.client import KaggleError
 from src.remote.tags import Pushed
-from src.run_folder import RunFolder
+from src.run_folder import RunFolder, digest
 from src.submit import check
 
 WEIGHTS = r"\.(safetensors|pt|pth|ckpt|bin)$|checkpoint"
@@ -88,6 +88,8 @@ def damage(file: Path, folder: Path) -> str:
     try:
         if not file.is_file():
             return "it did not come"
+        if file != folder / "run.json" and (wanted := stated(folder).get(file.relative_to(folder).as_posix())):
+            return "" if digest(file) == wanted else "its SHA-256 is not the one in run.json"
         if file == folder / "run.json":
             RunFolder(folder).read()
         elif file == folder / "submission.csv":
@@ -103,6 +105,14 @@ def damage(file: Path, folder: Path) -> str:
     except (UserError, ValueError, OSError, struct.error) as error:
         return str(error).splitlines()[0].replace(f"{file}: ", "")
     return ""
+
+
+def stated(folder: Path) -> dict[str, str]:
+    """Name → SHA-256, as the fetched run.json has them; nothing where it is not there, is damaged, or has none."""
+    try:
+        return RunFolder(folder).read().get("files", {})
+    except UserError:
+        return {}
 
 
 def short_submission(file: Path, folder: Path) -> str:
