@@ -54,18 +54,19 @@ def test_a_kernel_that_fails_is_explained_by_its_traceback_with_our_files_and_li
     remote.kaggle.sabotage = FAULT
     remote("push")
     said = remote("watch", code=1)
-    frame = re.search(r'File "(src/train/fit\.py)", line (\d+), in step\n +(.+)', said)
+    frame = re.search(r'File "(src/train/trainer\.py)", line (\d+), in gradient\n +(.+)', said)
     assert frame, said
     assert (ROOT / frame[1]).read_text().splitlines()[int(frame[2]) - 1].strip() == frame[3].strip()
     assert "QUEUED" in said and "the sources are unchanged since" in said
     error = said.split("\nerror: ")[1]
     assert (
-        f"version 1: it failed: RuntimeError: a fault from within training (src/train/fit.py, line {frame[2]})" in error
+        f"version 1: it failed: RuntimeError: a fault from within training (src/train/trainer.py, line {frame[2]})"
+        in error
     )
 
     (remote.root / frame[1]).write_text("# one line more\n" + (remote.root / frame[1]).read_text())
     said = remote("watch", code=1)
-    assert "the sources have changed since" in said and "src/train/fit.py changed" in said
+    assert "the sources have changed since" in said and "src/train/trainer.py changed" in said
 
 
 def test_a_kernel_that_never_finishes_is_given_up(remote):
