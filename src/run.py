@@ -38,6 +38,7 @@ def run(
             closing.end(this)
         except BaseException as error:
             this.record["status"] = "interrupted" if isinstance(error, Stopped) else "failed"
+            this.log(f"{this.record['status']}: {error or type(error).__name__}")
             raise
         finally:
             this.save()

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -17,13 +18,17 @@ class Stopped(KeyboardInterrupt):
 
 
 class Stop:
-    """While its block runs, the first signal is kept for `check`, so that no step is torn."""
+    """While its block runs, the first signal is kept for `check`, so that no step is torn.
+
+    Only the main thread can take signals; in another one the block changes nothing.
+    """
 
     def __init__(self):
         self.number, self.before = 0, {}
 
     def __enter__(self) -> "Stop":
-        self.before = {number: signal.signal(number, self.take) for number in SIGNALS}
+        if threading.current_thread() is threading.main_thread():
+            self.before = {number: signal.signal(number, self.take) for number in SIGNALS}
         return self
 
     def __exit__(self, *_) -> None:
