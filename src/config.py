@@ -141,7 +141,7 @@ class Member(Checked):
 
 @dataclass(frozen=True)
 class Recipe(Checked):
-    """Members, the split they are trained on, and what is made of them."""
+    """Members in the order of their worth, the split they are trained on, and what is made of them."""
 
     name: str = setting("", "the recipe's name")
     about: str = setting("", "one line for the table")

@@ -148,7 +148,7 @@ def test_every_recipe_but_the_kits_own_is_one_of_the_notebooks():
 
 def test_the_ensemble_is_of_the_recipes_that_the_notebooks_chose_as_they_are():
     members = recipes.get("notebook_ensemble").members
-    chosen = ("simple_cnn_v2", "attention_cnn_v2", "resnet18_adam", "resnet34_adamw", "vit", "mobilevit_xxs")
+    chosen = ("resnet18_adam", "resnet34_adamw", "attention_cnn_v2", "vit", "simple_cnn_v2", "mobilevit_xxs")
     assert members == tuple(recipes.get(name).members[0] for name in chosen)
 
 
