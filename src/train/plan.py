@@ -52,12 +52,19 @@ def measure(
 
 def table(members: list[Member], costs: list[Cost], epochs: list[int], left: float, device: str) -> list[str]:
     """The plan as lines for people: seconds of each member, and the sum against what is left of the budget."""
+    width = max(len(member.name) for member in members)
     lines = [f"plan, from a short warm-up on {device}:"]
     for member, cost, n in zip(members, costs, epochs, strict=True):
-        short = "" if n == member.epochs else f" (of {member.epochs})" if n else ": left out"
-        lines.append(
-            f"  {member.name:24} {n:4d} epochs{short} x {cost.epoch:8.2f} s  = {cost.total(n) if n else 0:9.0f} s"
-        )
+        spent = f"{n:4d} epochs of {cost.epoch:.4g} s, {cost.predict:.3g} s to predict: {duration(cost.total(n))}"
+        short = f" (shortened, of {member.epochs})" if n < member.epochs else ""
+        lines.append(f"  {member.name:{width}} {spent + short if n else '   0 epochs: left out'}")
     total = sum(cost.total(n) for cost, n in zip(costs, epochs, strict=True) if n)
-    budget = "no budget" if left == float("inf") else f"{left:.0f} s are left of the budget"
-    return [*lines, f"  at most {total:.0f} s in all; {budget}"]
+    budget = "no budget" if left == float("inf") else f"{duration(left)} are left of the budget"
+    return [*lines, f"  at most {duration(total)} in all; {budget}"]
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: "45 s", "12 min", "3.4 h"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
