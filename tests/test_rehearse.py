@@ -1,0 +1,67 @@
+"""The rehearsal sees what a kernel must not do; the whole of it runs once, in the old layout of inputs."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import rehearse
+from rehearse import Failed, check
+
+
+@pytest.fixture
+def top(tmp_path, faces) -> Path:
+    """What a rehearsal leaves when everything is right."""
+    for name in ("src/script.py", "log.txt", "working/log.txt", "working/predictions/m.npz"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    (tmp_path / "working/members/m").mkdir(parents=True)
+    for name in ("history.csv", "model.safetensors"):
+        (tmp_path / "working/members/m" / name).write_text("x")
+    (tmp_path / "working/run.json").write_text(json.dumps({"members": {"m": {}}}))
+    (tmp_path / "input").symlink_to(faces)
+    shutil.copy(faces / "example_submission.csv", tmp_path / "working/submission.csv")
+    return tmp_path
+
+
+def test_what_is_right_passes_with_a_line(top):
+    assert "members m" in check(top, 0, 10.0, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (lambda top: (top / "working/predictions/m.npz").unlink(), r"missing: predictions/m\.npz"),
+        (lambda top: (top / "working/submission.csv").unlink(), r"missing: submission\.csv"),
+        (lambda top: (top / "working/members/m/checkpoint.pt").touch(), r"left over: checkpoint\.pt"),
+        (lambda top: (top / "working/.reserve").touch(), r"left over: \.reserve"),
+        (lambda top: (top / "src/cache.bin").touch(), "beside the script"),
+        (lambda top: (top / "working/submission.csv").write_text("id,emotion\n0,9\n"), r"submission\.csv: .*rows"),
+    ],
+)
+def test_a_fault_is_named(top, fault, words):
+    fault(top)
+    with pytest.raises(Failed, match=words):
+        check(top, 0, 10.0, 0.05)
+
+
+def test_an_exit_code_and_the_end_of_its_log_are_told(top):
+    (top / "log.txt").write_text("KeyError: 'x'")
+    with pytest.raises(Failed, match=r"exit code 1.*\nKeyError"):
+        check(top, 1, 10.0, 0.05)
+
+
+def test_a_run_beyond_its_budget_fails(top):
+    with pytest.raises(Failed, match="its budget was 180 s"):
+        check(top, 0, 180.0 + rehearse.GRACE + 1, 0.05)
+
+
+def test_a_whole_rehearsal_of_a_small_recipe():
+    line = rehearse.rehearse("old", None, "simple_cnn_v1", ["epochs=1", "rows=100"], 0.05)
+    assert "members simple_cnn_v1" in line
+
+
+def test_a_recipe_that_does_not_exist_ends_with_1(capsys):
+    assert rehearse.main(["--recipe", "simple_cnn_v9"]) == 1
+    assert "simple_cnn_v9" in capsys.readouterr().err
