@@ -2,6 +2,7 @@
 
 import io
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -40,6 +41,14 @@ def test_a_run_that_goes_on_appends_to_its_log(tmp_path):
         log(line)
         log.close()
     assert (tmp_path / "log.txt").read_text() == "one\ntwo\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_full_disk_costs_the_line_and_not_the_run(capsys):
+    log = Log(Path("/dev/full"))
+    log("one")
+    log.close()
+    assert capsys.readouterr().out == "one\n"
 
 
 def test_progress_hands_everything_on_and_is_silent_off_a_terminal(capsys):

@@ -1,5 +1,6 @@
 """What a run says while it works: the log, the line of an epoch, the progress bar, history.csv."""
 
+import contextlib
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,15 +12,19 @@ from src.files import replacing
 
 
 class Log:
-    """Prints a line and appends it to log.txt, so that the story of a run is there even if the terminal is not."""
+    """Prints a line and appends it to log.txt, so that the story of a run is there even if the terminal is not.
+
+    A line that finds no place on the disk is lost, and the run goes on.
+    """
 
     def __init__(self, path: Path):
-        self.file = path.open("a", encoding="utf-8", buffering=1)
+        self.file = path.open("ab", buffering=0)
 
     def __call__(self, line: str = "") -> None:
         tqdm.write(line, file=sys.stdout)  # does not tear a progress bar
         sys.stdout.flush()
-        self.file.write(line + "\n")
+        with contextlib.suppress(OSError):
+            self.file.write(f"{line}\n".encode())
 
     def close(self) -> None:
         self.file.close()
