@@ -28,7 +28,7 @@ def best_blend(run: Run) -> tuple[list[str], Predictions]:
     So the submission is replaced by one that validates better, or that has more members and validates no worse; and it
     depends on the members alone, not on where a run was interrupted.
     """
-    names = list(run.record["members"])
+    names = [member.name for member in run.recipe.members if member.name in run.record["members"]]
     members = [run.predictions(name) for name in names]
     blends = [blend.mean(members[: n + 1]) for n in range(len(members))]
     accuracies = [run.quality(b.valid_rows, b.valid)["valid_accuracy"] for b in blends]

@@ -10,12 +10,15 @@ from pathlib import Path
 from src.errors import UserError
 
 RESERVED = 2**21  # bytes: submission.csv, run.json and the last lines of log.txt have their place
-EXPENDABLE = ("members/*/checkpoint.before.pt", "members/*/checkpoint.pt*")  # in this order
+# What is given up, in this order; a partial file is one that is being written in the background.
+EXPENDABLE = ("members/*/checkpoint.before.pt", "members/*/checkpoint.step.pt", ".reserve", "members/*/checkpoint.pt*")
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def require(folder: Path, size: int) -> None:
-    """Raise UserError where less than `size` bytes are free in the folder's file system."""
-    free = shutil.disk_usage(folder).free
+    """Raise UserError where less than `size` bytes are free in the file system of the folder, which need not exist."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    free = shutil.disk_usage(there).free
     if free < size:
         raise UserError(
             f"{folder}: {free / 2**20:,.0f} MiB are free, and the run will write up to {size / 2**20:,.0f} MiB; "
@@ -25,7 +28,7 @@ def require(folder: Path, size: int) -> None:
 
 @dataclass(frozen=True)
 class Room:
-    """What a run's folder can give up for what must be written: its checkpoints, then the reserve."""
+    """What a run's folder can give up for what must be written: older checkpoints, the reserve, the newest."""
 
     folder: Path
 
@@ -48,11 +51,11 @@ class Room:
 
     def write(self, action: Callable[[], None]) -> None:
         """Does `action`, again after each thing given up for it where the disk is full; raises OSError at the last."""
-        gone = [file for pattern in EXPENDABLE for file in sorted(self.folder.glob(pattern))] + [self.reserve]
+        gone = [file for pattern in EXPENDABLE for file in sorted(self.folder.glob(pattern))]
         while True:
             try:
                 return action()
             except OSError as error:
-                if error.errno != errno.ENOSPC or not gone:
+                if error.errno not in FULL or not gone:
                     raise
                 gone.pop(0).unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from src import predictions
 from src.config import Member
@@ -20,10 +20,11 @@ from src.train.predict import probabilities
 from src.train.tracking import epoch_line, write_history
 
 
-def train_member(run: Run, member: Member, epochs: int, reserve: float) -> None:
+def train_member(run: Run, member: Member, epochs: int, own: float, others: float) -> None:
     """Trains one member; leaves its history, weights and predictions in the folder, and its figures in the record.
 
-    epochs: the most that the plan allots. reserve: seconds to leave for what comes after its last epoch.
+    epochs: the most further ones that the plan allots. own, others: seconds to leave for what comes after its last
+    epoch, and for the members after it.
     """
     precision, start = precisions.choose(member.precision, run.device), run.starts[member.name]
     seed, folder = run.recipe.seed + member.seed, run.folder.member(member.name)
@@ -32,21 +33,34 @@ def train_member(run: Run, member: Member, epochs: int, reserve: float) -> None:
     if member.balance == "weights+sampler":
         run.log("warning: class weights and sampler together correct the imbalance twice (balance=weights+sampler)")
 
-    def record(history: list[dict]) -> None:
-        run.room.write(lambda: write_history(folder / "history.csv", history))
-        run.save()
+    def record(history: list[dict], planned: int) -> None:
+        run.record["progress"][member.name] = {"epochs": len(history), "planned": planned}
+        try:
+            run.room.write(lambda: write_history(folder / "history.csv", history))
+            run.save()
+        except OSError as error:
+            run.log(f"warning: history.csv or run.json could not be written, the training goes on ({error})")
 
     def report(row: dict, best: bool) -> None:
         run.log(epoch_line(row, guard.epochs, best))
 
     keeper = Keeper(folder, run.identity | {"member": member.name, "device": run.device.type}, run.log)
-    guard = Guard(keeper, Allowance(run.deadline, reserve), run.stop, epochs, record, run.log)
+    allowance = Allowance(run.deadline, own + others, own)
+    guard = Guard(keeper, allowance, run.stop, keeper.load(), epochs, record, run.log)
     rows = run.rows(run.train_rows), run.rows(run.valid_rows)
     try:
         fitted = fit(member, *rows, precision, seed, report, start.file, guard, run.log)
     finally:
         keeper.join()
     finish(run, member, fitted)
+
+
+def left_to_train(run: Run, member: Member) -> tuple[int, int]:
+    """The epochs that a member has behind it, in a checkpoint, and those that its schedule still has."""
+    progress = run.record["progress"].get(member.name)
+    if not progress or not any((run.folder.member(member.name) / name).exists() for name in NAMES):
+        return 0, member.epochs
+    return progress["epochs"], max(0, progress["planned"] - progress["epochs"])
 
 
 def clear_checkpoints(run: Run, member: str) -> None:
@@ -80,7 +94,8 @@ def finish(run: Run, member: Member, fitted: Fitted) -> None:
 def save_weights(net: torch.nn.Module, path: Path) -> None:
     """The weights as safetensors, under a temporary name first."""
     with replacing(path) as temporary:
-        save_file({name: value.contiguous().cpu() for name, value in net.state_dict().items()}, temporary)
+        # Not save_file: its own error for a full disk does not say that it is one.
+        temporary.write_bytes(save({name: value.contiguous().cpu() for name, value in net.state_dict().items()}))
 
 
 def summary(run: Run, member: Member, fitted: Fitted) -> dict:

@@ -15,6 +15,7 @@ from src.data import competition
 from src.data.competition import Competition
 from src.data.split import split
 from src.disk import Room
+from src.errors import UserError
 from src.run_folder import RunFolder
 from src.run_state import Run, identity
 from src.submit import write
@@ -39,24 +40,44 @@ def begin(
     seconds = time.time() - begun
     rows, starts = preflight(recipe, data, where, source)
     folder, record = RunFolder(output), papers_of_run(recipe, header, data, rows, where)
+    held = sum(file.stat().st_size for file in output.rglob("*") if file.is_file()) if output.is_dir() else 0
+    disk.require(output, needed(starts, sum(map(len, rows)) + len(data.test)) - held)
     earlier = folder.claim(identity(record), overwrite)
-    disk.require(output, needed(starts, sum(map(len, rows)) + len(data.test)))
+    if not earlier:
+        folder.write(record)  # from here on the folder is known as this run's
     room, log = Room(output), Log(folder.log)
     room.take()
     run = Run(
         recipe, data, folder, where, log, record, *rows, starts, Deadline(recipe.hours, started), stop, room, started
     )
-    say_beginning(run, line, seconds)
-    if earlier is None and resume.take_over(source, folder, run.identity, log):
-        earlier = folder.read()
-    elif earlier:
-        log(f"goes on with the run that is in {output} ({earlier.get('status')})")
-    if earlier:
-        kept = {m: figures for m, figures in earlier["members"].items() if folder.predictions(m).exists()}
-        record["members"], run.earlier = kept, float(earlier.get("seconds", 0))
-    rehearse(run)
-    run.save()
+    try:
+        say_beginning(run, line, seconds)
+        go_on(run, earlier, source)
+        rehearse(run)
+        run.save()
+    except BaseException:
+        room.give_back()
+        log.close()
+        raise
     return run
+
+
+def go_on(run: Run, earlier: dict | None, source: Path) -> None:
+    """Takes into the record what an earlier start has finished, here or in a run that is attached below `source`."""
+    if earlier:
+        run.log(f"goes on with the run that is in {run.folder.path} ({earlier.get('status')})")
+    elif resume.take_over(source, run.folder, run.identity, run.log):
+        earlier = run.folder.read()
+    else:
+        return
+    run.earlier = float(earlier.get("seconds", 0))
+    run.record["progress"] = earlier.get("progress", {})
+    for name, figures in earlier["members"].items():
+        try:
+            run.predictions(name)
+            run.record["members"][name] = figures
+        except UserError as error:
+            run.log(f"warning: {name} is trained again, since its predictions cannot be used: {error}")
 
 
 def preflight(
@@ -77,11 +98,11 @@ def preflight(
 def needed(starts: dict[str, Start], rows: int) -> int:
     """The most bytes that a run has on the disk: weights and predictions of all members, checkpoints of one at a time.
 
-    A checkpoint holds the weights, two moments, the moving average and the best epoch's weights; two of them stand
-    there, and a third while it is written.
+    A checkpoint holds the weights, two moments, the moving average and the best epoch's weights; three of them stand
+    there, and a fourth while it is written.
     """
     sizes = [start.size for start in starts.values()]
-    return sum(sizes) + 3 * 5 * max(sizes) + 64 * rows * len(sizes) + disk.RESERVED
+    return sum(sizes) + 4 * 5 * max(sizes) + 64 * rows * len(sizes) + disk.RESERVED
 
 
 def papers_of_run(recipe: Recipe, header: dict, data: Competition, rows: tuple, device: torch.device) -> dict:
@@ -98,6 +119,7 @@ def papers_of_run(recipe: Recipe, header: dict, data: Competition, rows: tuple, 
         "members": {},
         "missing": {},
         "left_out": {},
+        "progress": {},
     }
 
 

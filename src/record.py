@@ -69,7 +69,7 @@ def record(run: Path, source: Path, results: Path) -> Path:
 def blended(content: dict, run: Path) -> list[str]:
     """The members whose mean the submission is. UserError where run.json names others than it holds."""
     used = content["ensemble"].get("members", list(content["members"]))
-    if not isinstance(used, list) or not used or not all(name in content["members"] for name in used):
+    if not isinstance(used, list) or not used or not all(isinstance(n, str) and n in content["members"] for n in used):
         raise UserError(f"{run / 'run.json'}: ensemble.members must name members of the run; run it again.")
     return used
 

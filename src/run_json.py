@@ -42,6 +42,12 @@ def _is_digests(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(v, str) and hexadecimal.fullmatch(v) for v in value.values())
 
 
+def _is_progress(value: object) -> bool:
+    """Name → the epochs done and planned of a member."""
+    found = value.values() if isinstance(value, dict) else [None]
+    return all(isinstance(v, dict) and _is_count(v.get("epochs")) and _is_count(v.get("planned")) for v in found)
+
+
 Kind = Callable[[object], bool]
 QUALITY: dict[str, Kind] = {"valid_accuracy": _is_number, "valid_f1": _is_number}
 FIGURES: dict[str, Kind] = QUALITY | {
@@ -60,6 +66,7 @@ KEYS: dict[str, Kind | dict[str, Kind]] = {
     "seconds": _is_number,
     "ensemble": QUALITY,
     "files": _is_digests,
+    "progress": _is_progress,
 }
 
 
@@ -89,7 +96,7 @@ def need_all(content: dict, path: Path) -> None:
     """Raises UserError where a record that `read` gave lacks a key that a finished run has."""
     lacks = [f"{key}.{inner}" for key, kind in KEYS.items() if isinstance(kind, dict) for inner in kind]
     lacks = [key for key in lacks if key.split(".")[1] not in content.get(key.split(".")[0], {})]
-    lacks += [key for key in KEYS if key not in content and key != "files"]  # older runs have no digests
+    lacks += [key for key in KEYS if key not in content and key not in ("files", "progress")]  # older ones
     lacks += [f"members.{m}.{key}" for m, figures in content["members"].items() for key in FIGURES.keys() - figures]
     if lacks or not content["members"]:
         raise UserError(f"{path}: this is no finished run; it lacks {', '.join(sorted(lacks)[:5]) or 'members'}")

@@ -14,7 +14,7 @@ from src.config import Augment, Member
 from src.data import sample
 from src.data.batches import Rows, on_device
 from src.train import checkpoint
-from src.train.checkpoint import BEFORE, MAGIC, NAME, Keeper, read, write
+from src.train.checkpoint import BEFORE, MAGIC, NAME, STEP, Keeper, read, write
 from src.train.fit import Course
 from src.train.precision import Precision
 from src.train.trainer import Trainer
@@ -113,7 +113,31 @@ def number(found: tuple[dict, Course] | None) -> int | None:
 
 def test_the_newest_is_read_with_its_course(keeper):
     state, course = keeper.load()
-    assert state["number"] == 2 and course == Course([{"epoch": 2}], 2, 0, {}) and not keeper.said
+    assert state["number"] == 2 and course == Course([{"epoch": 2}], 2, 0, {}, state) and not keeper.said
+
+
+def within(number: int, epoch: int) -> tuple[dict, Course]:
+    """A state and a course within the epoch after this one."""
+    return {"number": torch.tensor(number), "half": {"step": torch.tensor(1)}}, Course([{"epoch": epoch}], epoch, 0, {})
+
+
+def test_a_step_is_gone_on_from_and_the_epochs_end_is_where_a_strike_goes_back_to(keeper):
+    keeper.save(*within(3, 2), wait=True)
+    keeper.folder.joinpath(BEFORE).unlink()
+    state, course = keeper.load()
+    assert state["number"] == 3 and course.good["number"] == 2 and not keeper.said
+
+
+def test_a_step_of_an_epoch_that_is_over_is_left_aside(keeper):
+    keeper.save({"number": torch.tensor(3)}, Course([{"epoch": 1}, {"epoch": 2}], 2, 0, {}), wait=True)
+    keeper.save(*within(4, 1), wait=True)
+    assert number(keeper.load()) == 3
+
+
+def test_a_damaged_step_costs_the_step(keeper):
+    keeper.save(*within(3, 2), wait=True)
+    (keeper.folder / STEP).write_bytes(b"")
+    assert number(keeper.load()) == 2 and len(keeper.said) == 1
 
 
 def test_two_are_kept_and_nothing_else(keeper):

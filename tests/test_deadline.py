@@ -53,6 +53,8 @@ def test_shares_by_hand():
     assert shares(members, 10 + 1.05 * 100) == [10, 0]  # a quarter each is too little: the last one is left out
     assert shares(members, 5 + 1.05 * 20) == [2, 0]
     assert shares(members, 4) == [0, 0]
+    assert shares([(600, 0, 1), (600, 0, 1)], 1000) == [1, 0]  # half an epoch each is none
+    assert shares([(600, 0, 1), (600, 0, 0)], 700) == [1, 0]
 
 
 def test_a_deadline_counts_from_its_start_and_none_has_no_end():
@@ -66,11 +68,13 @@ def test_a_deadline_counts_from_its_start_and_none_has_no_end():
 
 def test_an_allowance_ends_before_its_reserve():
     now = [0.0]
-    allowance = Allowance(Deadline(1, 0.0, lambda: now[0]), 600)
-    assert allowance.epochs(100) == int(3000 / 105) and not allowance.over()
+    allowance = Allowance(Deadline(1, 0.0, lambda: now[0]), 600, 100)
+    assert allowance.epochs(100) == int(3000 / 105) and not allowance.over(True)
     now[0] = 3000
-    assert allowance.over() and allowance.epochs(100) == 0
-    assert Allowance(Deadline(None, 0.0), 600).epochs(100) == math.inf
+    assert allowance.over(True) and not allowance.over(False) and allowance.epochs(100) == 0
+    now[0] = 3500
+    assert allowance.over(False)
+    assert Allowance(Deadline(None, 0.0), 600, 100).epochs(100) == math.inf
 
 
 def test_the_process_started_before_this_test_and_after_the_machine():

@@ -13,7 +13,10 @@ from src.run import run
 from src.submit import check, write
 from tests.conftest import fake_bundle
 
-CHECKPOINTS = ("members/a/checkpoint.before.pt", "members/b/checkpoint.before.pt", "members/a/checkpoint.pt")
+CHECKPOINTS = (
+    *("members/a/checkpoint.before.pt", "members/b/checkpoint.before.pt", "members/b/checkpoint.step.pt"),
+    "members/a/checkpoint.pt",
+)
 
 
 @pytest.fixture
@@ -30,14 +33,14 @@ def files(room: Room) -> set[str]:
     return {file.relative_to(room.folder).as_posix() for file in room.folder.rglob("*") if file.is_file()}
 
 
-def needs(room: Room, gone: int) -> list[int]:
+def needs(room: Room, gone: int, number: int = errno.ENOSPC) -> list[int]:
     """Something that can be written once so many files have gone; each try leaves a mark."""
     tries, before = [], len(files(room))
 
     def action() -> None:
         tries.append(len(files(room)))
         if before - len(files(room)) < gone:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(number, "No space left on device")
 
     room.write(action)
     return tries
@@ -54,16 +57,17 @@ def test_with_space_nothing_is_given_up(room):
     assert len(needs(room, 0)) == 1 and files(room) == before
 
 
-@pytest.mark.parametrize("gone", [1, 2, 3, 4])
-def test_the_older_checkpoints_go_first_then_the_newer_then_the_reserve(room, gone):
+@pytest.mark.parametrize("gone", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("number", disk.FULL)
+def test_the_older_checkpoints_go_first_then_the_reserve_then_the_newest(room, gone, number):
     before = files(room)
-    assert len(needs(room, gone)) == gone + 1
-    assert before - files(room) == set([*CHECKPOINTS, ".reserve"][:gone])
+    assert len(needs(room, gone, number)) == gone + 1
+    assert before - files(room) == set([*CHECKPOINTS[:3], ".reserve", CHECKPOINTS[3]][:gone])
 
 
 def test_when_all_is_given_up_the_error_comes_and_what_is_finished_stays(room):
     with pytest.raises(OSError, match="No space left"):
-        needs(room, 5)
+        needs(room, 6)
     assert files(room) == {"members/a/model.safetensors", "predictions/a.npz"}
 
 
@@ -111,6 +115,28 @@ def test_a_run_whose_disk_fills_up_still_leaves_its_submission(faces, tmp_path, 
     record = small(faces, tmp_path / "out")
     assert tries and record["status"] == "finished"
     assert check.check(tmp_path / "out" / "submission.csv", 80).rows == 80
+
+
+def test_a_run_that_was_refused_for_space_begins_when_there_is_some(faces, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10, 5, 2**20))
+        with pytest.raises(UserError, match="make room"):
+            small(faces, tmp_path / "out")
+    assert small(faces, tmp_path / "out")["status"] == "finished"
+
+
+def test_weights_that_find_no_space_take_that_of_the_checkpoints(faces, tmp_path, monkeypatch):
+    """The weights' own writer would raise an error of its own kind."""
+    real, refused = Path.write_bytes, []
+
+    def full(path, content):
+        if path.name.startswith("model.safetensors") and list(path.parent.glob("checkpoint.pt")):
+            refused.append(path)
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+        return real(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert small(faces, tmp_path / "out")["status"] == "finished" and refused
 
 
 def test_a_finished_run_gives_its_reserve_and_its_checkpoints_back(faces, tmp_path):

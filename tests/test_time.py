@@ -11,6 +11,7 @@ from src.run import run
 from src.submit import check
 from src.train import plan
 from src.train.deadline import Cost, Deadline
+from src.train.guard import Guard
 from src.train.trainer import Trainer
 from tests.conftest import fake_bundle
 
@@ -115,6 +116,46 @@ def test_time_that_is_up_within_an_epoch_ends_the_member_with_its_best(faces, tm
     record = budget(faces, tmp_path, 5, "simple_cnn_v2.epochs=1")
     assert record["members"]["compact_cnn"]["epochs"] == 1
     assert clock.now <= 7 * 3600
+    assert check.check(tmp_path / "submission.csv", 80).rows == 80
+
+
+def test_the_first_member_is_not_given_up_for_the_others(faces, tmp_path, clock):
+    """Planned are two epochs of ten minutes in 27; the first takes 20, and the second member's time with it."""
+    clock.step = EPOCH
+    record = budget(faces, tmp_path, 0.45, "epochs=1")
+    assert list(record["members"]) == ["compact_cnn"] and list(record["left_out"]) == ["simple_cnn_v2"]
+    assert check.check(tmp_path / "submission.csv", 80).rows == 80
+
+
+def stopped_after(faces: Path, output: Path, monkeypatch, epochs: int) -> None:
+    """A run of the whole recipe, killed after so many epochs of its first member."""
+    after = Guard.after
+
+    def killed(self, trainer, course):
+        after(self, trainer, course)
+        if len(course.history) == epochs:
+            self.keeper.save(trainer.state(), course, wait=True)
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Guard, "after", killed)
+        with pytest.raises(KeyboardInterrupt):
+            budget(faces, output, 3)
+
+
+def test_a_member_that_goes_on_is_planned_with_what_it_still_needs(faces, tmp_path, clock, monkeypatch):
+    """Five of six epochs are done: the sixth and all of the other member's fit into 81 minutes."""
+    stopped_after(faces, tmp_path, monkeypatch, 5)
+    clock.now = 0
+    record = budget(faces, tmp_path, 1.35)
+    assert epochs(record) == [6, 6] and "instead of" not in log(tmp_path)
+
+
+def test_a_member_that_goes_on_without_time_for_an_epoch_predicts_with_its_best(faces, tmp_path, clock, monkeypatch):
+    stopped_after(faces, tmp_path, monkeypatch, 5)
+    clock.now = 0
+    record = budget(faces, tmp_path, 0.1)
+    assert record["members"]["compact_cnn"]["epochs"] == 5 and list(record["left_out"]) == ["simple_cnn_v2"]
     assert check.check(tmp_path / "submission.csv", 80).rows == 80
 
 

@@ -4,27 +4,29 @@ A file is a line of magic, a line with the SHA-256 of the rest, and the rest: te
 writes them, read with `weights_only`. A torn or foreign file is known by these and passed over, back to the one before.
 """
 
-import errno
 import hashlib
 import io
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
 
+from src.disk import FULL
 from src.train.fit import Course
 
 MAGIC = b"fer2013 checkpoint 1\n"
-NAMES = NAME, BEFORE = "checkpoint.pt", "checkpoint.before.pt"
+# Of an epoch's end, of the one before it, and of a step within the epoch that follows the first.
+NAMES = NAME, BEFORE, STEP = "checkpoint.pt", "checkpoint.before.pt", "checkpoint.step.pt"
 
 
 def write(path: Path, identity: dict, state: dict, course: Course) -> None:
     """Writes the file under a temporary name, synced, then renamed; what was there stays as the one before."""
     stream = io.BytesIO()
-    torch.save({"identity": identity, "state": state, "course": asdict(course)}, stream)
+    behind = {f.name: getattr(course, f.name) for f in fields(course) if f.name != "good"}
+    torch.save({"identity": identity, "state": state, "course": behind}, stream)
     content = stream.getbuffer()
     temporary = path.with_name(f"{path.name}.partial")
     try:
@@ -33,7 +35,7 @@ def write(path: Path, identity: dict, state: dict, course: Course) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        if path.exists():
+        if path.name == NAME and path.exists():
             path.replace(path.with_name(BEFORE))
         temporary.replace(path)
     finally:
@@ -70,38 +72,53 @@ class Keeper:
     fault: str = ""
 
     def load(self) -> tuple[dict, Course] | None:
-        """The newest state that is whole and this training's, others passed over aloud; None where there is none."""
-        for path in (self.folder / name for name in NAMES):
-            try:
-                return read(path, self.identity)
-            except FileNotFoundError:
-                continue
-            except Exception as error:  # behind a digest that fits, only a file of other versions of torch or the kit
-                self.say(f"{path}: passed over, {str(error).splitlines()[0] if str(error) else type(error).__name__}")
-        return None
+        """The newest state that is whole and this training's, others passed over aloud; None where there is none.
+
+        The course's `good` is the state of the last epoch's end, also where the state is one of a later step.
+        """
+        ended = self.read(NAME) or self.read(BEFORE)
+        if ended is None:
+            return None
+        state, course = ended
+        step = self.read(STEP)
+        if step and behind(step[1]) == behind(course):
+            return step[0], replace(step[1], good=state)
+        return state, replace(course, good=state)
+
+    def read(self, name: str) -> tuple[dict, Course] | None:
+        """One file's state and course; None where it is not there, or with a line where it is of no use."""
+        try:
+            return read(self.folder / name, self.identity)
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # behind a digest that fits, only a file of other versions of torch or the kit
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            self.say(f"{self.folder / name}: passed over, {reason}")
+            return None
 
     def save(self, state: dict, course: Course, wait: bool = False) -> None:
         """Writes in the background, one at a time; `wait` for it where the process is about to end."""
         self.join()
-        copy = Course(list(course.history), course.best, course.strikes, course.weights)
+        copy = replace(course, history=list(course.history))
         self.writer = threading.Thread(target=self.write, args=(state, copy))
         self.writer.start()
         if wait:
             self.join()
 
     def write(self, state: dict, course: Course) -> None:
-        """One checkpoint; on a full disk the one before makes room for it."""
-        path = self.folder / NAME
+        """One checkpoint; on a full disk the older ones make room for it."""
+        path = self.folder / (STEP if state.get("half") else NAME)
         try:
             try:
                 write(path, self.identity, state, course)
             except OSError as error:
-                if error.errno != errno.ENOSPC:
+                if error.errno not in FULL:
                     raise
-                (self.folder / BEFORE).unlink(missing_ok=True)
+                for name in (BEFORE, STEP):
+                    (self.folder / name).unlink(missing_ok=True)
                 write(path, self.identity, state, course)
-        except OSError as error:
-            self.fault = f"{path}: {error.strerror}"
+        except Exception as error:  # in a thread of its own nobody else would hear of it
+            self.fault = f"{path}: {getattr(error, 'strerror', None) or error}"
 
     def join(self) -> None:
         """Waits until the last checkpoint is on the disk; says what went wrong with it."""
@@ -111,3 +128,8 @@ class Keeper:
         if self.fault:
             self.say(f"warning: no checkpoint could be written, the training goes on ({self.fault})")
             self.fault = ""
+
+
+def behind(course: Course) -> tuple[int, int]:
+    """Which epoch's end a course has behind it: a step belongs to the epoch's end that has the same."""
+    return len(course.history), course.strikes

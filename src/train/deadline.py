@@ -16,9 +16,12 @@ def process_started() -> float:
     try:
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
         up = float(Path("/proc/uptime").read_text().split()[0])
-        return time.time() - up + ticks / os.sysconf("SC_CLK_TCK")
+        started = time.time() - up + ticks / os.sysconf("SC_CLK_TCK")
+        if started <= time.time():  # a container can have an uptime of its own
+            return started
     except (OSError, ValueError, IndexError):  # not Linux
-        return time.time() - time.process_time()
+        pass
+    return time.time() - time.process_time()
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def allot(costs: list[Cost], epochs: list[int], left: float) -> list[int]:
     """The epochs for each member that fit into `left` seconds; 0 for a member that is left out.
 
     Members stand in the order of their worth. All are shortened by the same share; where that is less than a third of
-    their epochs, the last ones are left out until it is not. The first one is shortened as far as need be.
+    their epochs, or no epoch, the last ones are left out until it is not. The first one is shortened as far as need be.
     """
     for keep in range(len(costs), 0, -1):
         predict = sum(cost.predict for cost in costs[:keep])
@@ -58,23 +61,32 @@ def allot(costs: list[Cost], epochs: list[int], left: float) -> list[int]:
         share = min(1.0, max(0.0, left - predict) / (MARGIN * train)) if train else 1.0
         if math.isinf(left):
             share = 1.0
-        if share >= LEAST_SHARE or keep == 1:
-            return [int(n * share + 1e-9) for n in epochs[:keep]] + [0] * (len(costs) - keep)
+        allotted = [int(n * share + 1e-9) for n in epochs[:keep]]
+        if keep == 1:
+            allotted = [max(allotted[0], min(epochs[0], int((left - predict) >= costs[0].epoch)))]
+        elif share < LEAST_SHARE or any(n < min(1, most) for n, most in zip(allotted, epochs, strict=False)):
+            continue
+        return allotted + [0] * (len(costs) - keep)
     return []
 
 
 @dataclass(frozen=True)
 class Allowance:
-    """The time for one member's epochs: until `reserve` seconds before the deadline."""
+    """The time for one member's epochs: until `reserve` seconds before the deadline.
+
+    own: the part of the reserve without the members that come after it. Their time is taken where the member has no
+    epoch yet: one that has nothing to show would be worth less than they.
+    """
 
     deadline: Deadline
     reserve: float
+    own: float
 
     def epochs(self, seconds: float) -> float:
         """How many more epochs of so many seconds fit."""
         left = self.deadline.left() - self.reserve
         return math.inf if math.isinf(left) else max(0, int(left / (MARGIN * seconds)))
 
-    def over(self) -> bool:
+    def over(self, has_an_epoch: bool) -> bool:
         """Whether nothing fits any more."""
-        return self.deadline.left() <= self.reserve
+        return self.deadline.left() <= (self.reserve if has_an_epoch else self.own)

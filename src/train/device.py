@@ -4,6 +4,8 @@ import torch
 
 from src.errors import UserError
 
+NO_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+
 
 def choose(wish: str = "auto") -> tuple[torch.device, str]:
     """The device, and one line that says which and why.
@@ -35,6 +37,7 @@ def try_out(name: str) -> str:
         net = torch.nn.Conv2d(1, 2, 3).to(name)
         net(torch.zeros(2, 1, 8, 8, device=name)).sum().item()
         net(torch.zeros(2, 1, 8, 8, device=name)).sum().backward()
+        net.weight.grad.sum().item()  # waits for it
     except Exception as error:  # torch raises RuntimeError, AssertionError, AcceleratorError, … here
         return str(error).strip().split("\n")[0] or type(error).__name__
     return ""
@@ -49,4 +52,4 @@ def describe(name: str) -> str:
 
 def out_of_memory(error: RuntimeError) -> bool:
     """Whether an operation failed for want of memory: on a GPU a class of its own, on the CPU a message."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in NO_MEMORY)

@@ -46,12 +46,15 @@ class Fitted:
 
 @dataclass
 class Course:
-    """What a training has behind it. weights: the best epoch's, on the host."""
+    """What a training has behind it. weights: the best epoch's, on the host. good: the state to go back to after a
+    strike, which is that of the last epoch's end.
+    """
 
     history: list[dict] = field(default_factory=list)
     best: int = 0
     strikes: int = 0
     weights: dict = field(default_factory=dict)
+    good: dict = field(default_factory=dict)
 
     def accuracy(self) -> float:
         """The best epoch's validation accuracy; -1 before the first."""
@@ -65,8 +68,12 @@ class Course:
 class Watch:
     """What watches over a training; this one lets it run. `guard.Guard` is the one that does something."""
 
-    def begin(self, trainer: Trainer, course: Course) -> None:
-        """Before the first epoch: may bring trainer and course to where an earlier start left them."""
+    def begin(self, trainer: Trainer, course: Course) -> bool:
+        """Before the first epoch: may bring trainer and course to where an earlier start left them.
+
+        False where it could not and they are of no use any more; then it is asked again with new ones.
+        """
+        return True
 
     def between(self, trainer: Trainer, course: Course) -> None:
         """After each step and each batch of an evaluation; may raise to stop."""
@@ -75,7 +82,7 @@ class Watch:
         """After each epoch that went well; may shorten the schedule."""
 
     def keep(self, state: dict, course: Course) -> None:
-        """The trainer's state after that: where to come back to."""
+        """The trainer's state at the beginning and after each epoch: where to come back to."""
 
 
 class TimeUp(Exception):
@@ -101,21 +108,26 @@ def fit(
     not finite any more, or runs away, it goes on from the epoch before with half the learning rate, three times; then
     it raises Diverged. Raises TimeUp where the watch's time is up before the first epoch's end.
     """
-    trainer, course, watch = Trainer(member, train, valid, precision, seed, start), Course(), watch or Watch()
-    watch.begin(trainer, course)
-    good = trainer.state()
+    watch = watch or Watch()
+    while True:
+        trainer, course = Trainer(member, train, valid, precision, seed, start), Course()
+        if watch.begin(trainer, course):
+            break
+    if not course.good:
+        course.good = trainer.state()
+        watch.keep(course.good, course)
     while len(course.history) < trainer.schedule.epochs and not course.ended(member.patience):
         try:
             row = trainer.epoch(len(course.history) + 1, lambda: watch.between(trainer, course))
         except TimeUp:
             break
         if runs_away(row):
-            strike(trainer, course, good, row, say)
+            strike(trainer, course, row, say)
         else:
             report(row, take_in(course, row, trainer))
             watch.after(trainer, course)
-        good = trainer.state()
-        watch.keep(good, course)
+        course.good = trainer.state()
+        watch.keep(course.good, course)
     if not course.best:
         raise TimeUp(f"{member.name}: the time was up before its first epoch ended")
     return fitted(trainer, course)
@@ -145,7 +157,7 @@ def runs_away(row: dict) -> bool:
     return not finite or row["train_loss"] > RUNAWAY
 
 
-def strike(trainer: Trainer, course: Course, good: dict, row: dict, say: Callable[[str], None]) -> None:
+def strike(trainer: Trainer, course: Course, row: dict, say: Callable[[str], None]) -> None:
     """Back to the last good epoch with half the learning rate; raises Diverged when that has not helped three times."""
     name, number = trainer.member.name, row["epoch"]
     course.strikes += 1
@@ -155,6 +167,6 @@ def strike(trainer: Trainer, course: Course, good: dict, row: dict, say: Callabl
             f"{name}: diverges in epoch {number} ({losses}) also at an eighth of its learning rate; "
             f"lower it (--set {name}.lr={trainer.member.lr / 16:g})"
         )
-    trainer.load(good)
+    trainer.load(course.good)
     trainer.schedule.slow_down(0.5)
     say(f"warning: {name} diverges in epoch {number} ({losses}): back to epoch {number - 1}, half the learning rate")

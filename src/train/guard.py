@@ -17,35 +17,46 @@ EVERY = 120.0  # seconds between two checkpoints within an epoch
 class Guard(Watch):
     """Brings a training back to its checkpoint, keeps new ones, shortens the schedule to what fits, stops when asked.
 
-    epochs: the most that the plan allots, then those of the schedule as it stands. record: takes the history after each
-    epoch. say: takes a line for people.
+    found: what the keeper found of an earlier start. epochs: the most further ones that the plan allots; from the
+    beginning on, those of the schedule as it stands. record: takes history and schedule's epochs after each epoch. say:
+    takes a line for people.
     """
 
     keeper: Keeper
     allowance: Allowance
     stop: Stop
+    found: tuple[dict, Course] | None
     epochs: int
-    record: Callable[[list[dict]], None]
+    record: Callable[[list[dict], int], None]
     say: Callable[[str], None]
     kept: float = field(default_factory=time.monotonic)
 
-    def begin(self, trainer: Trainer, course: Course) -> None:
-        """Goes on from the newest checkpoint, where there is one, and shortens the schedule to what is allotted."""
-        if found := self.keeper.load():
+    def begin(self, trainer: Trainer, course: Course) -> bool:
+        """Goes on from the newest checkpoint, where there is one, and shortens the schedule to what is allotted.
+
+        False where the checkpoint does not fit the trainer, which is half loaded then; it is not tried again.
+        """
+        found, self.found = self.found, None
+        if found:
             state, earlier = found
-            trainer.load(state)
+            try:
+                trainer.load(state)
+            except (RuntimeError, KeyError, ValueError, TypeError) as error:
+                self.say(f"{trainer.member.name}: its checkpoint does not fit ({error}); it begins anew")
+                return False
             vars(course).update(vars(earlier))
             half = f", step {trainer.half.step} of the next" if trainer.half else ""
             self.say(f"{trainer.member.name}: goes on after epoch {len(course.history)}{half}")
-        self.shorten(trainer, self.epochs)
+        self.shorten(trainer, len(course.history) + self.epochs)
         self.epochs = trainer.schedule.epochs
+        return True
 
     def between(self, trainer: Trainer, course: Course) -> None:
         """Leaves a checkpoint every two minutes, and before it raises Stopped or TimeUp."""
         if self.stop.number:
             self.keeper.save(trainer.state(), course, wait=True)
             self.stop.check()
-        if self.allowance.over():
+        if self.allowance.over(bool(course.best)):
             self.say(f"{trainer.member.name}: the time is up within epoch {len(course.history) + 1}")
             raise TimeUp
         if time.monotonic() - self.kept > EVERY:
@@ -53,10 +64,10 @@ class Guard(Watch):
 
     def after(self, trainer: Trainer, course: Course) -> None:
         """Records the history, and shortens the schedule to the epochs that still fit, by the mean of those before."""
-        self.record(course.history)
         done = len(course.history)
         seconds = sum(row["seconds"] for row in course.history) / done
         self.shorten(trainer, done + self.allowance.epochs(seconds))
+        self.record(course.history, trainer.schedule.epochs)
 
     def shorten(self, trainer: Trainer, epochs: float) -> None:
         """Lets the schedule end after so many epochs, if it does not sooner, and says so."""

@@ -1,4 +1,4 @@
-"""Signals: a first SIGTERM or SIGINT asks the run to end in order, a second one ends it at once."""
+"""Signals: a first SIGTERM, SIGINT or SIGHUP asks the run to end in order, a second one ends it at once."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ import sys
 import threading
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 
 class Stopped(KeyboardInterrupt):
@@ -28,12 +28,13 @@ class Stop:
 
     def __enter__(self) -> "Stop":
         if threading.current_thread() is threading.main_thread():
-            self.before = {number: signal.signal(number, self.take) for number in SIGNALS}
+            heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup's SIGHUP
+            self.before = {number: signal.signal(number, self.take) for number in heard}
         return self
 
     def __exit__(self, *_) -> None:
         for number, handler in self.before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler or signal.SIG_DFL)  # none: it was not set from Python
 
     def take(self, number: int, frame: FrameType | None) -> None:
         """The handler of both signals."""

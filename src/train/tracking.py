@@ -21,10 +21,11 @@ class Log:
         self.file = path.open("ab", buffering=0)
 
     def __call__(self, line: str = "") -> None:
-        tqdm.write(line, file=sys.stdout)  # does not tear a progress bar
-        sys.stdout.flush()
         with contextlib.suppress(OSError):
             self.file.write(f"{line}\n".encode())
+        with contextlib.suppress(OSError, ValueError):  # the terminal may have gone
+            tqdm.write(line, file=sys.stdout)  # does not tear a progress bar
+            sys.stdout.flush()
 
     def close(self) -> None:
         self.file.close()

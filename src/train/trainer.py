@@ -123,7 +123,12 @@ class Trainer:
                 if not out_of_memory(error):
                     raise
                 self.take_smaller_pieces(len(y))
-        self.scaler.step(self.optimizer)
+        try:
+            self.scaler.step(self.optimizer)
+        except RuntimeError as error:  # the first step makes the moments; done in half, it cannot be done again
+            if out_of_memory(error):
+                raise UserError(self.too_large(f"with the moments of {self.member.optimizer}")) from None
+            raise
         self.scaler.update()
         self.schedule.step()
         if self.average:
@@ -135,7 +140,8 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         total = len(y) if self.loss_weights is None else self.loss_weights[y].sum()
         loss, hits = torch.zeros((), device=x.device), torch.zeros((), device=x.device)
-        for part, labels in zip(x.tensor_split(self.pieces), y.tensor_split(self.pieces), strict=True):
+        pieces = max(1, min(self.pieces, len(y) // 2))  # batch norm has no variance over one image
+        for part, labels in zip(x.tensor_split(pieces), y.tensor_split(pieces), strict=True):
             with self.precision.autocast():
                 logits = self.net(part).float()
             smoothing = self.member.label_smoothing
@@ -151,9 +157,12 @@ class Trainer:
         if self.train.images.device.type == "cuda":
             torch.cuda.empty_cache()
         self.pieces *= 2
-        if batch // self.pieces < 2:  # batch norm has no variance over one image
-            name = self.member.name
-            raise UserError(f"{name}: {self.member.network} does not fit into memory even with two images at a time")
+        if batch // self.pieces < 2:
+            raise UserError(self.too_large("even with two images at a time"))
+
+    def too_large(self, when: str) -> str:
+        """What to say of a network that does not fit."""
+        return f"{self.member.name}: {self.member.network} does not fit into memory {when}"
 
     def evaluate(self, between: Callable[[], None] = nothing) -> dict:
         """Loss, accuracy and macro-F1 on the validation rows."""
@@ -194,7 +203,8 @@ class Trainer:
             self.average.updates = state["updates"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load(state["schedule"])
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # empty where the training began in a precision that needs none
+            self.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["random"])
         if device.type == "cuda":
             torch.cuda.set_rng_state(state["random_device"], device)
