@@ -12,7 +12,9 @@ import pytest
 from src import predictions
 from src.data import competition
 from src.main import main
+from src.run_folder import RunFolder
 from src.submit import check
+from src.train.stop import Stopped
 from tests.conftest import ROOT, fake_bundle
 
 SMALL = ["--recipe", "quick", "--set", "epochs=1", "batch=32"]
@@ -92,6 +94,32 @@ def test_the_same_command_again_goes_on_with_what_is_missing(done, faces, tmp_pa
     said = capsys.readouterr().out
     assert "compact_cnn: finished before" in said and "simple_cnn_v2: finished before" not in said
     assert (run / "submission.csv").read_bytes() == before
+
+
+def test_a_member_whose_predictions_are_damaged_is_trained_again_to_the_same_end(done, faces, tmp_path, capsys):
+    run = shutil.copytree(done, tmp_path / "run")
+    (run / "predictions" / "compact_cnn.npz").write_bytes(b"")
+    assert start(faces, run) == 0
+    said = capsys.readouterr().out
+    assert "compact_cnn is trained again" in said and "simple_cnn_v2: finished before" in said
+    assert (run / "submission.csv").read_bytes() == (done / "submission.csv").read_bytes()
+    assert (
+        json.loads((run / "run.json").read_text())["ensemble"]
+        == json.loads((done / "run.json").read_text())["ensemble"]
+    )
+
+
+def test_a_signals_exit_code_outlives_a_run_json_that_cannot_be_written(faces, tmp_path, monkeypatch):
+    def stopped(run):
+        monkeypatch.setattr(RunFolder, "write", full)
+        raise Stopped(15)
+
+    def full(self, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("src.run.train_all", stopped)
+    assert start(faces, tmp_path / "out") == 143
+    assert not (tmp_path / "out" / ".reserve").exists()
 
 
 def test_other_sources_do_not_go_on_with_a_run(done, faces, capsys):

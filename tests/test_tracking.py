@@ -43,6 +43,19 @@ def test_a_run_that_goes_on_appends_to_its_log(tmp_path):
     assert (tmp_path / "log.txt").read_text() == "one\ntwo\n"
 
 
+@pytest.mark.parametrize("broken", [BrokenPipeError, ValueError])
+def test_a_terminal_that_has_gone_costs_nothing_of_the_log(tmp_path, monkeypatch, broken):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise broken
+
+    monkeypatch.setattr(sys, "stdout", Gone())
+    log = Log(tmp_path / "log.txt")
+    log("one")
+    log.close()
+    assert (tmp_path / "log.txt").read_text() == "one\n"
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
 def test_a_full_disk_costs_the_line_and_not_the_run(capsys):
     log = Log(Path("/dev/full"))

@@ -9,6 +9,7 @@ from src.config import Member
 from src.data import sample
 from src.data.batches import Rows, on_device
 from src.errors import UserError
+from src.train.device import out_of_memory
 from src.train.fit import fit
 from src.train.precision import Precision
 from src.train.predict import probabilities
@@ -76,6 +77,32 @@ def test_once_it_is_cut_it_stays_cut(rows, monkeypatch):
     trainer.half = trainer.new_half()
     trainer.train_epoch()
     assert Greedy.seen[:2] == [32, 16] and Greedy.seen[2:6] == [8] * 4 and max(Greedy.seen[2:]) == 8
+
+
+def test_a_last_batch_that_is_smaller_than_the_pieces_is_cut_less(rows, monkeypatch):
+    """70 rows in batches of 32 leave 6; eight pieces would leave images alone, and none."""
+    monkeypatch.setattr(Greedy, "most", 5)
+    trainer = Trainer(member(), rows, rows, FLOAT32, seed=1)
+    trainer.half = trainer.new_half()
+    trainer.train_epoch()
+    assert trainer.pieces == 8 and Greedy.seen[-3:] == [2, 2, 2] and min(Greedy.seen) == 2
+
+
+def test_moments_that_do_not_fit_are_the_users_error(rows, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    trainer = Trainer(member(), rows, rows, FLOAT32, seed=1)
+    monkeypatch.setattr(trainer.optimizer, "step", full)
+    with pytest.raises(UserError, match="moments of sgd"):
+        trainer.step(rows.images[:8].float(), rows.labels[:8])
+
+
+@pytest.mark.parametrize(
+    "words", ["CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate", "cuDNN: CUDNN_STATUS_ALLOC_FAILED"]
+)
+def test_what_the_gpus_libraries_say_of_memory_is_known(words):
+    assert out_of_memory(RuntimeError(words)) and not out_of_memory(RuntimeError("CUDNN_STATUS_EXECUTION_FAILED"))
 
 
 def test_what_does_not_fit_with_two_images_is_the_users_error(rows, monkeypatch):
