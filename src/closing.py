@@ -58,8 +58,9 @@ def end(run: Run) -> None:
     """
     lost = run.record["missing"] | run.record["left_out"]
     if not run.record["members"]:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in lost.items())
-        raise UserError(f"no member has finished, so there is no submission ({reasons})")
+        reasons = [f"{name}: {reason}" for name, reason in lost.items()]
+        more = f"; and {len(reasons) - 2} more" if len(reasons) > 2 else ""
+        raise UserError(f"no member has finished, so there is no submission ({'; '.join(reasons[:2])}{more})")
     run.record |= {"status": "finished", "files": run.folder.digests()}
     run.save()
     used = run.record["ensemble"]["members"]
