@@ -3,7 +3,6 @@
 submission.csv  run.json  log.txt  predictions/<member>.npz  members/<member>/{history.csv, model.safetensors}
 """
 
-import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from src import run_json
 from src.errors import UserError
-from src.files import replacing
+from src.files import digest, replacing
 
 OWN = ("submission.csv", "run.json", "log.txt", "predictions", "members", ".reserve")
 ADVICE = "give another --output, or --overwrite to delete what a run left there."
@@ -97,12 +96,6 @@ class RunFolder:
         """run.json, under a temporary name first."""
         with replacing(self.run_json) as temporary:
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
-def digest(file: Path) -> str:
-    """The SHA-256 of a file, 64 hexadecimal digits."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def differences(earlier: dict, identity: dict) -> str:

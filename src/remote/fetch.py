@@ -14,10 +14,11 @@ import pandas as pd
 from src import predictions, record
 from src.data import competition
 from src.errors import UserError
+from src.files import digest
 from src.remote import client, watch
 from src.remote.client import KaggleError
 from src.remote.tags import Pushed
-from src.run_folder import RunFolder, digest
+from src.run_folder import RunFolder
 from src.submit import check
 
 WEIGHTS = r"\.(safetensors|pt|pth|ckpt|bin)$|checkpoint"

@@ -4,7 +4,6 @@
 network does not take are found in seconds, and not after hours of other members.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from torch import nn
 from src import models
 from src.config import Member
 from src.errors import UserError
+from src.files import digest
 from src.models import pretrained
 
 
@@ -56,7 +56,7 @@ def prepare(member: Member, folder: Path) -> Start:
     if file is None:
         return Start(None, f"from scratch, not comparable with a pretrained start: {origin}", size)
     pretrained.load(models.body_of(net), file)
-    return Start(file, f"pretrained: {file} [{digest(file)}], {origin}", size)
+    return Start(file, f"pretrained: {file} [{digest(file)[:16]}], {origin}", size)
 
 
 @torch.inference_mode()
@@ -68,12 +68,6 @@ def require_faces(member: Member, net: nn.Module) -> None:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         size = member.size or models.side(member.network)
         raise UserError(f"{member.name}: {member.network} does not take images of side {size}: {reason}") from None
-
-
-def digest(file: Path) -> str:
-    """16 hexadecimal digits that name the file's content."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
 def freeze_body(net: nn.Module, frozen: bool) -> None:
