@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from src.config import Member
 from src.data.batches import Rows, class_weights, epoch_order, steps, train_batches
 from src.errors import UserError
+from src.train.convolution import accelerate
 from src.train.device import out_of_memory
 from src.train.optimizer import MovingAverage, Schedule, make_optimizer
 from src.train.precision import Precision
@@ -53,6 +54,8 @@ class Trainer:
         self.generator = torch.Generator(device).manual_seed(seed + 2**32)
         self.member, self.train, self.valid, self.precision = member, train, valid, precision
         self.net = network(member, start).to(device, memory_format=torch.channels_last)
+        if device.type == "cpu":
+            accelerate(self.net)
         self.average = MovingAverage(self.net, member.ema) if member.ema else None
         self.optimizer = make_optimizer(member, self.net)
         self.schedule = Schedule(member, self.optimizer, steps(len(train.labels), member.batch))
