@@ -89,6 +89,12 @@ class Member(Checked):
     size: int | None = setting(
         None, "side in pixels that faces are enlarged to, on the device; none: the network's own", 8, 1024
     )
+    first_side: int = setting(
+        48, "side in pixels of the training images in the first epoch, from which it grows to 48", 24, 48
+    )
+    growing: float = setting(
+        0.0, "fraction of all epochs over which the training images grow to 48, by 12 pixels at a time", 0, 1
+    )
     normalization: str = setting(
         "faces",
         "of the input: by train.csv's pixels, or as the network's published weights had it",

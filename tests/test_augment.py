@@ -9,6 +9,7 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 from torchvision.transforms import functional as TF
 
 from src.config import Augment
@@ -358,9 +359,9 @@ def test_no_two_parameters_share_a_draw(monkeypatch):
     def watch(name):
         original = getattr(module, name)
 
-        def watched(x, how, draws):
+        def watched(x, how, draws, *more):
             used[name] = draws
-            return original(x, how, draws)
+            return original(x, how, draws, *more)
 
         monkeypatch.setattr(module, name, watched)
 
@@ -369,3 +370,21 @@ def test_no_two_parameters_share_a_draw(monkeypatch):
     augment(noise(50), ALL, seeded())
     assert {name: len(draws) for name, draws in used.items()} == {"geometry": 6, "light": 2, "erase": 5}
     assert len(torch.cat(list(used.values())).unique(dim=0)) == 13
+
+
+def test_a_smaller_side_without_other_changes_is_the_mean_of_each_square():
+    """At half the side a bilinear sample lies between four pixels."""
+    images = torch.randint(0, 256, (3, 1, 48, 48), dtype=torch.uint8)
+    small = augment(images, Augment(), torch.Generator(), 24)
+    assert torch.allclose(small, F.avg_pool2d(plain(images), 2), atol=1e-5)
+
+
+def test_a_side_takes_the_same_draws_and_shows_the_same_picture():
+    """A face of low frequencies, so that the sampling does not matter."""
+    wave = torch.linspace(0, 3.14, 48).sin()
+    images = (200 * wave[:, None] * wave).to(torch.uint8).expand(4, 1, 48, 48)
+    how = Augment(rotation=30, flip=0.5, shift=0.2, brightness=0.3, contrast=0.3)
+    whole = augment(images, how, torch.Generator().manual_seed(3))
+    small = augment(images, how, torch.Generator().manual_seed(3), 36)
+    assert small.shape == (4, 1, 36, 36)
+    assert (F.interpolate(whole, size=(36, 36), mode="bilinear") - small).abs().mean() < 0.05

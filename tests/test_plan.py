@@ -65,3 +65,11 @@ def test_the_table_says_what_is_whole_shortened_and_left_out():
 @pytest.mark.parametrize(("seconds", "words"), [(0.4, "0 s"), (99, "99 s"), (150, "2 min"), (7200, "2.0 h")])
 def test_durations_are_for_people(seconds, words):
     assert plan.duration(seconds) == words
+
+
+def test_an_epoch_of_growing_images_is_the_mean_one(rows, monkeypatch):
+    seconds = {24: 1.0, 36: 2.0, None: 5.0}
+    monkeypatch.setattr(plan, "step_seconds", lambda trainer, side, clock: seconds[side])
+    valid = Rows(rows.images[:40], rows.labels[:40])
+    cost = measured(rows, valid, 80, epochs=10, first_side=24, growing=0.8)
+    assert cost.epoch == pytest.approx(5 * (4 * 1.0 + 4 * 2.0 + 2 * 5.0) / 10 + 1)

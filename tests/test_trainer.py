@@ -13,7 +13,7 @@ from src.train.device import out_of_memory
 from src.train.fit import fit
 from src.train.precision import Precision
 from src.train.predict import probabilities
-from src.train.trainer import Trainer
+from src.train.trainer import Trainer, training_side
 
 CPU = torch.device("cpu")
 FLOAT32 = Precision("float32", "", CPU)
@@ -132,3 +132,23 @@ def test_between_is_called_after_each_batch_of_a_prediction(rows):
     calls = []
     probabilities(greedy(), rows.images, "plain", FLOAT32, batch=32, between=lambda: calls.append(1))
     assert len(calls) == 3
+
+
+@pytest.mark.parametrize(
+    ("first", "growing", "sides"), [(24, 0.8, [24, 24, 36, 36, 48]), (36, 0.4, [36, 36, 48, 48, 48])]
+)
+def test_the_training_images_grow_and_the_last_epochs_have_them_whole(rows, first, growing, sides):
+    member = Member("m", network="compact_cnn", batch=16, epochs=5, first_side=first, growing=growing)
+    trainer = Trainer(member, rows, rows, FLOAT32, 0)
+    seen = []
+    trainer.net.register_forward_pre_hook(
+        lambda net, inputs: seen.append(inputs[0].shape[-1]) if net.training else None
+    )
+    for number in range(1, 6):
+        seen.clear()
+        trainer.epoch(number)
+        assert set(seen) == {sides[number - 1]}
+
+
+def test_images_that_do_not_grow_are_the_stored_ones():
+    assert {training_side(Member("m"), n, 30) for n in range(1, 31)} == {None}

@@ -23,14 +23,14 @@ def plain(images: Tensor) -> Tensor:
     return normalise(images.float().div_(255))
 
 
-def augment(images: Tensor, how: Augment, generator: torch.Generator) -> Tensor:
-    """Augmented, normalised faces, float32 (n, 1, h, w).
+def augment(images: Tensor, how: Augment, generator: torch.Generator, side: int | None = None) -> Tensor:
+    """Augmented, normalised faces, float32 (n, 1, h, w), or (n, 1, side, side).
 
     images: uint8 (n, 1, h, w), on the generator's device. The draws depend on the generator and n alone.
     """
     draws = torch.rand((13, len(images)), generator=generator, device=images.device)
     x = images.to(torch.float32, copy=True).div_(255)
-    x = geometry(x, how, draws[:6])
+    x = geometry(x, how, draws[:6], side)
     x = light(x, how, draws[6:8])
     return erase(normalise(x), how, draws[8:13])
 
@@ -40,13 +40,14 @@ def within(draw: Tensor, limit: float) -> Tensor:
     return (2 * draw - 1) * limit
 
 
-def geometry(x: Tensor, how: Augment, draws: Tensor) -> Tensor:
+def geometry(x: Tensor, how: Augment, draws: Tensor, side: int | None = None) -> Tensor:
     """Flip, then rotation, shear, scale and shift by one grid; what comes in from outside the image is black.
 
-    x: float (n, 1, h, w); draws: (6, n) in [0, 1) for flip, rotation, shear, scale, shift in x, shift in y.
+    x: float (n, 1, h, w); draws: (6, n) in [0, 1) for flip, rotation, shear, scale, shift in x, shift in y. side:
+    of what comes out, in pixels, where it is not x's; half of x's or more: the grid takes four neighbours of a point.
     """
-    flip = draws[0] < how.flip
-    if not any((how.rotation, how.shift, how.scale, how.shear)):
+    flip, size = draws[0] < how.flip, [*x.shape[:2], side or x.shape[2], side or x.shape[3]]
+    if size == list(x.shape) and not any((how.rotation, how.shift, how.scale, how.shear)):
         return torch.where(flip.view(-1, 1, 1, 1), x.flip(-1), x) if how.flip else x
     theta = sampling_matrix(
         rotation=within(draws[1], math.radians(how.rotation)),
@@ -55,7 +56,7 @@ def geometry(x: Tensor, how: Augment, draws: Tensor) -> Tensor:
         shift=torch.stack([within(draws[4], 2 * how.shift), within(draws[5], 2 * how.shift)], 1),
         flip=flip,
     )
-    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+    grid = F.affine_grid(theta, size, align_corners=False)
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 

@@ -49,12 +49,18 @@ def steps(rows: int, size: int) -> int:
 
 
 def train_batches(
-    rows: Rows, order: Tensor, size: int, how: Augment, generator: torch.Generator, first: int = 0
+    rows: Rows,
+    order: Tensor,
+    size: int,
+    how: Augment,
+    generator: torch.Generator,
+    first: int = 0,
+    side: int | None = None,
 ) -> Iterator[Rows]:
     """Augmented batches in this order: images float32 (b, 1, 48, 48), labels int64 (b,); the last can be smaller.
 
-    first: the step to begin with, where an epoch goes on half-way.
+    first: the step to begin with, where an epoch goes on half-way. side: of the images, where it is not the stored one.
     """
     for step in range(first, steps(len(order), size)):
         chosen = order[step * size : (step + 1) * size]
-        yield Rows(augment(rows.images[chosen], how, generator), rows.labels[chosen])
+        yield Rows(augment(rows.images[chosen], how, generator, side), rows.labels[chosen])

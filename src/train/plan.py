@@ -9,7 +9,7 @@ from src.data.batches import Rows, steps, train_batches
 from src.train.deadline import Cost
 from src.train.precision import Precision
 from src.train.predict import VIEWS, probabilities
-from src.train.trainer import Trainer
+from src.train.trainer import Trainer, training_side
 
 ENOUGH = 2.0  # seconds of warm-up, after at least two steps
 MOST = 10
@@ -26,20 +26,12 @@ def measure(
 ) -> Cost:
     """Trains a few steps on the rows themselves, and throws the network away.
 
-    The first step, which allocates and chooses algorithms, does not count. Predictions are of the validation rows with
-    one view after each epoch, and of those and `tests` more with all views at the end.
+    The epoch is the mean one, where images grow from epoch to epoch. Predictions are of the validation rows with one
+    view after each epoch, and of those and `tests` more with all views at the end.
     """
     trainer = Trainer(member, train, valid, precision, 0, start)
-    order = trainer.new_half().order
-    batches = train_batches(train, order, member.batch, member.augment, trainer.generator)
-    begun, marks = clock(), []
-    trainer.net.train()
-    for x, y in batches:
-        trainer.step(x, y)[0].item()  # waits for the device
-        marks.append(clock())
-        if len(marks) == MOST or (len(marks) > 2 and clock() - begun > ENOUGH):
-            break
-    step = (marks[-1] - marks[0]) / (len(marks) - 1) if len(marks) > 1 else marks[0] - begun
+    sides = [training_side(member, number + 1, member.epochs) for number in range(member.epochs)]
+    step = sum(step_seconds(trainer, side, clock) * sides.count(side) for side in set(sides)) / len(sides)
     some = valid.images[:256]
     probabilities(trainer.evaluated, some[:8], "plain", precision)
     begun = clock()
@@ -48,6 +40,20 @@ def measure(
     views = len(VIEWS[member.views])
     epoch = step * steps(len(train.labels), member.batch) + image * len(valid.labels)
     return Cost(epoch, image * views * (len(valid.labels) + tests))
+
+
+def step_seconds(trainer: Trainer, side: int | None, clock: Callable[[], float]) -> float:
+    """Seconds of a step with images of this side; the first one, which allocates and chooses, does not count."""
+    order, member = trainer.new_half().order, trainer.member
+    batches = train_batches(trainer.train, order, member.batch, member.augment, trainer.generator, side=side)
+    begun, marks = clock(), []
+    trainer.net.train()
+    for x, y in batches:
+        trainer.step(x, y)[0].item()  # waits for the device
+        marks.append(clock())
+        if len(marks) == MOST or (len(marks) > 2 and clock() - begun > ENOUGH):
+            break
+    return (marks[-1] - marks[0]) / (len(marks) - 1) if len(marks) > 1 else marks[0] - begun
 
 
 def table(members: list[Member], costs: list[Cost], epochs: list[int], left: float, device: str) -> list[str]:
