@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from src.config import Member
@@ -34,11 +35,12 @@ def measure(
     batches = train_batches(train, order, member.batch, member.augment, trainer.generator)
     begun, marks = clock(), []
     trainer.net.train()
-    for x, y in batches:
-        trainer.step(x, y)[0].item()  # waits for the device
-        marks.append(clock())
-        if len(marks) == MOST or (len(marks) > 2 and clock() - begun > ENOUGH):
-            break
+    with closing(batches):
+        for x, y in batches:
+            trainer.step(x, y)[0].item()  # waits for the device
+            marks.append(clock())
+            if len(marks) == MOST or (len(marks) > 2 and clock() - begun > ENOUGH):
+                break
     step = (marks[-1] - marks[0]) / (len(marks) - 1) if len(marks) > 1 else marks[0] - begun
     some = valid.images[:256]
     probabilities(trainer.evaluated, some[:8], "plain", precision)
