@@ -166,11 +166,11 @@ def test_an_error_in_the_thread_reaches_the_caller_and_ends_it(file, monkeypatch
 
 
 def test_a_run_whose_images_do_not_fit_keeps_them_in_a_file_and_ends_to_the_bit_the_same(faces, tmp_path, monkeypatch):
-    command = ["run", "--recipe", "simple_cnn_v1", "--set", "epochs=1", "rows=150", "--device", "cpu", "--input", str(faces)]
+    command = ["run", "--recipe", "simple_cnn_v1", "--set", "epochs=1", "rows=150", "--device", "cpu", "--input"]
     logs, probs = [], []
     for name, free in (("large", 2**40), ("small", 10**6)):
         monkeypatch.setattr(memory, "free", lambda device, free=free: free)
-        assert main([*command, "--output", str(tmp_path / name)], fake_bundle()) == 0
+        assert main([*command, str(faces), "--output", str(tmp_path / name)], fake_bundle()) == 0
         logs.append((tmp_path / name / "log.txt").read_text())
         found = [predictions.load(file) for file in sorted((tmp_path / name / "predictions").iterdir())]
         probs.append([(one.valid.tobytes(), one.test.tobytes()) for one in found])
