@@ -68,7 +68,7 @@ def fastest(action: Callable[[], object], device: torch.device, times: int) -> f
 
 
 def clock_for(device: torch.device) -> Callable[[], float]:
-    """The process's own seconds for one thread on the CPU; else the wall's: waiting threads would count as computing."""
+    """The process's own seconds for one thread on the CPU, else the wall's: threads that wait count as computing."""
     return time.process_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
 
 
