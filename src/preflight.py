@@ -3,6 +3,7 @@
 import os
 import platform
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import torch
 from src import config, disk, resume
 from src.closing import rehearse
 from src.config import Recipe
-from src.data import competition
-from src.data.competition import Competition
+from src.data import competition, memory
+from src.data.competition import Competition, Faces
+from src.data.mapped import in_file
 from src.data.split import split
 from src.disk import Room
 from src.errors import UserError
@@ -41,17 +43,19 @@ def begin(
     rows, starts = preflight(recipe, data, where, source)
     folder, record = RunFolder(output), papers_of_run(recipe, header, data, rows, where)
     held = sum(file.stat().st_size for file in output.rglob("*") if file.is_file()) if output.is_dir() else 0
-    disk.require(output, needed(starts, sum(map(len, rows)) + len(data.test)) - held)
+    fits, place = memory.fits(size_of(data), where)
+    disk.require(output, needed(starts, sum(map(len, rows)) + len(data.test)) + (0 if fits else size_of(data)) - held)
     earlier = folder.claim(identity(record), overwrite)
     if not earlier:
         folder.write(record)  # from here on the folder is known as this run's
+    data = data if fits else moved(data, output)
     room, log = Room(output), Log(folder.log)
     room.take()
     run = Run(
         recipe, data, folder, where, log, record, *rows, starts, Deadline(recipe.hours, started), stop, room, started
     )
     try:
-        say_beginning(run, line, seconds)
+        say_beginning(run, line, place, seconds)
         go_on(run, earlier, source)
         rehearse(run)
         run.save()
@@ -95,6 +99,17 @@ def preflight(
     return split(images, labels, recipe.folds, recipe.fold, recipe.split_seed), starts
 
 
+def size_of(data: Competition) -> int:
+    """Bytes of all images."""
+    return data.train.images.nbytes + data.test.images.nbytes
+
+
+def moved(data: Competition, folder: Path) -> Competition:
+    """The same data with its images in files; of them nothing stays in memory but what the system caches."""
+    train, test = (in_file([faces.images], folder) for faces in (data.train, data.test))
+    return replace(data, train=Faces(train, data.train.labels), test=Faces(test, None))
+
+
 def needed(starts: dict[str, Start], rows: int) -> int:
     """The most bytes that a run has on the disk: weights and predictions of all members, checkpoints of one at a time.
 
@@ -135,7 +150,7 @@ def environment() -> dict:
     }
 
 
-def say_beginning(run: Run, device_line: str, seconds: float) -> None:
+def say_beginning(run: Run, device_line: str, place: str, seconds: float) -> None:
     """The first lines of the log: source, recipe, data, device."""
     source, recipe, rows = run.record["source"], run.recipe, run.record["rows"]
     dirty = " (tree was dirty)" if source["dirty"] else ""
@@ -146,5 +161,6 @@ def say_beginning(run: Run, device_line: str, seconds: float) -> None:
     fold = "the same rows" if recipe.valid == "train" else f"fold {recipe.fold} of {recipe.folds}"
     run.log(f"split: {rows['train']:,} rows to train on, {rows['valid']:,} to validate ({fold})")
     run.log(f"device: {device_line}")
+    run.log(place)
     if recipe.hours is not None:
         run.log(f"budget: {recipe.hours:g} hours, of which {run.deadline.left() / 3600:.2f} are left")

@@ -41,9 +41,8 @@ class Run:
     closing: list[float] = field(default_factory=list)  # seconds that blending, writing and checking have taken
 
     def rows(self, numbers: np.ndarray) -> Rows:
-        """Training data by row numbers, on the device."""
-        faces = self.data.train
-        return on_device(faces.images[numbers], faces.labels[numbers], self.device)
+        """Training data by row numbers, on the device; or in the file that they were put in."""
+        return on_device(self.data.train.images, self.data.train.labels, self.device, numbers)
 
     @property
     def reserve(self) -> float:

@@ -1,9 +1,11 @@
 """Batches from images that lie on the device: an index and a few tensor operations, no loader.
 
-The whole of FER2013 is 83 MB as uint8. It is moved to the device once; from there a batch is a gather.
+The whole of FER2013 is 83 MB as uint8. It is moved to the device once; from there a batch is a gather. What is too
+large for that lies in a file (`mapped`), and its batches are the same to the bit.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import NamedTuple
 
 import numpy as np
@@ -12,19 +14,28 @@ from torch import Tensor
 
 from src.config import Augment
 from src.data.augment import augment
+from src.data.mapped import Mapped
 
 
 class Rows(NamedTuple):
-    """Images uint8 (n, 1, 48, 48) and labels int64 (n,), on one device."""
+    """Images uint8 (n, 1, 48, 48) and labels int64 (n,), on one device; or images in a file, for that device."""
 
-    images: Tensor
+    images: Tensor | Mapped
     labels: Tensor
 
 
-def on_device(images: np.ndarray, labels: np.ndarray | None, device: torch.device) -> Rows:
-    """Faces as tensors on the device; without labels (test data) the labels are an empty tensor."""
-    known = np.empty(0, np.int64) if labels is None else labels
-    return Rows(torch.from_numpy(images).unsqueeze(1).to(device), torch.from_numpy(known).to(device))
+def on_device(
+    images: np.ndarray, labels: np.ndarray | None, device: torch.device, numbers: np.ndarray | None = None
+) -> Rows:
+    """Faces as tensors on the device; without labels (test data) the labels are an empty tensor.
+
+    numbers: int64, the rows to take; None: all. Images that are memory-mapped stay in their file.
+    """
+    taken = slice(None) if numbers is None else numbers
+    known = torch.from_numpy(np.empty(0, np.int64) if labels is None else labels[taken]).to(device)
+    if isinstance(images, np.memmap):
+        return Rows(Mapped(images, np.arange(len(images))[taken], device), known)
+    return Rows(torch.from_numpy(images[taken]).unsqueeze(1).to(device), known)
 
 
 def class_weights(labels: Tensor, classes: int = 7) -> Tensor:
@@ -61,6 +72,14 @@ def train_batches(
 
     first: the step to begin with, where an epoch goes on half-way. side: of the images, where it is not the stored one.
     """
-    for step in range(first, steps(len(order), size)):
-        chosen = order[step * size : (step + 1) * size]
-        yield Rows(augment(rows.images[chosen], how, generator, side), rows.labels[chosen])
+    spans = [slice(step * size, (step + 1) * size) for step in range(first, steps(len(order), size))]
+    with closing(gather(rows.images, spans, order)) as found:
+        for span, images in zip(spans, found, strict=True):
+            yield Rows(augment(images, how, generator, side), rows.labels[order[span]])
+
+
+def gather(images: Tensor | Mapped, spans: Sequence[slice], order: Tensor | None = None) -> Iterator[Tensor]:
+    """The images of each span, of the rows in this order (None: as they stand), on the device. To be closed."""
+    if isinstance(images, Mapped):
+        return (images if order is None else images[order]).parts(spans)
+    return (images[span if order is None else order[span]] for span in spans)

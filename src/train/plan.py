@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from src.config import Member
@@ -48,11 +49,12 @@ def step_seconds(trainer: Trainer, side: int | None, clock: Callable[[], float])
     batches = train_batches(trainer.train, order, member.batch, member.augment, trainer.generator, side=side)
     begun, marks = clock(), []
     trainer.net.train()
-    for x, y in batches:
-        trainer.step(x, y)[0].item()  # waits for the device
-        marks.append(clock())
-        if len(marks) == MOST or (len(marks) > 2 and clock() - begun > ENOUGH):
-            break
+    with closing(batches):
+        for x, y in batches:
+            trainer.step(x, y)[0].item()  # waits for the device
+            marks.append(clock())
+            if len(marks) == MOST or (len(marks) > 2 and clock() - begun > ENOUGH):
+                break
     return (marks[-1] - marks[0]) / (len(marks) - 1) if len(marks) > 1 else marks[0] - begun
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,13 +94,14 @@ class Trainer:
         started, before = time.perf_counter(), half.seconds
         how, side = self.member.augment, training_side(self.member, number, self.schedule.epochs)
         batches = train_batches(self.train, half.order, self.member.batch, how, self.generator, half.step, side)
-        total = steps(len(half.order), self.member.batch)
-        for x, y in progress(batches, total, f"{self.member.name} {number}/{self.schedule.epochs}", half.step):
-            loss, hits = self.step(x, y)
-            half.sums += torch.stack([loss * len(y), hits])
-            half.seen, half.step = half.seen + len(y), half.step + 1
-            half.seconds = before + time.perf_counter() - started
-            between()
+        total, title = steps(len(half.order), self.member.batch), f"{self.member.name} {number}/{self.schedule.epochs}"
+        with closing(batches):  # with what reads ahead for them, also where `between` raises
+            for x, y in progress(batches, total, title, half.step):
+                loss, hits = self.step(x, y)
+                half.sums += torch.stack([loss * len(y), hits])
+                half.seen, half.step = half.seen + len(y), half.step + 1
+                half.seconds = before + time.perf_counter() - started
+                between()
         loss, hits = half.sums.tolist()  # waits for the device
         half.seconds = before + time.perf_counter() - started
         return loss / half.seen, hits / half.seen
