@@ -82,9 +82,8 @@ def folder(variable: str, kernel: Path, local: str) -> Path:
 def command_run(arguments: argparse.Namespace, bundle: dict) -> int:
     """Trains, blends, writes."""
     place, task = ranks.place(), os.environ.get(supervisor.TRAINER)
-    recipe = configured(
-        arguments, bundle, silent=bool(task or (place and (place.rank or supervisor.LAUNCHER in os.environ)))
-    )
+    said = bool(task or (place and place.rank) or supervisor.LAUNCHER in os.environ)
+    recipe = configured(arguments, bundle, silent=said)
     started = float(os.environ.get(supervisor.STARTED) or process_started())
     if place and not task:
         return supervisor.supervise(place, arguments.argv, arguments.output, started)

@@ -161,7 +161,8 @@ class Trainer:
         total = len(y) if self.loss_weights is None else self.loss_weights[y].sum()
         loss, hits = torch.zeros((), device=x.device), torch.zeros((), device=x.device)
         own = y[part_of(len(y), self.team.rank, self.team.size)]
-        pieces = max(1, min(self.pieces, len(own) // 2))  # batch norm has no variance over one image
+        # Batch norm has no variance over one image; and as many on each rank, though their parts may differ by one.
+        pieces = max(1, min(self.pieces, len(y) // self.team.size // 2))
         parts = list(zip(x.tensor_split(pieces), own.tensor_split(pieces), strict=True))
         for number, (part, labels) in enumerate(parts, 1):
             with self.team.gathering(self.learner, last=number == pieces):

@@ -88,7 +88,7 @@ class Together(Team):
 
     def learner(self, net: nn.Module) -> nn.Module:
         places = [self.device.index] if self.device.type == "cuda" else None
-        return DistributedDataParallel(net, device_ids=places, broadcast_buffers=False)
+        return DistributedDataParallel(net, device_ids=places)
 
     def gathering(self, learner: nn.Module, last: bool) -> AbstractContextManager:
         return nullcontext() if last else learner.no_sync()
