@@ -9,6 +9,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from src import config, launcher, listing, ranks, recipes, supervisor
@@ -81,23 +82,26 @@ def folder(variable: str, kernel: Path, local: str) -> Path:
 
 def command_run(arguments: argparse.Namespace, bundle: dict) -> int:
     """Trains, blends, writes."""
-    place, task = ranks.place(), os.environ.get(supervisor.TRAINER)
-    said = bool(task or (place and place.rank) or supervisor.LAUNCHER in os.environ)
+    place, trainer = ranks.place(), supervisor.TRAINER in os.environ
+    said = bool(trainer or (place and place.rank) or supervisor.LAUNCHER in os.environ)
     recipe = configured(arguments, bundle, silent=said)
     started = float(os.environ.get(supervisor.STARTED) or process_started())
-    if place and not task:
-        return supervisor.supervise(place, arguments.argv, arguments.output, started)
+    if place and not trainer:
+        end = partial(train, arguments, bundle, recipe, started, only_end=True)
+        return supervisor.supervise(place, arguments.argv, arguments.output, started, end)
     if not place and (workers := workers_of(arguments)) > 1:
         return launcher.launch(workers, arguments.argv, started)
     return train(arguments, bundle, recipe, started)
 
 
-def train(arguments: argparse.Namespace, bundle: dict, recipe: config.Recipe, started: float) -> int:
-    """The run itself, or one rank's part of it."""
+def train(
+    arguments: argparse.Namespace, bundle: dict, recipe: config.Recipe, started: float, only_end: bool = False
+) -> int:
+    """The run itself, or one rank's part of it, or its end alone."""
     from src.crew import Ranks  # torch takes seconds to import: the small commands do without it
     from src.run import run
 
-    place, only_end = ranks.place(), os.environ.get(supervisor.TRAINER) == "end"
+    place = ranks.place()
     crew = Ranks(Board(ranks.connect(), place), place) if place else None
     folders, where = (arguments.input, arguments.output), arguments.device
     record = run(recipe, source(bundle), *folders, where, arguments.overwrite, started, crew, only_end)

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from src.errors import UserError
 from src.files import replacing
 from src.ranks import Board, Place
 
-TRAINER = "FER_TRAINER"  # in a trainer's environment: "train", or "end" for one that ends the run of the others
+TRAINER = "FER_TRAINER"  # set in a trainer's environment
 STARTED = "FER_STARTED"  # when the first process was started, in seconds since 1970
 LAUNCHER = "FER_LAUNCHER"  # a folder in which the process that started torchrun finds pids and the exit code
 FOLLOWED = 75  # exit code of a trainer that could not go on without another one that had died
@@ -43,22 +44,23 @@ def own_command() -> list[str]:
     return [str(Path(file).absolute())] if file else []
 
 
-def supervise(place: Place, arguments: list[str], output: Path, started: float) -> int:
+def supervise(place: Place, arguments: list[str], output: Path, started: float, end: Callable[[], int]) -> int:
     """Runs this rank's trainer, then waits for the other ranks; returns the run's exit code.
 
-    arguments: of the command line. started: when this process was, for a run that nobody else has begun.
+    arguments: of the command line. started: when this process was, for a run that nobody else has begun. end: blends
+    and checks here what the ranks have left, where none is left to do so; its exit code.
     """
     die_with_parent(signal.SIGTERM)()
     command = [sys.executable, *own_command(), *arguments]
     more = {STARTED: os.environ.get(STARTED, str(started)), "OMP_NUM_THREADS": threads(place)}
     with Forwarding() as signals:
         signals.tell_launcher(place)
-        code = signals.run(command, more | {TRAINER: "train"})
+        code = signals.run(command, more | {TRAINER: "1"})
         try:
             board = Board(ranks.connect(), place)
             last = take_note(board, code, signals.number, output)
             if last:
-                board.tell("code", end_of_run(board, code, lambda: signals.run(command, more | {TRAINER: "end"})))
+                board.tell("code", end_of_run(board, code, end))
                 clean(output)
             code = wait_for_code(board, signals)
         except (UserError, RuntimeError):  # torchrun itself has ended
@@ -176,9 +178,23 @@ def end_of_run(board: Board, code: int, end: Callable[[], int]) -> int:
     if board.told("begun") is None:
         return 2 if ends[0].get("code") == 2 else 1
     if ends[board.place.rank]:
-        code = end()
+        code = caught(end)
     code = code if code >= 0 else 1
     return 1 if code in (0, 2) and board.deaths() else code
+
+
+def caught(end: Callable[[], int]) -> int:
+    """The exit code of `end`, also where it fails: the other ranks wait for it."""
+    try:
+        return end()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as stopped:
+        return getattr(stopped, "code", 130)
+    except Exception:
+        traceback.print_exc()
+        return 1
 
 
 def wait_for_code(board: Board, signals: Forwarding) -> int:
