@@ -18,7 +18,6 @@ from src.train import device as devices
 from src.train.deadline import Cost
 from src.train.workers import ALONE, Team, Together
 
-FOLLOWED = 75  # exit code of a rank that could not go on without one that has died
 ON_CPU, NONE_LEFT = -3, 10**6  # what a rank says that has taken no GPU
 LOOK = 2.0  # seconds between two looks for ranks that have died
 GRACE = 30.0  # seconds for the main thread to end by itself when one has
@@ -148,7 +147,7 @@ class Joined(Ranks):
         while not self.through.wait(LOOK) and not board.deaths():
             pass
         if not self.through.wait(GRACE):
-            os._exit(FOLLOWED)
+            os._exit(ranks.FOLLOWED)
 
     def arrive(self) -> bool:
         self.through.set()

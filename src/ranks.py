@@ -14,6 +14,7 @@ from src.errors import UserError
 NEEDED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID")
 POLL = 0.1  # seconds between two looks into the store
 CONNECT = 60.0  # seconds
+FOLLOWED = 75  # exit code of a trainer that could not go on without another one that had died
 
 
 @dataclass(frozen=True)

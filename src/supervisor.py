@@ -23,7 +23,6 @@ from src.ranks import Board, Place
 TRAINER = "FER_TRAINER"  # set in a trainer's environment
 STARTED = "FER_STARTED"  # when the first process was started, in seconds since 1970
 LAUNCHER = "FER_LAUNCHER"  # a folder in which the process that started torchrun finds pids and the exit code
-FOLLOWED = 75  # exit code of a trainer that could not go on without another one that had died
 SAME = 2.0  # seconds: two signals within are one, which came from the terminal and from torchrun
 LAST_WAIT = 10.0  # seconds to wait for the other ranks after a signal; torchrun waits 30
 PR_SET_PDEATHSIG = 1
@@ -147,10 +146,8 @@ def take_note(board: Board, code: int, number: int, output: Path) -> bool:
         return board.told("last") == rank
     how = ending(rank, code, number)
     if how.get("why"):
-        say(
-            output,
-            f"[{rank}] warning: {how['why']} while it {board.told(f'at/{rank}') or 'prepared'}; the others go on",
-        )
+        at = board.told(f"at/{rank}") or "prepared"
+        say(output, f"[{rank}] warning: {how['why']} while it {at}")
     return board.arrive(how)
 
 
@@ -161,7 +158,7 @@ def ending(rank: int, code: int, number: int) -> dict:
     """
     if number:
         return {"stopped": number}
-    if code in (0, 2, FOLLOWED):  # 2: its user's error, which it has printed
+    if code in (0, 2, ranks.FOLLOWED):  # 2: its user's error, which it has printed
         return {"code": code}
     return {"why": f"rank {rank} died (signal {-code})" if code < 0 else f"rank {rank} ended with exit code {code}"}
 
