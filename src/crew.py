@@ -83,6 +83,10 @@ class Ranks(Crew):
     def take(self, count: int) -> Iterator[int]:
         yield from ()
 
+    def costs(self, members: list[Member], measure: Callable[[Member], Cost | str]) -> list[Cost | str | None]:
+        """Nothing: it may have no device to measure on."""
+        return [None] * len(members)
+
     def fate(self, member: str) -> str:
         why = [f"{text} while it {self.at(rank)}" for rank, text in self.board.deaths().items()]
         of_it = [text for text in why if text.endswith(f" {member}")]

@@ -31,7 +31,7 @@ def launch(workers: int, arguments: list[str], started: float) -> int:
     more = {STARTED: str(started), LAUNCHER: str(folder), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", share)}
     try:
         code = wait(start(workers, arguments, more), folder)
-        left = [int(file.read_text()) for file in sorted(folder.glob("code.*"))]
+        left = [int(file.read_text()) for file in folder.glob("code.*") if file.suffix != ".partial"]
         return max(left) if left else max(1, code)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

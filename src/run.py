@@ -140,13 +140,14 @@ def enlist(run: Run, unfinished: int) -> None:
 def train_next(run: Run, waiting: list[Member], costs: list[Cost]) -> None:
     """Trains the first of the members that are waiting, or leaves it out."""
     member, cost = waiting[0], costs[0]
-    run.part.members.add(member.name)
+    if run.crew.keeps:
+        run.part.members.add(member.name)
     own = cost.predict + run.reserve
     try:
-        done, epochs, others = run.crew.team.of_first(lambda: share_of_time(run, waiting, costs))
-        run.crew.begins(member.name, cost.total(epochs))
-        if not epochs and (not done or run.deadline.left() < own):
+        fits, epochs, others = run.crew.team.of_first(lambda: share_of_time(run, waiting, costs, own))
+        if not fits:
             raise TimeUp(f"no epoch of {member.name} fits into the time that is left")
+        run.crew.begins(member.name, cost.total(epochs))
         train_member(run, member, cost, epochs, own, others)
     except (TimeUp, UserError) as reason:
         leave_out(run, member, reason)
@@ -156,14 +157,18 @@ def train_next(run: Run, waiting: list[Member], costs: list[Cost]) -> None:
         clear_checkpoints(run, member.name)
 
 
-def share_of_time(run: Run, waiting: list[Member], costs: list[Cost]) -> tuple[int, int, float]:
-    """For the first of the members: the epochs behind it, further ones that fit, and the seconds that those after it
-    will take on this rank."""
+def share_of_time(run: Run, waiting: list[Member], costs: list[Cost], own: float) -> tuple[bool, int, float]:
+    """For the first of the members: whether it can come to an end at all, further epochs that fit, and the seconds that
+    those after it will take on this rank.
+
+    own: seconds for what comes after its last epoch.
+    """
     busy = run.crew.busy()
     done, epochs = allotted(run, waiting, costs, busy)
     takers, _ = sequence(costs, epochs, busy)
     after = zip(costs[1:], epochs[1:], takers[1:], strict=True)
-    return done, epochs[0], sum(cost.total(n) for cost, n, taker in after if n and taker == 0)
+    others = sum(cost.total(n) for cost, n, taker in after if n and taker == 0)
+    return bool(epochs[0] or (done and run.deadline.left() >= own)), epochs[0], others
 
 
 def allotted(run: Run, waiting: list[Member], costs: list[Cost], busy: list[float]) -> tuple[int, list[int]]:
@@ -177,7 +182,8 @@ def allotted(run: Run, waiting: list[Member], costs: list[Cost], busy: list[floa
 
 def leave_out(run: Run, member: Member, reason: Exception) -> None:
     """The run goes on without a member, and says so: for want of time, or since it cannot be trained."""
-    run.part.members.add(member.name)
+    if run.crew.keeps:
+        run.part.members.add(member.name)
     run.record["left_out" if isinstance(reason, TimeUp) else "missing"][member.name] = str(reason)
     run.log(f"warning: {reason}; the run goes on without {member.name}")
     if run.crew.size > 1 and run.crew.keeps:

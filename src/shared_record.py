@@ -30,6 +30,5 @@ class Part:
         record = dict(found)
         for key in BY_MEMBER:
             mine = {name: value for name, value in own.get(key, {}).items() if name in self.members}
-            others = {name: value for name, value in found.get(key, {}).items() if name not in self.members}
-            record[key] = others | mine
+            record[key] = found.get(key, {}) | mine
         return record

@@ -13,38 +13,14 @@ import pytest
 from src import launcher, ranks, supervisor
 from src.errors import UserError
 from src.main import main
-from src.ranks import Board, Place
+from src.ranks import Place
 from src.submit import check
 from tests.conftest import ROOT, fake_bundle
+from tests.store import boards
 
 LONG = "simple_cnn_v2.epochs=500"
 CHECKPOINT = "members/simple_cnn_v2/checkpoint.pt"
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-
-
-class Store:
-    """torchrun's store, in this process."""
-
-    def __init__(self):
-        self.values = {}
-
-    def set(self, name, value):
-        self.values[name] = value.encode()
-
-    def get(self, name):
-        return self.values[name]
-
-    def check(self, names):
-        return all(name in self.values for name in names)
-
-    def add(self, name, number):
-        self.values[name] = self.values.get(name, 0) + number
-        return self.values[name]
-
-
-def boards(size: int) -> list[Board]:
-    store = Store()
-    return [Board(store, Place(rank, size, rank, size)) for rank in range(size)]
 
 
 # --- what the ranks tell each other ---------------------------------------------------------------------------------
