@@ -19,7 +19,8 @@ from tests.conftest import ROOT, fake_bundle
 from tests.store import boards
 
 LONG = "simple_cnn_v2.epochs=500"
-CHECKPOINT = "members/simple_cnn_v2/checkpoint.pt"
+# After its first epoch a member has a checkpoint, and the one of its beginning before that.
+EPOCH = ["members/simple_cnn_v2/checkpoint.pt", "members/simple_cnn_v2/checkpoint.before.pt"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
 
 
@@ -192,7 +193,7 @@ def test_a_rank_that_is_killed_costs_its_member_and_the_same_command_trains_it(s
     """Each rank has taken one member; the one that is still training is killed."""
     output = tmp_path / "out"
     run = command(script, faces, output, "--workers", "2", "--set", "epochs=1", LONG)
-    with begun([sys.executable, *run], tmp_path, [CHECKPOINT, "submission.csv"]) as process:
+    with begun([sys.executable, *run], tmp_path, [*EPOCH, "submission.csv"]) as process:
         log = (output / "log.txt").read_text()
         rank = int(next(line for line in log.splitlines() if "simple_cnn_v2: simple_cnn_v2" in line)[1])
         os.kill(trainers(output)[rank], signal.SIGKILL)
@@ -206,7 +207,7 @@ def test_a_rank_that_is_killed_costs_its_member_and_the_same_command_trains_it(s
     assert f"[{1 - rank}] compact_cnn: validation accuracy" in said and f"[{rank}]   epoch   1/500" in said
     assert check.check(output / "submission.csv", 80).rows == 80
     assert not (output / ".reserve").exists() and not (output / ".lock").exists()
-    again = ended([sys.executable, *run[:-4], "--set", "epochs=1", LONG, "--hours", "0.0001"], tmp_path)
+    again = ended([sys.executable, *run[:-5], "--set", "epochs=1", LONG, "--hours", "0.0001"], tmp_path)
     assert "compact_cnn: finished before" in again.stdout and "simple_cnn_v2: goes on after epoch" in again.stdout
     assert again.returncode == 0 and list(record(output)["members"]) == ["compact_cnn", "simple_cnn_v2"]
 
@@ -216,7 +217,7 @@ def test_a_signal_stops_ranks_that_train_one_member_together_and_they_go_on(scri
     output = tmp_path / "out"
     run = [sys.executable, *command(script, faces, output, "--workers", "2", recipe="simple_cnn_v2")]
     settings = ["--set", "epochs=500", "patience=0"]
-    with begun([*run, *settings], tmp_path, [CHECKPOINT]) as process:
+    with begun([*run, *settings], tmp_path, EPOCH) as process:
         process.send_signal(signal.SIGTERM)
         said = process.communicate(timeout=200)[0]
     assert process.returncode == 143, said
@@ -243,7 +244,7 @@ def test_under_torchrun_a_signal_ends_the_ranks_in_order(script, faces, tmp_path
     """Sent to torchrun, which passes it on."""
     output = tmp_path / "out"
     arguments = command(script, faces, output, "--set", "epochs=500")
-    with begun([*TORCHRUN, *arguments], tmp_path, [CHECKPOINT, "members/compact_cnn/checkpoint.pt"]) as process:
+    with begun([*TORCHRUN, *arguments], tmp_path, [*EPOCH, "members/compact_cnn/checkpoint.pt"]) as process:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=200)
     log = (output / "log.txt").read_text()
