@@ -21,6 +21,7 @@ from src.train.workers import ALONE, Team, Together
 ON_CPU, NONE_LEFT = -3, 10**6  # what a rank says that has taken no GPU
 LOOK = 2.0  # seconds between two looks for ranks that have died
 GRACE = 30.0  # seconds for the main thread to end by itself when one has
+PREDICTS = 900.0  # seconds, as much, where it may still have work that it does alone
 
 
 class Crew:
@@ -150,7 +151,8 @@ class Joined(Ranks):
         """Ends this process where another rank has died and it waits for that one, and so cannot end by itself."""
         while not self.through.wait(LOOK) and not board.deaths():
             pass
-        if not self.through.wait(GRACE):
+        # The first rank may be predicting, which needs no other; with what it has, that member is whole.
+        if not self.through.wait(PREDICTS if self.keeps else GRACE):
             os._exit(ranks.FOLLOWED)
 
     def arrive(self) -> bool:

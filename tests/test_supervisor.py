@@ -121,6 +121,31 @@ def test_gpus_are_counted_without_torch(tmp_path):
     assert launcher.gpus({"CUDA_VISIBLE_DEVICES": ""}, tmp_path) == 0
 
 
+@pytest.mark.parametrize(
+    ("kernel", "more", "workers"),
+    [
+        (True, [], 2),
+        (True, ["--workers", "1"], 0),
+        (True, ["--device", "cuda:1"], 0),
+        (True, ["--device", "cpu"], 0),
+        (False, [], 0),
+        (False, ["--workers", "3"], 3),
+    ],
+)
+def test_a_kernel_with_two_gpus_starts_two_ranks_and_a_run_elsewhere_what_was_asked(
+    monkeypatch, tmp_path, kernel, more, workers
+):
+    """0: the run itself, in this process."""
+    started = []
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch" if kernel else "")
+    monkeypatch.setattr(launcher, "gpus", lambda: 2)
+    monkeypatch.setattr(launcher, "launch", lambda n, arguments, begun: started.append((n, arguments)) or 7)
+    monkeypatch.setattr("src.main.train", lambda *_: started.append((0, [])) or 7)
+    arguments = ["run", "--output", str(tmp_path), *more]
+    assert main(arguments, fake_bundle()) == 7
+    assert started == [(workers, arguments if workers else [])]
+
+
 def test_the_parent_does_without_torch():
     code = "import sys, src.main, src.supervisor, src.launcher; assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
