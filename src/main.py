@@ -5,13 +5,17 @@ anywhere else: the bare command is the small one.
 """
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from src import config, listing, recipes
+from src import config, launcher, listing, ranks, recipes, supervisor
 from src.errors import UserError
+from src.ranks import Board
+from src.train.deadline import process_started
 
 KERNEL_INPUT, KERNEL_OUTPUT = Path("/kaggle/input"), Path("/kaggle/working")
 KERNEL_HOURS = 11.5  # of the 12 that Kaggle allows: whether a kernel that is cut off keeps its files is not certain
@@ -23,15 +27,28 @@ def main(argv: list[str], bundle: dict) -> int:
 
     bundle: digest, commit, dirty, recipe and overrides of the sources, as `build.py` found them.
     """
-    arguments = parser(bundle).parse_args(argv or [default_command()])
+    place = ranks.place()
+    # All ranks find the same fault in the command line; one says so.
+    silent = contextlib.redirect_stderr(None) if place and place.rank else contextlib.nullcontext()
+    argv = argv or [default_command()]
+    with silent:
+        arguments = parser(bundle).parse_args(argv)
+    arguments.argv = argv
     try:
-        return arguments.command(arguments, bundle)
+        return arguments.command(arguments, bundle) if arguments.command is command_run else once(arguments, bundle)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if not (place and place.rank) or supervisor.TRAINER in os.environ:
+            print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stopped:  # after a signal that a run took, it says with which code to end
         print("\ninterrupted; what is finished stays, and the same command goes on with the rest", file=sys.stderr)
         return getattr(stopped, "code", 130)
+
+
+def once(arguments: argparse.Namespace, bundle: dict) -> int:
+    """A command that one rank does alone, also where torchrun has started several."""
+    place = ranks.place()
+    return arguments.command(arguments, bundle) if not (place and place.rank) else 0
 
 
 def default_command() -> str:
@@ -65,9 +82,46 @@ def folder(variable: str, kernel: Path, local: str) -> Path:
 
 def command_run(arguments: argparse.Namespace, bundle: dict) -> int:
     """Trains, blends, writes."""
-    from src.run import run  # torch takes seconds to import: the small commands do without it
-    from src.train.deadline import process_started
+    place, trainer = ranks.place(), supervisor.TRAINER in os.environ
+    said = bool(trainer or (place and place.rank) or supervisor.LAUNCHER in os.environ)
+    recipe = configured(arguments, bundle, silent=said)
+    started = float(os.environ.get(supervisor.STARTED) or process_started())
+    if place and not trainer:
+        end = partial(train, arguments, bundle, recipe, started, only_end=True)
+        return supervisor.supervise(place, arguments.argv, arguments.output, started, end)
+    if not place and (workers := workers_of(arguments)) > 1:
+        return launcher.launch(workers, arguments.argv, started)
+    return train(arguments, bundle, recipe, started)
 
+
+def train(
+    arguments: argparse.Namespace, bundle: dict, recipe: config.Recipe, started: float, only_end: bool = False
+) -> int:
+    """The run itself, or one rank's part of it, or its end alone."""
+    from src.crew import Ranks  # torch takes seconds to import: the small commands do without it
+    from src.run import run
+
+    place = ranks.place()
+    crew = Ranks(Board(ranks.connect(), place), place) if place else None
+    folders, where = (arguments.input, arguments.output), arguments.device
+    record = run(recipe, source(bundle), *folders, where, arguments.overwrite, started, crew, only_end)
+    return 1 if record["missing"] else 0
+
+
+def workers_of(arguments: argparse.Namespace) -> int:
+    """The ranks to start: as asked, else as many as there are GPUs in a kernel, else one."""
+    if arguments.workers is not None:
+        if arguments.workers < 1:
+            raise UserError(f"--workers {arguments.workers}: one or more are needed")
+        if arguments.workers > 1 and not supervisor.own_command():
+            raise UserError("--workers: torchrun needs a script that lies in a file; there is none here")
+        return arguments.workers
+    free = in_kernel() and arguments.device in ("auto", "cuda") and supervisor.own_command()
+    return max(1, launcher.gpus()) if free else 1
+
+
+def configured(arguments: argparse.Namespace, bundle: dict, silent: bool) -> config.Recipe:
+    """The recipe with what the command line and the bundle say of it; silent: another process has said so."""
     own = arguments.recipe in (None, bundle["recipe"])
     recipe = recipes.get(arguments.recipe or bundle["recipe"])
     overrides = [*(bundle["overrides"] if own else []), *arguments.set]
@@ -75,13 +129,11 @@ def command_run(arguments: argparse.Namespace, bundle: dict) -> int:
         if getattr(arguments, key) is not None:
             overrides.append(f"{key}={getattr(arguments, key)}")
     recipe = config.override(recipe, overrides)
-    if overrides:
-        print(f"overrides: {' '.join(overrides)}")
+    if overrides and not silent:
+        print(f"overrides: {' '.join(overrides)}", flush=True)
     if recipe.hours is None and in_kernel():
         recipe = config.override(recipe, [f"hours={KERNEL_HOURS}"])
-    folders, where = (arguments.input, arguments.output), arguments.device
-    record = run(recipe, source(bundle), *folders, where, arguments.overwrite, process_started())
-    return 1 if record["missing"] else 0
+    return recipe
 
 
 def command_quick(arguments: argparse.Namespace, bundle: dict) -> int:
@@ -202,3 +254,5 @@ def add_run(command: argparse.ArgumentParser, bundle: dict) -> None:
     command.add_argument("--hours", metavar="H", help="end in order within so many hours (in a kernel: 11.5)")
     command.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps")
     command.add_argument("--seed", metavar="S", help="seed of the training")
+    text = "processes that share the run, by torchrun (default: in a kernel one a GPU, elsewhere 1)"
+    command.add_argument("--workers", type=int, metavar="N", help=text)

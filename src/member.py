@@ -12,29 +12,35 @@ from src.files import replacing
 from src.predictions import Predictions
 from src.run_state import Run, percent
 from src.train import precision as precisions
-from src.train.checkpoint import NAMES, Keeper
-from src.train.deadline import Allowance
+from src.train.checkpoint import NAMES, Keeper, NoKeeper
+from src.train.deadline import Allowance, Cost
 from src.train.fit import Fitted, fit
 from src.train.guard import Guard
 from src.train.predict import probabilities
 from src.train.tracking import epoch_line, write_history
 
 
-def train_member(run: Run, member: Member, epochs: int, own: float, others: float) -> None:
+def train_member(run: Run, member: Member, cost: Cost, epochs: int, own: float, others: float) -> None:
     """Trains one member; leaves its history, weights and predictions in the folder, and its figures in the record.
 
-    epochs: the most further ones that the plan allots. own, others: seconds to leave for what comes after its last
-    epoch, and for the members after it.
+    cost: what its warm-up has measured. epochs: the most further ones that the plan allots. own, others: seconds to
+    leave for what comes after its last epoch, and for the members after it. Of ranks that train it together the first
+    one leaves the files.
     """
+    team, first = run.crew.team, run.crew.keeps
     precision, start = precisions.choose(member.precision, run.device), run.starts[member.name]
     seed, folder = run.recipe.seed + member.seed, run.folder.member(member.name)
     what = f"{member.network}, at most {member.epochs} epochs; {precision.name} ({precision.reason})"
     run.log(f"{member.name}: {what}; seed {seed}; {start.line}")
+    if about := team.about(member.batch, member.lr):
+        run.log(f"{member.name}: {about}")
     if member.balance == "weights+sampler":
         run.log("warning: class weights and sampler together correct the imbalance twice (balance=weights+sampler)")
 
     def record(history: list[dict], planned: int) -> None:
         run.record["progress"][member.name] = {"epochs": len(history), "planned": planned}
+        if not first:
+            return
         try:
             run.room.write(lambda: write_history(folder / "history.csv", history))
             run.save()
@@ -44,15 +50,22 @@ def train_member(run: Run, member: Member, epochs: int, own: float, others: floa
     def report(row: dict, best: bool) -> None:
         run.log(epoch_line(row, guard.epochs, best))
 
-    keeper = Keeper(folder, run.identity | {"member": member.name, "device": run.device.type}, run.log)
+    keeper = (Keeper if first else NoKeeper)(folder, papers_of_checkpoint(run, member), run.log)
     allowance = Allowance(run.deadline, own + others, own)
-    guard = Guard(keeper, allowance, run.stop, keeper.load(), epochs, record, run.log)
+    found = team.of_first(keeper.load)
+    guard = Guard(keeper, allowance, run.stop, found, epochs, record, run.log, team, cost.pieces)
     rows = run.rows(run.train_rows), run.rows(run.valid_rows)
     try:
-        fitted = fit(member, *rows, precision, seed, report, start.file, guard, run.log)
+        fitted = fit(member, *rows, precision, seed, report, start.file, guard, run.log, team)
     finally:
         keeper.join()
-    finish(run, member, fitted)
+    if first:
+        finish(run, member, fitted)
+
+
+def papers_of_checkpoint(run: Run, member: Member) -> dict:
+    """Whose a checkpoint is."""
+    return run.identity | {"member": member.name, "device": run.device.type}
 
 
 def left_to_train(run: Run, member: Member) -> tuple[int, int]:

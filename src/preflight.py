@@ -12,6 +12,7 @@ import torch
 from src import config, disk, resume
 from src.closing import rehearse
 from src.config import Recipe
+from src.crew import Crew, choose_device
 from src.data import competition, memory
 from src.data.competition import Competition, Faces
 from src.data.mapped import in_file
@@ -30,13 +31,21 @@ from src.train.tracking import Log
 
 
 def begin(
-    recipe: Recipe, header: dict, source: Path, output: Path, device: str, overwrite: bool, started: float, stop: Stop
+    recipe: Recipe,
+    header: dict,
+    source: Path,
+    output: Path,
+    device: str,
+    overwrite: bool,
+    started: float,
+    stop: Stop,
+    crew: Crew,
 ) -> Run:
     """Reads, checks and claims all that a run needs; raises UserError for what would stop it later.
 
     Before the first epoch, and before anything is overwritten, an error costs nothing.
     """
-    where, line = devices.choose(device)
+    where, line = choose_device(crew, device)
     begun = time.time()
     data = competition.read(source)
     seconds = time.time() - begun
@@ -44,25 +53,54 @@ def begin(
     folder, record = RunFolder(output), papers_of_run(recipe, header, data, rows, where)
     held = sum(file.stat().st_size for file in output.rglob("*") if file.is_file()) if output.is_dir() else 0
     fits, place = memory.fits(size_of(data), where)
-    disk.require(output, needed(starts, sum(map(len, rows)) + len(data.test)) + (0 if fits else size_of(data)) - held)
+    needs = needed(starts, sum(map(len, rows)) + len(data.test), crew.size)
+    disk.require(output, needs - held + (0 if fits else crew.size * size_of(data)))
     earlier = folder.claim(identity(record), overwrite)
     if not earlier:
         folder.write(record)  # from here on the folder is known as this run's
     data = data if fits else moved(data, output)
-    room, log = Room(output), Log(folder.log)
+    room, log = Room(output), Log(folder.log, 0 if crew.size > 1 else None)
     room.take()
-    run = Run(
-        recipe, data, folder, where, log, record, *rows, starts, Deadline(recipe.hours, started), stop, room, started
-    )
+    deadline = Deadline(recipe.hours, started)
+    run = Run(recipe, data, folder, where, log, record, *rows, starts, deadline, stop, room, started, crew)
     try:
         say_beginning(run, line, place, seconds)
         go_on(run, earlier, source)
         rehearse(run)
-        run.save()
+        run.write()
     except BaseException:
         room.give_back()
         log.close()
         raise
+    return run
+
+
+def join(
+    recipe: Recipe,
+    source: Path,
+    output: Path,
+    device: str | None,
+    started: float,
+    stop: Stop,
+    crew: Crew,
+    closing: float,
+) -> Run:
+    """The same run on another rank, after the first one has begun it; nothing is claimed or overwritten.
+
+    device: None for a rank that will not train. closing: seconds that blending, writing and checking took the first.
+    """
+    where, line = choose_device(crew, device) if device else (None, "")
+    data, folder = competition.read(source), RunFolder(output)
+    rows, starts = preflight(recipe, data, where, source)
+    log, deadline = Log(folder.log, crew.place.rank), Deadline(recipe.hours, started)
+    if where is not None:
+        log(f"device: {line}")
+        fits, place = memory.fits(size_of(data), where)
+        log(place)
+        data = data if fits else moved(data, output)
+    record = folder.read()
+    run = Run(recipe, data, folder, where, log, record, *rows, starts, deadline, stop, Room(output), started, crew)
+    run.earlier, run.closing = float(record.get("seconds", 0)), [closing]
     return run
 
 
@@ -85,10 +123,10 @@ def go_on(run: Run, earlier: dict | None, source: Path) -> None:
 
 
 def preflight(
-    recipe: Recipe, data: Competition, device: torch.device, source: Path
+    recipe: Recipe, data: Competition, device: torch.device | None, source: Path
 ) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, Start]]:
     """The numbers of the rows to train on and to validate on, and what each member starts from."""
-    for member in recipe.members:
+    for member in recipe.members if device is not None else ():
         precisions.choose(member.precision, device)
     starts = {member.name: prepare(member, source) for member in recipe.members}
     if recipe.form == "auto" and data.example:
@@ -110,14 +148,14 @@ def moved(data: Competition, folder: Path) -> Competition:
     return replace(data, train=Faces(train, data.train.labels), test=Faces(test, None))
 
 
-def needed(starts: dict[str, Start], rows: int) -> int:
-    """The most bytes that a run has on the disk: weights and predictions of all members, checkpoints of one at a time.
+def needed(starts: dict[str, Start], rows: int, ranks: int = 1) -> int:
+    """The most bytes that a run has on the disk: weights and predictions of all members, checkpoints of one on a rank.
 
     A checkpoint holds the weights, two moments, the moving average and the best epoch's weights; three of them stand
     there, and a fourth while it is written.
     """
     sizes = [start.size for start in starts.values()]
-    return sum(sizes) + 4 * 5 * max(sizes) + 64 * rows * len(sizes) + disk.RESERVED
+    return sum(sizes) + 4 * 5 * max(sizes) * min(ranks, len(sizes)) + 64 * rows * len(sizes) + disk.RESERVED
 
 
 def papers_of_run(recipe: Recipe, header: dict, data: Competition, rows: tuple, device: torch.device) -> dict:

@@ -16,6 +16,7 @@ from src.data.batches import Rows
 from src.errors import UserError
 from src.train.precision import Precision
 from src.train.trainer import Trainer, on_host
+from src.train.workers import ALONE, Team
 
 MOST_STRIKES = 3
 RUNAWAY = 2 * math.log(7)  # twice the loss of a blind guess among seven
@@ -99,6 +100,7 @@ def fit(
     start: Path | None = None,
     watch: Watch | None = None,
     say: Callable[[str], None] = print,
+    team: Team = ALONE,
 ) -> Fitted:
     """Trains the member and returns it with the weights of its best epoch, by validation accuracy.
 
@@ -106,11 +108,12 @@ def fit(
     The same seed on the same CPU with the same number of threads gives bitwise the same network. Training stops early
     after `member.patience` epochs without a better one, and at once when no validation error is left. Where the loss is
     not finite any more, or runs away, it goes on from the epoch before with half the learning rate, three times; then
-    it raises Diverged. Raises TimeUp where the watch's time is up before the first epoch's end.
+    it raises Diverged. Raises TimeUp where the watch's time is up before the first epoch's end. A team's ranks call it
+    together, and all return the same.
     """
     watch = watch or Watch()
     while True:
-        trainer, course = Trainer(member, train, valid, precision, seed, start), Course()
+        trainer, course = Trainer(member, train, valid, precision, seed, start, team), Course()
         if watch.begin(trainer, course):
             break
     if not course.good:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from src.train.checkpoint import Keeper
 from src.train.deadline import Allowance
 from src.train.fit import Course, TimeUp, Watch
-from src.train.stop import Stop
+from src.train.stop import Stop, Stopped
 from src.train.trainer import Trainer
+from src.train.workers import ALONE, Team
 
 EVERY = 120.0  # seconds between two checkpoints within an epoch
 
@@ -19,7 +20,8 @@ class Guard(Watch):
 
     found: what the keeper found of an earlier start. epochs: the most further ones that the plan allots; from the
     beginning on, those of the schedule as it stands. record: takes history and schedule's epochs after each epoch. say:
-    takes a line for people.
+    takes a line for people. team: the ranks that train it together; the first one's clock decides for all. pieces: into
+    how many its batches must be cut, as far as is known.
     """
 
     keeper: Keeper
@@ -29,6 +31,8 @@ class Guard(Watch):
     epochs: int
     record: Callable[[list[dict], int], None]
     say: Callable[[str], None]
+    team: Team = ALONE
+    pieces: int = 1
     kept: float = field(default_factory=time.monotonic)
 
     def begin(self, trainer: Trainer, course: Course) -> bool:
@@ -47,26 +51,29 @@ class Guard(Watch):
             vars(course).update(vars(earlier))
             half = f", step {trainer.half.step} of the next" if trainer.half else ""
             self.say(f"{trainer.member.name}: goes on after epoch {len(course.history)}{half}")
+        trainer.pieces = max(trainer.pieces, self.pieces)
         self.shorten(trainer, len(course.history) + self.epochs)
         self.epochs = trainer.schedule.epochs
         return True
 
     def between(self, trainer: Trainer, course: Course) -> None:
-        """Leaves a checkpoint every two minutes, and before it raises Stopped or TimeUp."""
-        if self.stop.number:
+        """Leaves a checkpoint every two minutes, and before it raises Stopped or TimeUp; a team does so in step."""
+        over, due = self.allowance.over(bool(course.best)), time.monotonic() - self.kept > EVERY
+        number, over, due = self.team.agreed(self.stop.number, over, due)
+        if number:
             self.keeper.save(trainer.state(), course, wait=True)
-            self.stop.check()
-        if self.allowance.over(bool(course.best)):
+            raise Stopped(number)
+        if over:
             self.say(f"{trainer.member.name}: the time is up within epoch {len(course.history) + 1}")
             raise TimeUp
-        if time.monotonic() - self.kept > EVERY:
+        if due:
             self.keep(trainer.state(), course)
 
     def after(self, trainer: Trainer, course: Course) -> None:
         """Records the history, and shortens the schedule to the epochs that still fit, by the mean of those before."""
         done = len(course.history)
         seconds = sum(row["seconds"] for row in course.history) / done
-        self.shorten(trainer, done + self.allowance.epochs(seconds))
+        self.shorten(trainer, self.team.of_first(lambda: done + self.allowance.epochs(seconds)))
         self.record(course.history, trainer.schedule.epochs)
 
     def shorten(self, trainer: Trainer, epochs: float) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from src.config import Member
 from src.data.batches import Rows, steps, train_batches
-from src.train.deadline import Cost
+from src.train.deadline import Cost, sequence
 from src.train.precision import Precision
 from src.train.predict import VIEWS, probabilities
 from src.train.trainer import Trainer, training_side
@@ -40,7 +40,7 @@ def measure(
     image = (clock() - begun) / len(some)
     views = len(VIEWS[member.views])
     epoch = step * steps(len(train.labels), member.batch) + image * len(valid.labels)
-    return Cost(epoch, image * views * (len(valid.labels) + tests))
+    return Cost(epoch, image * views * (len(valid.labels) + tests), trainer.pieces)
 
 
 def step_seconds(trainer: Trainer, side: int | None, clock: Callable[[], float]) -> float:
@@ -60,15 +60,38 @@ def step_seconds(trainer: Trainer, side: int | None, clock: Callable[[], float])
 
 def table(members: list[Member], costs: list[Cost], epochs: list[int], left: float, device: str) -> list[str]:
     """The plan as lines for people: seconds of each member, and the sum against what is left of the budget."""
-    width = max(len(member.name) for member in members)
+    width = max((len(member.name) for member in members), default=0)
     lines = [f"plan, from a short warm-up on {device}:"]
     for member, cost, n in zip(members, costs, epochs, strict=True):
         spent = f"{n:4d} epochs of {cost.epoch:.4g} s, {cost.predict:.3g} s to predict: {duration(cost.total(n))}"
         short = f" (shortened, of {member.epochs})" if n < member.epochs else ""
         lines.append(f"  {member.name:{width}} {spent + short if n else '   0 epochs: left out'}")
     total = sum(cost.total(n) for cost, n in zip(costs, epochs, strict=True) if n)
-    budget = "no budget" if left == float("inf") else f"{duration(left)} are left of the budget"
-    return [*lines, f"  at most {duration(total)} in all; {budget}"]
+    return [*lines, f"  at most {duration(total)} in all; {budget_left(left)}"]
+
+
+def table_by_rank(
+    members: list[Member], costs: list[Cost], epochs: list[int], left: float, devices: dict[int, str]
+) -> list[str]:
+    """The plan of ranks that share the members: as `table`, rank by rank, and the longest of them against the budget.
+
+    devices: by rank, each one's for people. Which rank takes which member is what will be, if all take as long as
+    planned.
+    """
+    takers, ends = sequence(costs, epochs, [0.0] * len(devices))
+    lines = ["plan, from a short warm-up; each rank takes the next member when it is free:"]
+    for place, (rank, device) in enumerate(devices.items()):
+        lines.append(f"  rank {rank}, {device}: {duration(ends[place])}")
+        taken = [n for n, taker in enumerate(takers) if taker == place]
+        rows = table([members[n] for n in taken], [costs[n] for n in taken], [epochs[n] for n in taken], left, device)
+        lines += [f"  {line}" for line in rows[1:-1]]
+    lines += [f"  {members[n].name}: left out" for n, taker in enumerate(takers) if taker == -1]
+    return [*lines, f"  at most {duration(max(ends))} on the longest rank; {budget_left(left)}"]
+
+
+def budget_left(left: float) -> str:
+    """What is left of the budget, for people."""
+    return "no budget" if left == float("inf") else f"{duration(left)} are left of the budget"
 
 
 def duration(seconds: float) -> str:
