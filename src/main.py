@@ -136,6 +136,15 @@ def configured(arguments: argparse.Namespace, bundle: dict, silent: bool) -> con
     return recipe
 
 
+def command_plan(arguments: argparse.Namespace, bundle: dict) -> int:
+    """What each member of a run would cost, from a short warm-up, and the sum against the budget."""
+    from src.forecast import forecast
+
+    recipe = configured(arguments, bundle, silent=False)
+    print("\n".join(forecast(recipe, arguments.input, arguments.device, workers_of(arguments))))
+    return 0
+
+
 def command_quick(arguments: argparse.Namespace, bundle: dict) -> int:
     """The whole way on made-up faces: draw, train, blend, write, check, score."""
     from src.data import sample
@@ -208,7 +217,10 @@ def parser(bundle: dict) -> argparse.ArgumentParser:
         epilog=f"sources {bundle['digest']}, commit {bundle['commit']}",
     )
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    add_run(add(commands, "run", command_run), bundle)
+    run, plan = add(commands, "run", command_run), add(commands, "plan", command_plan)
+    for command in (run, plan):
+        add_recipe(command, bundle)
+    add_output(run)
     quick = add(commands, "quick", command_quick)
     quick.add_argument("--output", type=Path, metavar="DIR", help="default: quick/ in the output folder")
     table = add(commands, "recipes", command_recipes)
@@ -242,17 +254,21 @@ def add_input(command: argparse.ArgumentParser) -> None:
     command.add_argument("--input", type=Path, default=input_folder(), metavar="DIR", help=text)
 
 
-def add_run(command: argparse.ArgumentParser, bundle: dict) -> None:
-    """The options of `run`."""
+def add_recipe(command: argparse.ArgumentParser, bundle: dict) -> None:
+    """The options that say what is to be run, and on what."""
     command.add_argument("--recipe", metavar="R", help=f"see `recipes` (default: {bundle['recipe']}, as built in)")
     command.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change a setting")
     add_input(command)
-    text = "the run's folder (default: %(default)s)"
-    command.add_argument("--output", type=Path, default=output_folder(), metavar="DIR", help=text)
-    command.add_argument("--overwrite", action="store_true", help="delete the run that is in the output folder")
     command.add_argument("--rows", metavar="N", help="train on the first N rows: a quick look")
     command.add_argument("--hours", metavar="H", help="end in order within so many hours (in a kernel: 11.5)")
     command.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps")
     command.add_argument("--seed", metavar="S", help="seed of the training")
     text = "processes that share the run, by torchrun (default: in a kernel one a GPU, elsewhere 1)"
     command.add_argument("--workers", type=int, metavar="N", help=text)
+
+
+def add_output(command: argparse.ArgumentParser) -> None:
+    """The options that say where a run goes."""
+    text = "the run's folder (default: %(default)s)"
+    command.add_argument("--output", type=Path, default=output_folder(), metavar="DIR", help=text)
+    command.add_argument("--overwrite", action="store_true", help="delete the run that is in the output folder")

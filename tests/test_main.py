@@ -136,3 +136,21 @@ def test_built_in_overrides_hold_for_the_built_in_recipe_alone(faces, tmp_path, 
     assert "epochs=0" in capsys.readouterr().err
     assert main(["run", *place, "--recipe", "simple_cnn_v9"], bundle) == 2
     assert "simple_cnn_v9" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_plan_prints_what_each_member_costs_and_leaves_nothing(faces, tmp_path, capsys, monkeypatch, workers):
+    monkeypatch.chdir(tmp_path)
+    options = ["--recipe", "quick", "--set", "epochs=2", "--hours", "3", "--device", "cpu", "--workers", str(workers)]
+    assert main(["plan", "--input", str(faces), *options], fake_bundle()) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for member in ("compact_cnn", "simple_cnn_v2"):
+        (line,) = [line for line in lines if line.split()[:1] == [member]]
+        assert "2 epochs of" in line and "to predict" in line
+    assert sum("rank" in line and "cpu" in line for line in lines) == (2 if workers == 2 else 0)
+    assert lines[-1].endswith("3.0 h are left of the budget")
+    assert not any(tmp_path.iterdir())
+
+
+def test_plan_says_what_would_stop_the_run(faces, capsys):
+    assert "did you mean simple_cnn_v2" in says(capsys, "plan", "--input", str(faces), "--recipe", "simple_cn_v2")

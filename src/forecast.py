@@ -1,0 +1,34 @@
+"""What a run would cost, without running it: the plan alone, and nothing is left on the disk."""
+
+import time
+from pathlib import Path
+
+from src.config import Recipe
+from src.data import competition
+from src.data.batches import on_device
+from src.preflight import preflight
+from src.train import device as devices
+from src.train import plan
+from src.train import precision as precisions
+from src.train.deadline import Deadline, allot_among
+
+
+def forecast(recipe: Recipe, source: Path, device: str = "auto", workers: int = 1) -> list[str]:
+    """The plan's lines: each member's seconds from a warm-up on the files below `source`, and their sum.
+
+    workers: ranks that would share the members, each on a device like the one that is measured. Raises UserError for
+    what would stop the run before its first epoch, and for a member that does not fit into memory.
+    """
+    where, _ = devices.choose(device)
+    data = competition.read(source)
+    numbers, starts = preflight(recipe, data, where, source)
+    rows = [on_device(data.train.images, data.train.labels, where, part) for part in numbers]
+    costs = [
+        plan.measure(m, *rows, len(data.test), precisions.choose(m.precision, where), starts[m.name].file)
+        for m in recipe.members
+    ]
+    left, name = Deadline(recipe.hours, time.time()).left(), devices.describe(str(where))
+    epochs = allot_among(costs, [member.epochs for member in recipe.members], left, [0.0] * workers)
+    if workers == 1:
+        return plan.table(list(recipe.members), costs, epochs, left, name)
+    return plan.table_by_rank(list(recipe.members), costs, epochs, left, dict.fromkeys(range(workers), name))
