@@ -42,13 +42,15 @@ def run(
     with Stop() as stop:
         arguments = (recipe, header, source, output, device, overwrite, started, stop, ranks or Crew())
         this = begun(*arguments, only_end)
+        last = only_end
         try:
             if not only_end:
                 train_all(this)
-            if only_end or this.crew.arrive():
+                last = this.crew.arrive()
+            if last:
                 closing.end(this)
         except BaseException as error:
-            say_end(this, error)
+            say_end(this, error, last or this.crew.size == 1)
             raise
         finally:
             if this.crew.size == 1:
@@ -83,11 +85,11 @@ def begun(
     return preflight.join(recipe, source, output, None if only_end else device, started, stop, ranks, seconds)
 
 
-def say_end(run: Run, error: BaseException) -> None:
-    """How a run ended that did not end well, in log and run.json; where other ranks go on, in the log alone."""
+def say_end(run: Run, error: BaseException, last: bool) -> None:
+    """How a run ended that did not end well, in log and run.json; where other ranks may go on, in the log alone."""
     status = "interrupted" if isinstance(error, Stopped) else "failed"
     run.log(f"{status}: {error or type(error).__name__}")
-    if run.crew.size > 1 and status == "failed":
+    if not last and status == "failed":
         return
     with contextlib.suppress(OSError), run.changing():  # how it ended says more than that run.json could not be written
         run.record["status"] = status
