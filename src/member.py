@@ -23,9 +23,9 @@ from src.train.tracking import epoch_line, write_history
 def train_member(run: Run, member: Member, cost: Cost, epochs: int, own: float, others: float) -> None:
     """Trains one member; leaves its history, weights and predictions in the folder, and its figures in the record.
 
-    cost: what its warm-up has measured. epochs: the most further ones that the plan allots. own, others: seconds to
-    leave for what comes after its last epoch, and for the members after it. Of ranks that train it together the first
-    one leaves the files.
+    cost: what its warm-up has measured. epochs: the most that the plan allots, with those behind it. own, others:
+    seconds to leave for what comes after its last epoch, and for the members after it. Of ranks that train it together
+    the first one leaves the files.
     """
     team, first = run.crew.team, run.crew.keeps
     precision, start = precisions.choose(member.precision, run.device), run.starts[member.name]

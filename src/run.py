@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from src import closing, crew, preflight
@@ -146,11 +147,11 @@ def train_next(run: Run, waiting: list[Member], costs: list[Cost]) -> None:
         run.part.members.add(member.name)
     own = cost.predict + run.reserve
     try:
-        fits, epochs, others = run.crew.team.of_first(lambda: share_of_time(run, waiting, costs, own))
+        fits, done, epochs, others = run.crew.team.of_first(lambda: share_of_time(run, waiting, costs, own))
         if not fits:
             raise TimeUp(f"no epoch of {member.name} fits into the time that is left")
         run.crew.begins(member.name, cost.total(epochs))
-        train_member(run, member, cost, epochs, own, others)
+        train_member(run, member, cost, done + epochs, own, others)
     except (TimeUp, UserError) as reason:
         leave_out(run, member, reason)
         return
@@ -159,9 +160,9 @@ def train_next(run: Run, waiting: list[Member], costs: list[Cost]) -> None:
         clear_checkpoints(run, member.name)
 
 
-def share_of_time(run: Run, waiting: list[Member], costs: list[Cost], own: float) -> tuple[bool, int, float]:
-    """For the first of the members: whether it can come to an end at all, further epochs that fit, and the seconds that
-    those after it will take on this rank.
+def share_of_time(run: Run, waiting: list[Member], costs: list[Cost], own: float) -> tuple[bool, int, int, float]:
+    """For the first of the members: whether it can come to an end at all, the epochs behind it, further ones that fit,
+    and the seconds that those after it will take on this rank.
 
     own: seconds for what comes after its last epoch.
     """
@@ -170,7 +171,7 @@ def share_of_time(run: Run, waiting: list[Member], costs: list[Cost], own: float
     takers, _ = sequence(costs, epochs, busy)
     after = zip(costs[1:], epochs[1:], takers[1:], strict=True)
     others = sum(cost.total(n) for cost, n, taker in after if n and taker == 0)
-    return bool(epochs[0] or (done and run.deadline.left() >= own)), epochs[0], others
+    return bool(epochs[0] or (done and run.deadline.left() >= own)), done, epochs[0], others
 
 
 def allotted(run: Run, waiting: list[Member], costs: list[Cost], busy: list[float]) -> tuple[int, list[int]]:
@@ -220,10 +221,11 @@ def say_plan(run: Run, members: list[Member], costs: list[Cost]) -> None:
         return
     left, shared = run.deadline.left(), run.crew.team.size == 1 and run.crew.size > 1
     _, epochs = allotted(run, members, costs, [0.0] * (len(run.devices) if shared else 1))
+    left_to_do = [replace(member, epochs=max(1, left_to_train(run, member)[1])) for member in members]
     if shared:
-        lines = plan.table_by_rank(members, costs, epochs, left, run.devices)
+        lines = plan.table_by_rank(left_to_do, costs, epochs, left, run.devices)
     else:
-        lines = plan.table(members, costs, epochs, left, ", ".join(run.devices.values()))
+        lines = plan.table(left_to_do, costs, epochs, left, ", ".join(run.devices.values()))
     for line in lines:
         run.log(line)
     planned = zip(members, costs, epochs, strict=True)
