@@ -18,11 +18,11 @@ EVERY = 120.0  # seconds between two checkpoints within an epoch
 class Guard(Watch):
     """Brings a training back to its checkpoint, keeps new ones, shortens the schedule to what fits, stops when asked.
 
-    found: what the keeper found of an earlier start. epochs: the most that the plan allots in all, not those beyond what
-    was found: run.json, which the plan counts by, can be an epoch ahead of the checkpoint. Once begun, those of the
-    schedule as it stands. record: takes history and schedule's epochs after each epoch. say: takes a line for people.
-    team: the ranks that train it together; the first one's clock decides for all. pieces: into how many its batches
-    must be cut, as far as is known.
+    found: what the keeper found of an earlier start. epochs: the most that the plan allots in all, not from there on:
+    run.json, which the plan counts by, can be an epoch ahead of the checkpoint. Once begun, those of the schedule as it
+    stands. record: takes history and schedule's epochs after each epoch. say: takes a line for people. team: the ranks
+    that train it together; the first one's clock decides for all. pieces: into how many its batches must be cut, as far
+    as is known.
     """
 
     keeper: Keeper
