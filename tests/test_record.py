@@ -27,7 +27,7 @@ def run(faces, tmp_path_factory) -> Path:
 def project(tmp_path) -> Path:
     """A folder with a README to be filled in and an empty results/."""
     (tmp_path / "results").mkdir()
-    (tmp_path / "README.md").write_text(f"before\n{record.BEGIN}\nold\n{record.END}\nafter\n")
+    (tmp_path / "README.md").write_text(f"before\n{record.BEGIN}\nstale\n{record.END}\nafter\n")
     return tmp_path
 
 
@@ -51,7 +51,7 @@ def test_a_recorded_run_has_its_figures_history_score_and_probabilities(run, fac
 def test_the_readme_counts_only_runs_of_a_recipe_as_it_stands(run, faces, project):
     call(project, str(run), "--input", str(faces))
     text = (project / "README.md").read_text()
-    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+    assert text.startswith("before\n") and text.endswith("after\n") and "stale" not in text
     assert all(f"| `{name}` |" in text for name in recipes.RECIPES)
     assert next(line for line in text.splitlines() if "`quick`" in line).endswith("| – | – | not run |")
 

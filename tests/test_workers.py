@@ -8,12 +8,18 @@ import pytest
 import torch
 from torch import nn
 
+from src import models
 from src.config import Augment
 from src.data.augment import augment
 from src.data.batches import part_of, steps, train_batches
 from src.train.workers import AGREE_EVERY, ALONE, Together
 from tests import pair
 from tests.conftest import ROOT
+
+
+@pytest.fixture(autouse=True)
+def known_networks(monkeypatch):
+    monkeypatch.setattr(models, "NETWORKS", models.NETWORKS | pair.NETWORKS)
 
 
 @pytest.fixture(scope="module")
@@ -101,13 +107,14 @@ def test_each_image_gets_of_the_augmentation_what_it_gets_on_one_rank():
     how = Augment(rotation=10, flip=0.5, shift=0.1, scale=0.1, shear=5, brightness=0.2, contrast=0.2, erase=0.5)
     whole = augment(images, how, torch.Generator().manual_seed(5))
     for part in (part_of(21, rank, 2) for rank in range(2)):
-        torch.testing.assert_close(augment(images, how, torch.Generator().manual_seed(5), part), whole[part])
+        torch.testing.assert_close(augment(images, how, torch.Generator().manual_seed(5), part=part), whole[part])
 
 
 def test_the_ranks_batches_are_one_order_cut_in_parts():
     rows, order = pair.rows()[0], torch.arange(70)
     whole, one, two = (
-        list(train_batches(rows, order, 32, Augment(), torch.Generator(), 0, *rank)) for rank in ((), (0, 2), (1, 2))
+        list(train_batches(rows, order, 32, Augment(), torch.Generator(), 0, None, *rank))
+        for rank in ((), (0, 2), (1, 2))
     )
     for all_of_it, first, second in zip(whole, one, two, strict=True):
         assert torch.equal(torch.cat([first.images, second.images]), all_of_it.images)
