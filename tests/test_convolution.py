@@ -19,6 +19,15 @@ PRODUCT += [(1, 5, 32, 16, 16, 0), (64, 48, 2, 3, 1, 1)]
 LIBRARY = [(32, 32, 48, 3, 1, 1), (16, 32, 24, 3, 1, 1), (32, 32, 26, 3, 1, 1), (32, 32, 24, 3, 1, 0)]
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """NNPACK's ways are taken with one thread alone."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def layers(inputs, outputs, kernel, stride, padding, bias=True) -> tuple[nn.Conv2d, nn.Conv2d]:
     """The library's layer, and the faster one with equal weights."""
     torch.manual_seed(0)
@@ -63,6 +72,16 @@ def test_each_shape_takes_its_way(shapes, way, monkeypatch):
         _, fast = layers(inputs, outputs, *rest, bias=False)
         fast(torch.randn(2, inputs, side, side)).sum().backward()
         assert (set(taken) or {"library"}) == {way}
+
+
+@measured
+def test_with_two_threads_nnpack_is_left_out_and_the_results_stay(monkeypatch):
+    torch.set_num_threads(2)
+    monkeypatch.setattr(convolution, "nnpack", None)
+    plain, fast = layers(32, 32, 3, 1, 1)
+    x = torch.randn(3, 32, 12, 12)
+    for mine, reference in zip(*(results(net, x, torch.ones(3, 32, 12, 12)) for net in (fast, plain)), strict=True):
+        assert (mine - reference).abs().max() < 1e-3 * max(1.0, reference.std().item())
 
 
 @measured

@@ -5,7 +5,7 @@ fraction of the multiplications: 3x3 kernels by Winograd's transform (Lavin & Gr
 has no gradient of the weights; that is a convolution too, of the inputs with the gradients as kernels, block by block.
 And where there is one input channel, or few positions, the gradient of the weights is fastest as one matrix product.
 
-Which way is taken depends on shapes alone, never on a measurement: equal seeds give equal bits.
+Which way is taken depends on shapes and the number of threads, never on a measurement: equal seeds give equal bits.
 """
 
 import torch
@@ -50,9 +50,9 @@ class Convolution(nn.Conv2d):
 
 
 def transformed(x: Tensor, weight: Tensor, stride: int, padding: int) -> bool:
-    """Whether NNPACK's transforms pay."""
+    """Whether NNPACK's transforms pay. With several threads they do not: its own and torch's wait for each other."""
     (outputs, inputs, kernel, _), (height, width) = weight.shape, x.shape[-2:]
-    same = stride == 1 and kernel in KERNELS and padding == kernel // 2
+    same = stride == 1 and kernel in KERNELS and padding == kernel // 2 and torch.get_num_threads() == 1
     return same and min(inputs, outputs) >= NARROW and height == width <= WIDE and height % TILE == 0
 
 
