@@ -266,7 +266,7 @@ BASELINE = single(
 SPRINT = varied(
     BASELINE,
     "sprint",
-    "the kit's shortest way to 65.31 % on the validation fold: small images first",
+    "made for the shortest time to 65.31 % on the validation fold: small images first",
     epochs=20,
     ema=0.998,
     first_side=36,

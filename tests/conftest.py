@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 
 from src.data import sample
 
@@ -17,6 +18,15 @@ def pytest_configure() -> None:
     """A shell that starts the tests in the background has Ctrl-C ignored, and all that they start would ignore it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def one_thread():
+    """torch with one thread: threads do not survive a fork, and some arithmetic is chosen by their number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -19,13 +19,7 @@ PRODUCT += [(1, 5, 32, 16, 16, 0), (64, 48, 2, 3, 1, 1)]
 LIBRARY = [(32, 32, 48, 3, 1, 1), (16, 32, 24, 3, 1, 1), (32, 32, 26, 3, 1, 1), (32, 32, 24, 3, 1, 0)]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """NNPACK's ways are taken with one thread alone."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def layers(inputs, outputs, kernel, stride, padding, bias=True) -> tuple[nn.Conv2d, nn.Conv2d]:

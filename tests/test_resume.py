@@ -3,18 +3,11 @@
 import json
 
 import pytest
-import torch
 
 from benchmarks.kills import content, faces, measure, train
 from src.train.guard import Guard
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_a_run_that_is_killed_at_random_moments_ends_to_the_bit_as_one_that_is_not():

@@ -3,6 +3,7 @@
 torch's CPU convolutions multiply directly. Over maps of 6 to 24 pixels a side, NNPACK (which torch carries) needs a
 fraction of the multiplications: 3x3 kernels by Winograd's transform (Lavin & Gray 2016), larger ones by Fourier's. It
 has no gradient of the weights; that is a convolution too, of the inputs with the gradients as kernels, block by block.
+With several threads it does not pay, since its own and torch's spin while they wait, each on the other's core.
 And where there is one input channel, or few positions, the gradient of the weights is fastest as one matrix product.
 
 Which way is taken depends on shapes and the number of threads, never on a measurement: equal seeds give equal bits.
@@ -21,7 +22,7 @@ SMALL = 6  # sides up to which the gradient of the weights is a matrix product
 def accelerate(net: nn.Module) -> None:
     """Lets the network's convolutions take the faster way, in place; names and weights stay as they are.
 
-    Does nothing on CPUs for which it was not measured: with AVX-512 the library's own are twice as fast.
+    Does nothing on CPUs with other instructions than AVX2, for which it was not measured (benchmarks/convolution.py).
     """
     if torch.backends.cpu.get_cpu_capability() != "AVX2" or not torch.backends.nnpack.is_available():
         return  # `is_available` has also made NNPACK ready, without which its convolutions fail
@@ -50,7 +51,7 @@ class Convolution(nn.Conv2d):
 
 
 def transformed(x: Tensor, weight: Tensor, stride: int, padding: int) -> bool:
-    """Whether NNPACK's transforms pay. With several threads they do not: its own and torch's wait for each other."""
+    """Whether NNPACK's transforms pay."""
     (outputs, inputs, kernel, _), (height, width) = weight.shape, x.shape[-2:]
     same = stride == 1 and kernel in KERNELS and padding == kernel // 2 and torch.get_num_threads() == 1
     return same and min(inputs, outputs) >= NARROW and height == width <= WIDE and height % TILE == 0
