@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from src import config, launcher, listing, ranks, recipes, supervisor
+from src import config, host, launcher, listing, ranks, recipes, supervisor
 from src.errors import UserError
 from src.ranks import Board
 from src.train.deadline import process_started
@@ -27,6 +27,7 @@ def main(argv: list[str], bundle: dict) -> int:
 
     bundle: digest, commit, dirty, recipe and overrides of the sources, as `build.py` found them.
     """
+    host.prepare()
     place = ranks.place()
     # All ranks find the same fault in the command line; one says so.
     silent = contextlib.redirect_stderr(None) if place and place.rank else contextlib.nullcontext()

@@ -267,7 +267,7 @@ SPRINT = varied(
     BASELINE,
     "sprint",
     "made for the shortest time to 65.31 % on the validation fold: small images first",
-    epochs=20,
+    epochs=24,
     ema=0.998,
     first_side=36,
     growing=0.3,

@@ -3,20 +3,28 @@
 torch's CPU convolutions multiply directly. Over maps of 6 to 24 pixels a side, NNPACK (which torch carries) needs a
 fraction of the multiplications: 3x3 kernels by Winograd's transform (Lavin & Gray 2016), larger ones by Fourier's. It
 has no gradient of the weights; that is a convolution too, of the inputs with the gradients as kernels, block by block.
-With several threads it does not pay, since its own and torch's spin while they wait, each on the other's core.
-And where there is one input channel, or few positions, the gradient of the weights is fastest as one matrix product.
+NNPACK's own threads spin while they wait, on the cores that torch's need; so it is given one, and each of several
+threads calls it for its part of the images, which pays for 5x5 kernels alone. Over maps of 2 or 3 pixels a side, many
+products would be with the padding's zeros (`taps.py`). And where there is one input channel, or few pixels, the gradient
+of the weights is fastest as one matrix product.
 
 Which way is taken depends on shapes and the number of threads, never on a measurement: equal seeds give equal bits.
 """
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-KERNELS = (3, 5)
+from src.train import taps
+
+KERNELS, KERNELS_SHARED = (3, 5), (5,)  # for which the transforms pay, on one thread and on several
 NARROW = 32  # channels from which the transforms pay
 WIDE, TILE = 24, 6  # sides up to WIDE that are multiples of TILE: Winograd's tiles then hold no waste
-SMALL = 6  # sides up to which the gradient of the weights is a matrix product
+SMALL = 3  # sides up to which the gradient of the weights is a matrix product
 
 
 def accelerate(net: nn.Module) -> None:
@@ -26,7 +34,9 @@ def accelerate(net: nn.Module) -> None:
     """
     if torch.backends.cpu.get_cpu_capability() != "AVX2" or not torch.backends.nnpack.is_available():
         return  # `is_available` has also made NNPACK ready, without which its convolutions fail
-    torch.set_num_threads(torch.get_num_threads())  # gives NNPACK's own threads the same number
+    threads = torch.get_num_threads()
+    for number in (1, threads):  # the first number that a process sets is that of NNPACK's own threads, for good
+        torch.set_num_threads(number)
     for layer in net.modules():
         if type(layer) is nn.Conv2d and plain(layer):
             layer.__class__ = Convolution
@@ -53,7 +63,8 @@ class Convolution(nn.Conv2d):
 def transformed(x: Tensor, weight: Tensor, stride: int, padding: int) -> bool:
     """Whether NNPACK's transforms pay."""
     (outputs, inputs, kernel, _), (height, width) = weight.shape, x.shape[-2:]
-    same = stride == 1 and kernel in KERNELS and padding == kernel // 2 and torch.get_num_threads() == 1
+    kernels = KERNELS if torch.get_num_threads() == 1 else KERNELS_SHARED
+    same = stride == 1 and kernel in kernels and padding == kernel // 2
     return same and min(inputs, outputs) >= NARROW and height == width <= WIDE and height % TILE == 0
 
 
@@ -65,7 +76,9 @@ class Arithmetic(torch.autograd.Function):
         ctx.save_for_backward(x, weight)
         ctx.stride, ctx.padding, ctx.biased = stride, padding, bias is not None
         if transformed(x, weight, stride, padding):
-            return nnpack(x, weight, bias, padding)
+            return joined(spread(lambda part: nnpack(part, weight, bias, padding), x))
+        if taps.pay(x, weight, stride, padding):
+            return taps.forward(x, weight, bias, stride, padding)
         return F.conv2d(x, weight, bias, stride, padding)
 
     @staticmethod
@@ -87,6 +100,31 @@ def nnpack(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tens
     return torch._nnpack_spatial_convolution(x.contiguous(), weight.contiguous(), bias, padding)
 
 
+@cache
+def helpers(number: int) -> ThreadPoolExecutor:
+    """Threads that work beside the caller's, each with one thread of torch's."""
+    return ThreadPoolExecutor(number, "convolution", initializer=lambda: torch.set_num_threads(1))
+
+
+def spread(action: Callable[..., Tensor], *images: Tensor) -> list[Tensor]:
+    """What the action gives for each thread's part of the images (n, …), computed at the same time."""
+    parts = list(zip(*(t.chunk(torch.get_num_threads()) for t in images), strict=True))
+    if len(parts) == 1:
+        return [action(*images)]
+
+    @torch.no_grad()  # which each thread has to say for itself
+    def quietly(*part: Tensor) -> Tensor:
+        return action(*part)
+
+    others = [helpers(len(parts) - 1).submit(quietly, *part) for part in parts[1:]]
+    return [quietly(*parts[0]), *(other.result() for other in others)]
+
+
+def joined(parts: list[Tensor]) -> Tensor:
+    """The parts as one tensor."""
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+
 def library(x: Tensor, grad: Tensor, weight: Tensor, stride: int, padding: int, mask: list[bool]) -> tuple:
     """The library's own gradients; mask: of the input, the weight, the bias."""
     return torch.ops.aten.convolution_backward(
@@ -97,14 +135,19 @@ def library(x: Tensor, grad: Tensor, weight: Tensor, stride: int, padding: int, 
 def input_gradient(x: Tensor, grad: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
     """The gradient of the input: the gradients convolved with the kernels turned around."""
     if transformed(x, weight, stride, padding):
-        return nnpack(grad, weight.flip(2, 3).transpose(0, 1), None, padding)
+        turned = weight.flip(2, 3).transpose(0, 1).contiguous()
+        return joined(spread(lambda part: nnpack(part, turned, None, padding), grad))
+    if taps.pay(x, weight, stride, padding):
+        return taps.input_gradient(x, grad, weight, stride, padding)
     return library(x, grad, weight, stride, padding, [True, False, False])[0]
 
 
 def weight_gradient(x: Tensor, grad: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
     """The gradient of the weights, by the way that suits the shape."""
     if transformed(x, weight, stride, padding):
-        return by_blocks(x, grad, padding)
+        return sum(spread(lambda *part: by_blocks(*part, padding), x, grad))
+    if taps.pay(x, weight, stride, padding):
+        return taps.weight_gradient(x, grad, weight, stride, padding)
     if x.shape[1] == 1 or grad.shape[-1] <= SMALL:
         return by_product(x, grad, weight.shape[-1], stride, padding)
     return library(x, grad, weight, stride, padding, [False, True, False])[1]
