@@ -24,7 +24,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.throughput import faces
+from benchmarks.ways import faces
 from src.config import Augment
 from src.data.batches import Rows, epoch_order, on_device, train_batches
 from src.data.mapped import in_file

@@ -21,7 +21,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.reference_way import Reference
-from benchmarks.throughput import timed
+from benchmarks.ways import timed
 from src import recipes
 from src.data import competition
 from src.data.split import split

@@ -2,82 +2,52 @@
 
     python benchmarks/throughput.py --input DIR --json throughput.json
 
-Same network, batch and augmentation, on the same rows of train.csv. Both ways train one epoch to warm up, which does
-not count; then they take turns. Printed are the medians and their ratio.
+Same network, batch and augmentation, on the same rows of train.csv, each way in a process of its own (`one_way.py`),
+which waits while the other trains. Both train one epoch to warm up, which does not count; then they take turns. Printed
+are the medians, and the median of the rounds' ratios.
 """
 
 import argparse
-import gc
 import json
 import statistics
+import subprocess
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks.reference_way import Reference
-from src import recipes
-from src.config import Member
-from src.data import competition, sample
-from src.data.batches import on_device
-from src.train import device as devices
-from src.train import precision
-from src.train.trainer import Trainer
-
 RECIPES = ("simple_cnn_v2", "attention_cnn_v1", "resnet18_adam")
+ONE_WAY = Path(__file__).with_name("one_way.py")
 
 
-def faces(source: Path | None, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels of the first rows of train.csv, or made-up ones; repeated where there are fewer."""
-    if source is None:
-        images, labels = sample.faces(min(rows, 2000), seed=0)
-    else:
-        train = competition.read(source).train
-        images, labels = train.images[:rows], train.labels[:rows]
-    again = -(-rows // len(labels))
-    return np.tile(images, (again, 1, 1))[:rows], np.tile(labels, again)[:rows]
+class Way:
+    """A way to train: a process that trains an epoch when it is asked to."""
+
+    def __init__(self, way: str, recipe: str, rows: int, source: Path | None, device: str):
+        command = [sys.executable, str(ONE_WAY), way, recipe, str(rows), "--device", device]
+        command += ["--input", str(source)] if source else []
+        self.rows = rows
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.about = json.loads(self.process.stdout.readline() or sys.exit(f"{way}: the process has ended"))
+
+    def speed(self) -> float:
+        """Images a second of one more epoch."""
+        print(file=self.process.stdin, flush=True)
+        return self.rows / float(self.process.stdout.readline() or sys.exit("the process has ended"))
+
+    def end(self) -> None:
+        """Ends the process and its workers."""
+        self.process.stdin.close()
+        self.process.wait()
 
 
-def kit(member: Member, images: np.ndarray, labels: np.ndarray, device: torch.device) -> Callable[[], None]:
-    """One epoch of the kit's training, without evaluation, to be called again and again."""
-    rows = on_device(images, labels, device)
-    trainer = Trainer(member, rows, rows, precision.choose(member.precision, device), seed=0)
-
-    def epoch() -> None:
-        trainer.half = trainer.new_half()
-        trainer.train_epoch()
-
-    return epoch
-
-
-def timed(epoch: Callable[[], object]) -> float:
-    """Seconds of one epoch; its end waits for the device, since it asks for the loss."""
-    started = time.perf_counter()
-    epoch()
-    return time.perf_counter() - started
-
-
-def compare(name: str, source: Path | None, rows: tuple[int, int], rounds: int, device: torch.device) -> dict:
-    """Images a second of both ways, and their ratio. rows: for the reference way, for the kit."""
-    member = replace(recipes.get(name).members[0], batch=64, pretrained="none")
-    ways = {
-        "reference": (rows[0], Reference(member, *faces(source, rows[0]), device).epoch),
-        "kit": (rows[1], kit(member, *faces(source, rows[1]), device)),
-    }
-    for _, epoch in ways.values():
-        epoch()
-    speeds = {way: [] for way in ways}
+def compare(ways: dict[str, Way], rounds: int) -> dict:
+    """Images a second of both ways, and their ratio."""
+    for way in ways.values():
+        way.speed()
+    speeds = {name: [] for name in ways}
     for _ in range(rounds):
-        for way, (n, epoch) in ways.items():
-            speeds[way].append(n / timed(epoch))
-    found = {way: round(statistics.median(values), 1) for way, values in speeds.items()}
-    gc.collect()  # the workers of the reference way end with it
+        for name, way in ways.items():
+            speeds[name].append(way.speed())
+    found = {name: round(statistics.median(values), 1) for name, values in speeds.items()}
     ratios = [a / b for a, b in zip(speeds["kit"], speeds["reference"], strict=True)]
     return found | {"ratio": round(statistics.median(ratios), 2), "ratios": [round(r, 2) for r in ratios]}
 
@@ -93,13 +63,17 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
-    device = devices.choose(arguments.device)[0]
-    rows = arguments.rows, arguments.kit_rows or arguments.rows
-    found = {"device": devices.describe(str(device)), "torch": torch.__version__, "rows": rows, "recipes": {}}
-    print(f"images a second on {found['device']}, batch 64")
+    rows = {"reference": arguments.rows, "kit": arguments.kit_rows or arguments.rows}
+    found = {"rows": rows, "recipes": {}}
     for name in arguments.recipes:
-        figures = found["recipes"][name] = compare(name, arguments.input, rows, arguments.rounds, device)
+        ways = {way: Way(way, name, n, arguments.input, arguments.device) for way, n in rows.items()}
+        if "device" not in found:
+            found |= ways["kit"].about
+            print(f"images a second on {found['device']}, batch 64")
+        figures = found["recipes"][name] = compare(ways, arguments.rounds)
         print(f"{name:20} reference {figures['reference']:9.1f}   kit {figures['kit']:9.1f}   {figures['ratio']:.2f}x")
+        for way in ways.values():
+            way.end()
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1) + "\n")
 

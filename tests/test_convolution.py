@@ -15,7 +15,8 @@ measured = pytest.mark.skipif(not AVX2, reason="this CPU keeps the library's con
 TRANSFORMED = [(32, 32, 24, 3, 1, 1), (32, 48, 12, 3, 1, 1), (40, 32, 6, 3, 1, 1), (32, 64, 24, 5, 1, 2)]
 TRANSFORMED += [(64, 32, 18, 3, 1, 1), (32, 32, 18, 5, 1, 2), (32, 32, 6, 5, 1, 2)]
 PRODUCT = [(1, 8, 48, 5, 1, 2), (1, 16, 24, 4, 2, 1), (1, 4, 33, 7, 2, 3), (16, 24, 3, 3, 1, 1), (8, 16, 6, 3, 2, 1)]
-PRODUCT += [(1, 5, 32, 16, 16, 0), (64, 48, 2, 3, 1, 1)]
+PRODUCT += [(1, 5, 32, 16, 16, 0), (32, 32, 5, 3, 2, 1)]
+TAPS = [(64, 48, 2, 3, 1, 1), (32, 40, 3, 3, 1, 1), (32, 64, 3, 3, 2, 1), (48, 32, 3, 5, 1, 2), (32, 32, 4, 3, 3, 1)]
 LIBRARY = [(32, 32, 48, 3, 1, 1), (16, 32, 24, 3, 1, 1), (32, 32, 26, 3, 1, 1), (32, 32, 24, 3, 1, 0)]
 
 
@@ -42,7 +43,7 @@ def results(layer: nn.Module, x: torch.Tensor, out: torch.Tensor) -> list[torch.
 
 @measured
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("shape", TRANSFORMED + PRODUCT + LIBRARY, ids=str)
+@pytest.mark.parametrize("shape", TRANSFORMED + PRODUCT + TAPS + LIBRARY, ids=str)
 def test_output_and_gradients_are_the_librarys(shape, layout):
     inputs, outputs, side, *rest = shape
     plain, fast = layers(inputs, outputs, *rest)
@@ -54,13 +55,22 @@ def test_output_and_gradients_are_the_librarys(shape, layout):
         assert (mine - reference).abs().max() < 1e-3 * reference.std()
 
 
+@pytest.fixture
+def taken(monkeypatch) -> list[str]:
+    """The ways that were taken, but for the library's."""
+    found = []
+    for room, name in ((convolution, "nnpack"), (convolution, "by_product"), (convolution.taps, "weight_gradient")):
+        real = getattr(room, name)
+        monkeypatch.setattr(room, name, lambda *a, n=name, r=real: found.append(n) or r(*a))
+    return found
+
+
 @measured
-@pytest.mark.parametrize(("shapes", "way"), [(TRANSFORMED, "nnpack"), (PRODUCT, "by_product"), (LIBRARY, "library")])
-def test_each_shape_takes_its_way(shapes, way, monkeypatch):
-    taken = []
-    for name in ("nnpack", "by_product"):
-        real = getattr(convolution, name)
-        monkeypatch.setattr(convolution, name, lambda *a, n=name, r=real: taken.append(n) or r(*a))
+@pytest.mark.parametrize(
+    ("shapes", "way"),
+    [(TRANSFORMED, "nnpack"), (PRODUCT, "by_product"), (TAPS, "weight_gradient"), (LIBRARY, "library")],
+)
+def test_each_shape_takes_its_way(shapes, way, taken):
     for inputs, outputs, side, *rest in shapes:
         taken.clear()
         _, fast = layers(inputs, outputs, *rest, bias=False)
@@ -69,13 +79,31 @@ def test_each_shape_takes_its_way(shapes, way, monkeypatch):
 
 
 @measured
-def test_with_two_threads_nnpack_is_left_out_and_the_results_stay(monkeypatch):
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("shape", [(32, 48, 5, 1, 2), (32, 32, 3, 1, 1)], ids=str)
+def test_several_threads_share_the_images_of_large_kernels_alone(shape, threads, taken):
+    torch.set_num_threads(threads)
+    plain, fast = layers(*shape)
+    x = torch.randn(7, 32, 12, 12)
+    out = torch.randn_like(plain(x))
+    for mine, reference in zip(results(fast, x, out), results(plain, x, out), strict=True):
+        assert (mine - reference).abs().max() < 1e-3 * reference.std()
+    assert len(taken) == (3 * threads if shape[2] == 5 else 0)
+    runs = [results(layers(*shape)[1], x, out) for _ in range(2)]
+    assert all(torch.equal(first, again) for first, again in zip(*runs, strict=True))
+
+
+@measured
+def test_an_error_in_another_thread_reaches_the_caller():
     torch.set_num_threads(2)
-    monkeypatch.setattr(convolution, "nnpack", None)
-    plain, fast = layers(32, 32, 3, 1, 1)
-    x = torch.randn(3, 32, 12, 12)
-    for mine, reference in zip(*(results(net, x, torch.ones(3, 32, 12, 12)) for net in (fast, plain)), strict=True):
-        assert (mine - reference).abs().max() < 1e-3 * max(1.0, reference.std().item())
+
+    def fails_on_the_second(part):
+        if part[0] == 1:
+            raise ValueError("of the other thread")
+        return part
+
+    with pytest.raises(ValueError, match="of the other thread"):
+        convolution.spread(fails_on_the_second, torch.arange(2))
 
 
 @measured

@@ -5,8 +5,8 @@ fraction of the multiplications: 3x3 kernels by Winograd's transform (Lavin & Gr
 has no gradient of the weights; that is a convolution too, of the inputs with the gradients as kernels, block by block.
 NNPACK's own threads spin while they wait, on the cores that torch's need; so it is given one, and each of several
 threads calls it for its part of the images, which pays for 5x5 kernels alone. Over maps of 2 or 3 pixels a side, many
-products would be with the padding's zeros (`taps.py`). And where there is one input channel, or few pixels, the gradient
-of the weights is fastest as one matrix product.
+products would be with the padding's zeros (`taps.py`). And where there is one input channel, or few pixels, the
+gradient of the weights is fastest as one matrix product.
 
 Which way is taken depends on shapes and the number of threads, never on a measurement: equal seeds give equal bits.
 """

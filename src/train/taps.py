@@ -8,7 +8,6 @@ one matrix (pixels * images, channels), and the products add up in place.
 from collections.abc import Iterator
 from functools import cache
 
-import torch
 from torch import Tensor
 
 NARROW = 32  # channels from which the products are large enough to pay

@@ -1,0 +1,55 @@
+"""The two ways to train that the benchmarks compare, an epoch at a time: the kit's, and the reference notebooks'."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.reference_way import Reference
+from src import recipes
+from src.config import Member
+from src.data import competition, sample
+from src.data.batches import on_device
+from src.train import precision
+from src.train.trainer import Trainer
+
+
+def epoch(way: str, name: str, source: Path | None, rows: int, device: torch.device) -> Callable[[], object]:
+    """One epoch of a recipe's first member in batches of 64, "kit" or "reference", to be called again and again."""
+    member = replace(recipes.get(name).members[0], batch=64, pretrained="none")
+    if way == "kit":
+        return kit(member, *faces(source, rows), device)
+    return Reference(member, *faces(source, rows), device).epoch
+
+
+def faces(source: Path | None, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels of the first rows of train.csv, or made-up ones; repeated where there are fewer."""
+    if source is None:
+        images, labels = sample.faces(min(rows, 2000), seed=0)
+    else:
+        train = competition.read(source).train
+        images, labels = train.images[:rows], train.labels[:rows]
+    again = -(-rows // len(labels))
+    return np.tile(images, (again, 1, 1))[:rows], np.tile(labels, again)[:rows]
+
+
+def kit(member: Member, images: np.ndarray, labels: np.ndarray, device: torch.device) -> Callable[[], None]:
+    """One epoch of the kit's training, without evaluation, to be called again and again."""
+    rows = on_device(images, labels, device)
+    trainer = Trainer(member, rows, rows, precision.choose(member.precision, device), seed=0)
+
+    def epoch() -> None:
+        trainer.half = trainer.new_half()
+        trainer.train_epoch()
+
+    return epoch
+
+
+def timed(epoch: Callable[[], object]) -> float:
+    """Seconds of one epoch; its end waits for the device, since it asks for the loss."""
+    started = time.perf_counter()
+    epoch()
+    return time.perf_counter() - started
