@@ -18,10 +18,11 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from src import recipes
+from src import host, recipes
 from src.data import sample
 from src.data.batches import on_device
-from src.train import convolution, trainer
+from src.train import convolution, taps, trainer
+from src.train.convolution import joined, nnpack, spread
 from src.train.precision import Precision
 
 CPU = torch.device("cpu")
@@ -31,6 +32,7 @@ LAYERS = {  # inputs, outputs, side, kernel
     "5x5, 32→64, 24": (32, 64, 24, 5),
     "3x3, 128→128, 12": (128, 128, 12, 3),
     "3x3, 128→128, 6": (128, 128, 6, 3),
+    "3x3, 256→256, 3": (256, 256, 3, 3),
     "3x3, 512→512, 2": (512, 512, 2, 3),
     "5x5, 1→32, 48": (1, 32, 48, 5),
 }
@@ -56,10 +58,12 @@ def layer(inputs: int, outputs: int, side: int, kernel: int, clock: Callable[[],
     work = 2 * grad.numel() * inputs * kernel**2 / 1e9
     ways = {
         "torch forward": lambda: F.conv2d(last[0], last[2], padding=pad),
-        "NNPACK forward": lambda: convolution.nnpack(x, weight, None, pad),
+        "NNPACK forward": lambda: joined(spread(lambda part: nnpack(part, weight, None, pad), x)),
+        "taps forward": lambda: taps.forward(last[0], last[2], None, 1, pad),
         "torch weights": lambda: convolution.library(*last, 1, pad, [False, True, False]),
-        "NNPACK by blocks": lambda: convolution.by_blocks(x, grad, pad),
+        "NNPACK by blocks": lambda: sum(spread(lambda *part: convolution.by_blocks(*part, pad), x, grad)),
         "one product": lambda: convolution.by_product(last[0], last[1], kernel, 1, pad),
+        "taps weights": lambda: taps.weight_gradient(*last, 1, pad),
     }
     return {name: round(work / best(way, clock), 1) for name, way in ways.items()}
 
@@ -83,7 +87,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    host.prepare()  # too late for torch's threads, not for memory
+    for number in (1, arguments.threads):  # the first is NNPACK's own, as in accelerate
+        torch.set_num_threads(number)
     torch.backends.nnpack.is_available()  # makes it ready
     clock = time.process_time if arguments.threads == 1 else time.perf_counter
     found = {"threads": arguments.threads, "torch": torch.__version__, "layers": {}, "steps": {}}

@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.checkpoint import faces
-from src import recipes
+from src import host, recipes
 from src.config import Member
 from src.data.batches import Rows, train_batches
 from src.train import device as devices
@@ -176,6 +176,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
+    host.prepare()  # too late for torch's threads, not for memory
     device, line = devices.choose(arguments.device)
     print(line)
     found = {"device": devices.describe(str(device)), "torch": torch.__version__, "recipes": {}}
