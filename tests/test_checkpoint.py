@@ -3,7 +3,9 @@
 import copy
 import errno
 import hashlib
+import os
 import pickle
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -213,3 +215,18 @@ def test_a_disk_that_stays_full_costs_the_checkpoint_and_not_the_training(keeper
     assert number(keeper.load()) == 2
     assert len(keeper.said) == 1 and "No space left" in keeper.said[0] and "goes on" in keeper.said[0]
     assert {file.name for file in keeper.folder.iterdir()} == {NAME}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no limits on the size of files")
+@pytest.mark.parametrize("bound", [10, 5_000, 300_000])
+def test_a_disk_that_fills_in_the_middle_of_a_checkpoint_leaves_the_one_before(keeper, bound):
+    """The system itself refuses to write on: torch's writer must not fall over that."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bound, before[1]))
+    try:
+        keeper.save({"number": torch.tensor(3), "more": torch.zeros(100_000)}, Course(), wait=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert number(keeper.load()) == 2
+    assert len(keeper.said) == 1 and "goes on" in keeper.said[0]
+    assert {file.name for file in keeper.folder.iterdir()} == {NAME, BEFORE}

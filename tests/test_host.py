@@ -16,10 +16,12 @@ if sys.argv[1] == "prepared":
     host.prepare()
 import resource
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-bytearray(64 << 20)
+a, b = bytearray(16 << 20), bytearray(16 << 20)
+del a, b
 before = faults()
 for _ in range(5):
-    bytearray(64 << 20)
+    a, b = bytearray(16 << 20), bytearray(16 << 20)
+    del a, b
 print(faults() - before)
 """
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 
@@ -24,15 +25,16 @@ NAMES = NAME, BEFORE, STEP = "checkpoint.pt", "checkpoint.before.pt", "checkpoin
 
 def write(path: Path, identity: dict, state: dict, course: Course) -> None:
     """Writes the file under a temporary name, synced, then renamed; what was there stays as the one before."""
-    stream = io.BytesIO()
     behind = {f.name: getattr(course, f.name) for f in fields(course) if f.name != "good"}
-    torch.save({"identity": identity, "state": state, "course": behind}, stream)
-    content = stream.getbuffer()
     temporary = path.with_name(f"{path.name}.partial")
     try:
         with temporary.open("wb") as file:
-            file.write(MAGIC + hashlib.sha256(content).hexdigest().encode() + b"\n")
-            file.write(content)
+            file.write(MAGIC + b"0" * 64 + b"\n")
+            digested = Digested(file)
+            torch.save({"identity": identity, "state": state, "course": behind}, digested)
+            digested.complain()
+            file.seek(len(MAGIC))
+            file.write(digested.digest.hexdigest().encode())
             file.flush()
             os.fsync(file.fileno())
         if path.name == NAME and path.exists():
@@ -40,6 +42,34 @@ def write(path: Path, identity: dict, state: dict, course: Course) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+class Digested:
+    """A file that is written from its start to its end, and its SHA-256: the content never lies in memory as a whole.
+
+    torch's own writer does not survive an error in the middle; so it is kept, and raised by `complain` afterwards.
+    """
+
+    def __init__(self, file: BinaryIO):
+        self.file, self.digest, self.error = file, hashlib.sha256(), None
+
+    def write(self, part: bytes | memoryview) -> int:
+        """Takes all of it, or notes why that failed."""
+        self.digest.update(part)
+        try:
+            if not self.error:
+                self.file.write(part)
+        except OSError as error:
+            self.error = error
+        return len(part)
+
+    def flush(self) -> None:
+        """Nothing: the file is flushed at its end."""
+
+    def complain(self) -> None:
+        """Raises the OSError that came up while writing."""
+        if self.error:
+            raise self.error
 
 
 def read(path: Path, identity: dict) -> tuple[dict, Course]:
