@@ -4,8 +4,7 @@ import ctypes
 import os
 import sys
 
-TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8  # the numbers that glibc's malloc.h gives its options
-LARGE = 32 << 20  # bytes; what is larger, like all weights in one, is still given back: there is little, and seldom
+TRIM_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -4, -8  # the numbers that glibc's malloc.h gives its options
 
 
 def prepare() -> None:
@@ -20,5 +19,5 @@ def prepare() -> None:
     if not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's alone
-    for option, value in ((TRIM_THRESHOLD, -1), (MMAP_THRESHOLD, LARGE), (ARENA_MAX, 1)) if mallopt else ():
+    for option, value in ((TRIM_THRESHOLD, -1), (MMAP_MAX, 0), (ARENA_MAX, 1)) if mallopt else ():
         mallopt(option, value)

@@ -16,11 +16,11 @@ if sys.argv[1] == "prepared":
     host.prepare()
 import resource
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-a, b = bytearray(16 << 20), bytearray(16 << 20)
+a, b = bytearray(64 << 20), bytearray(64 << 20)
 del a, b
 before = faults()
 for _ in range(5):
-    a, b = bytearray(16 << 20), bytearray(16 << 20)
+    a, b = bytearray(64 << 20), bytearray(64 << 20)
     del a, b
 print(faults() - before)
 """
