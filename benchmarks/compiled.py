@@ -24,6 +24,7 @@ from src.config import Member
 from src.train import device as devices
 from src.train.convolution import accelerate
 
+SIDE = 48  # of the images as they are stored
 RECIPES = ("simple_cnn_v2", "attention_cnn_v1", "resnet18_adam")
 
 
@@ -33,10 +34,10 @@ def network(member: Member, device: torch.device) -> nn.Module:
     return net.to(device, memory_format=torch.channels_last)
 
 
-def seconds(net: nn.Module, forward: Callable, size: int, device: torch.device, steps: int) -> tuple[float, float]:
+def seconds(net: nn.Module, forward: Callable, side: int, device: torch.device, steps: int) -> tuple[float, float]:
     """Seconds of the first step, and the least of the others."""
     optimizer = torch.optim.AdamW(net.parameters(), fused=True)
-    x = torch.randn(64, 1, size, size, device=device).contiguous(memory_format=torch.channels_last)
+    x = torch.randn(64, 1, side, side, device=device).contiguous(memory_format=torch.channels_last)
     y, found = torch.randint(0, 7, (64,), device=device), []
     for _ in range(1 + steps):
         started = time.perf_counter()
@@ -55,8 +56,9 @@ def compare(name: str, device: torch.device, steps: int) -> dict:
     plain, compiled, kit = (network(member, device) for _ in range(3))
     if device.type == "cpu":
         accelerate(kit)
-    first, with_it = seconds(compiled, torch.compile(compiled), member.size, device, steps)
-    without, kits = (seconds(net, net, member.size, device, steps)[1] for net in (plain, kit))
+    side = member.size or SIDE
+    first, with_it = seconds(compiled, torch.compile(compiled), side, device, steps)
+    without, kits = (seconds(net, net, side, device, steps)[1] for net in (plain, kit))
     found = {"plain_ms": 1e3 * without, "compiled_ms": 1e3 * with_it, "kit_ms": 1e3 * kits, "first_s": first}
     gain = min(without, kits) - with_it
     return found | {"steps": round(first / gain) if gain > 0 else None}

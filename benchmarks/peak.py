@@ -4,10 +4,11 @@
 
 The peak is measured in the same run: the fastest of several large matrix multiplications in the precision in which the
 member trains. A network's own operations are counted by torch on one real step, forward and backward: convolutions and
-matrix products alone, a multiplication and an addition being two; the first layer needs no gradient of its input. Steps
-are whole ones of `Trainer`, with augmentation and optimizer, on noise; the fastest counts, as for the peak. On the CPU
-with one thread both are timed by the time that the process computes, so that other work on the machine does not count.
-The shares are those of the profiler over further steps: of the time of operations on the CPU, of kernels on a GPU.
+matrix products alone, a multiplication and an addition being two; the first layer needs no gradient of its input. What
+transforms save of them (`src/train/convolution.py`) counts as done. Steps are whole ones of `Trainer`, with
+augmentation and optimizer, on noise; the fastest counts, as for the peak. On the CPU with one thread both are timed by
+the time that the process computes, so that other work on the machine does not count. The shares are those of the
+profiler over further steps: of the time of operations on the CPU, of kernels on a GPU.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from torch import nn
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils.flop_counter import FlopCounterMode
@@ -30,6 +32,7 @@ from src.config import Member
 from src.data.batches import Rows, train_batches
 from src.train import device as devices
 from src.train import precision as precisions
+from src.train.convolution import Convolution
 from src.train.precision import DTYPES
 from src.train.trainer import Trainer
 
@@ -96,9 +99,14 @@ def take_step(trainer: Trainer, source: Iterator[Rows]) -> None:
 
 
 def counted(trainer: Trainer, batch: Rows) -> float:
-    """FLOP of forward and backward, an image."""
+    """FLOP of forward and backward, an image, as torch's own convolutions do it: those of others it cannot count."""
+    others = [layer for layer in trainer.net.modules() if type(layer) is Convolution]
+    for layer in others:
+        layer.__class__ = nn.Conv2d
     with FlopCounterMode(display=False) as counter:
         trainer.gradient(*batch)
+    for layer in others:
+        layer.__class__ = Convolution
     return counter.get_total_flops() / len(batch.labels)
 
 
@@ -110,6 +118,8 @@ def kind(event) -> str:
         event = event.cpu_parent
     if "augmentation" in chain:
         return "augmentation"
+    if "ArithmeticBackward" in chain or "Arithmetic" in chain:  # of src/train/convolution.py
+        return "convolution backward" if "ArithmeticBackward" in chain else "convolution forward"
     for name in chain:
         found = next((kind for kind, words in KINDS.items() if any(word in name for word in words)), None)
         if found not in (None, "elementwise"):

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+from collections.abc import Callable
 
 TRIM_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -4, -8  # the numbers that glibc's malloc.h gives its options
 
@@ -16,8 +17,17 @@ def prepare() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's alone
-    for option, value in ((TRIM_THRESHOLD, -1), (MMAP_MAX, 0), (ARENA_MAX, 1)) if mallopt else ():
-        mallopt(option, value)
+    if mallopt := of_glibc("mallopt"):
+        for option, value in ((TRIM_THRESHOLD, -1), (MMAP_MAX, 0), (ARENA_MAX, 1)):
+            mallopt(option, value)
+
+
+def give_back() -> None:
+    """Gives freed memory back after all: where another use with other sizes follows, which could not take it."""
+    if trim := of_glibc("malloc_trim"):
+        trim(0)
+
+
+def of_glibc(name: str) -> Callable[..., int] | None:
+    """A function of the C library; None where it is not glibc."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None

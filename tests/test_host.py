@@ -38,6 +38,12 @@ def test_memory_that_was_freed_is_used_again():
     assert plain > 20 * max(prepared, 1)  # else each use asks the system for its pages anew
 
 
+@pytest.mark.skipif(not LINUX or not os.confstr("CS_GNU_LIBC_VERSION"), reason="glibc alone")
+def test_memory_can_be_given_back_all_the_same():
+    code = TOUCHED.replace("before =", "host.give_back()\nbefore =")
+    assert int(python(code, "prepared")) > 20 * max(int(python(TOUCHED, "prepared")), 1)
+
+
 @pytest.mark.parametrize(
     ("said", "expected"),
     [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],

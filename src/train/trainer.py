@@ -11,6 +11,7 @@ from sklearn.metrics import f1_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from src import host
 from src.config import Member
 from src.data.batches import Rows, class_weights, epoch_order, part_of, steps, train_batches
 from src.errors import UserError
@@ -92,6 +93,7 @@ class Trainer:
         self.half = half = self.half or self.new_half()
         rate = half.rate
         loss, accuracy = self.train_epoch(number, between)
+        host.give_back()  # evaluation's batches are larger
         started = time.perf_counter()
         valid = self.team.of_first(lambda: self.evaluate(between if self.team.size == 1 else nothing))
         self.half = None
