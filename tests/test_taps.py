@@ -71,3 +71,10 @@ def test_runs_are_as_long_as_they_get():
 )
 def test_where_it_pays(shape, kernel, stride, padding, expected):
     assert taps.pay(torch.zeros(2, *shape), torch.zeros(64, shape[0], kernel, kernel), stride, padding) is expected
+
+
+@pytest.mark.parametrize(("channels", "size", "expected"), [(128, 12, True), (64, 12, False), (128, 13, False)])
+def test_for_many_channels_it_pays_for_the_weights_alone(channels, size, expected):
+    x, weight = torch.zeros(1, channels, size, size), torch.zeros(128, channels, 3, 3)
+    assert taps.pay_for_weights(x, weight, 1, 1) is expected and not taps.pay(x, weight, 1, 1)
+    assert not taps.pay_for_weights(x, weight, 2, 1)

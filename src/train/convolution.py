@@ -146,7 +146,7 @@ def weight_gradient(x: Tensor, grad: Tensor, weight: Tensor, stride: int, paddin
     """The gradient of the weights, by the way that suits the shape."""
     if transformed(x, weight, stride, padding):
         return sum(spread(lambda *part: by_blocks(*part, padding), x, grad))
-    if taps.pay(x, weight, stride, padding):
+    if taps.pay_for_weights(x, weight, stride, padding):
         return taps.weight_gradient(x, grad, weight, stride, padding)
     if x.shape[1] == 1 or grad.shape[-1] <= SMALL:
         return by_product(x, grad, weight.shape[-1], stride, padding)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 NARROW = 32  # channels from which the products are large enough to pay
 TINY, TINY_STRIDED = 3, 2  # sides of the outputs up to which they pay, at stride 1 and above it
+SMALL, MANY = 12, 128  # sides up to which they pay for the gradient of the weights alone, from so many channels
 
 
 def side(size: int, kernel: int, stride: int, padding: int) -> int:
@@ -24,6 +25,13 @@ def pay(x: Tensor, weight: Tensor, stride: int, padding: int) -> bool:
     (outputs, inputs, kernel, _), (height, width) = weight.shape, x.shape[-2:]
     few = side(height, kernel, stride, padding) <= (TINY if stride == 1 else TINY_STRIDED)
     return few and height == width and padding > 0 and min(inputs, outputs) >= NARROW
+
+
+def pay_for_weights(x: Tensor, weight: Tensor, stride: int, padding: int) -> bool:
+    """Whether they pay for the gradient of the weights, which costs the library more than the other two."""
+    height, width = x.shape[-2:]
+    many = stride == 1 and padding > 0 and height == width <= SMALL and min(weight.shape[:2]) >= MANY
+    return many or pay(x, weight, stride, padding)
 
 
 @cache
