@@ -47,7 +47,7 @@ def write(path: Path, identity: dict, state: dict, course: Course) -> None:
 class Digested:
     """A file that is written from its start to its end, and its SHA-256: the content never lies in memory as a whole.
 
-    torch's own writer does not survive an error in the middle; so it is kept, and raised by `complain` afterwards.
+    An error is kept, and raised by `complain` afterwards: it does not have to find its way through torch's own writer.
     """
 
     def __init__(self, file: BinaryIO):
