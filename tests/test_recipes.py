@@ -19,6 +19,7 @@ FULL = {
 }
 
 LIGHT = OFF | {"rotation": 15, "flip": 0.5}
+SHIFTED = LIGHT | {"shift": 0.1}
 
 # What all notebooks have in common: cross-entropy, batches of 64, Adam, nothing at prediction time.
 COMMON = {
@@ -51,7 +52,7 @@ COMMON = {
 }
 V2 = {
     "network": "simple_cnn_v2",
-    "augment": FULL,
+    "augment": SHIFTED,
     "lr": 5e-4,
     "weight_decay": 1e-4,
     "schedule": "plateau",
