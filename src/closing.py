@@ -5,8 +5,8 @@ import time
 import numpy as np
 
 from src.ensemble import blend
+from src.ensemble.predictions import Predictions
 from src.errors import UserError
-from src.predictions import Predictions
 from src.run_state import Run, percent
 from src.submit import check, write
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
-from src import predictions
 from src.config import Member
 from src.data.batches import on_device
+from src.ensemble import predictions
+from src.ensemble.predictions import Predictions
 from src.files import replacing
-from src.predictions import Predictions
 from src.run_state import Run, percent
 from src.train import precision as precisions
 from src.train.checkpoint import NAMES, Keeper, NoKeeper

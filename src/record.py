@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from src import config, predictions, recipes, run_json
-from src.ensemble import blend
+from src import config, recipes, run_json
+from src.csv_cells import read_cells
+from src.ensemble import blend, predictions
 from src.errors import UserError
 from src.files import replacing
 from src.run_folder import RunFolder
 from src.submit import score
-from src.submit.cells import read_cells
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 COMMAND = "python -m src.record"

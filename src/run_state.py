@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from sklearn.metrics import f1_score
 
-from src import predictions, shared_record
+from src import shared_record
 from src.config import Recipe
 from src.crew import Crew
 from src.data.batches import Rows, on_device
 from src.data.competition import Competition
 from src.disk import Room
-from src.predictions import Predictions
+from src.ensemble import predictions
+from src.ensemble.predictions import Predictions
 from src.run_folder import RunFolder
 from src.shared_record import Part
 from src.train.deadline import Deadline

@@ -151,7 +151,7 @@ refused(leaderboard.read, put(sys.argv[1], lying([b"a.csv"] * 9_000, b"", 4_000_
     "predictions": (
         150,
         """
-from src import predictions
+from src.ensemble import predictions
 names = [b"rows.npy", b"split.npy", b"probs.npy", b"header.npy"]
 def claims(shape, kind="<i8"):
     text = repr({"descr": kind, "fortran_order": False, "shape": shape}).encode()

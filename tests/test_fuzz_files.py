@@ -14,12 +14,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from src import config, predictions, recipes, record, run_json
+from src import config, csv_cells, recipes, record, run_json
+from src.ensemble import predictions
+from src.ensemble.predictions import HEADER, Predictions
 from src.errors import UserError
-from src.predictions import HEADER, Predictions
 from src.run_folder import RunFolder, differences
 from src.run_state import percent
-from src.submit import cells, check, leaderboard, write
+from src.submit import check, leaderboard, write
 from tests.fuzzing import edited, edits, examples, read_or_refused
 
 LABELS = np.array([0, 1, 2, 3, 4, 5, 6, 3])
@@ -381,6 +382,6 @@ def test_a_setting_of_any_text_is_taken_or_refused(key, text):
 
 
 def test_the_bound_of_small_csv_files_holds(tmp_path, monkeypatch):
-    monkeypatch.setattr(cells, "LIMIT", len(KAGGLE))
+    monkeypatch.setattr(csv_cells, "LIMIT", len(KAGGLE))
     assert judge(put(tmp_path, "s.csv", KAGGLE)) is not None
     assert judge(put(tmp_path, "s.csv", KAGGLE + b"\n")) is None

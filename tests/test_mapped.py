@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from src import predictions
 from src.config import Augment
 from src.data import mapped, memory
 from src.data.batches import on_device, train_batches
 from src.data.mapped import AHEAD, Mapped, in_file
+from src.ensemble import predictions
 from src.errors import UserError
 from src.main import main
 from src.train.precision import Precision

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src import predictions, recipes, record
+from src import recipes, record
+from src.ensemble import predictions
 from src.main import main
 from src.submit import check
 from tests.conftest import fake_bundle

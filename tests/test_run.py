@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src import predictions
 from src.data import competition
+from src.ensemble import predictions
 from src.main import main
 from src.run_folder import RunFolder
 from src.submit import check

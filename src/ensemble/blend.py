@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from src.ensemble.predictions import Predictions
 from src.errors import UserError
-from src.predictions import Predictions
 
 
 def mean(members: list[Predictions]) -> Predictions:

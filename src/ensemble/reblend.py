@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from src import predictions
 from src.data import competition
-from src.ensemble import blend
+from src.ensemble import blend, predictions
 from src.errors import UserError
 from src.submit import write
 

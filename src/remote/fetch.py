@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from src import predictions, record
+from src import record
 from src.data import competition
+from src.ensemble import predictions
 from src.errors import UserError
 from src.files import digest
 from src.remote import client, watch

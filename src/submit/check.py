@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from src.csv_cells import read_cells, short, shown
 from src.data.competition import EXPRESSIONS
 from src.errors import UserError
-from src.submit.cells import read_cells, short, shown
 
 LABEL_COLUMNS = ("emotion", "label", "class")
 _DIGITS = 18  # of an id: Python refuses to read an integer of thousands of digits

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from src.csv_cells import LIMIT, parse_cells, shown
 from src.data.competition import find
 from src.errors import UserError
-from src.submit.cells import LIMIT, parse_cells, shown
 from src.untrusted import read_bytes, unzip
 
 TEAMS = 56

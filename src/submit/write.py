@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from src.csv_cells import shown
 from src.data.competition import EXPRESSIONS
 from src.errors import UserError
 from src.files import replacing
-from src.submit.cells import shown
 from src.submit.check import Sheet, parse
 
 FORMS = ("auto", "kaggle", "hosts")

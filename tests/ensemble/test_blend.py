@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from src.ensemble.blend import mean
+from src.ensemble.predictions import HEADER, Predictions, load, save
 from src.errors import UserError
-from src.predictions import HEADER, Predictions, load, save
 
 
 def member(name: str, rows: list[int], seed: int, test: int = 6, data: str = "d1") -> Predictions:

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from src import predictions
+from src.ensemble import predictions
+from src.ensemble.predictions import HEADER, Predictions, load, save
 from src.errors import UserError
-from src.predictions import HEADER, Predictions, load, save
 
 ARRAYS = ("rows", "split", "probs", "header")
 PAPERS = {key: f"the {key}" for key in HEADER} | {"seed": 3, "fold": 0, "seconds": 12.5, "data_digest": "d1"}
