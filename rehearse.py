@@ -38,7 +38,7 @@ def build(script: Path, recipe: str, settings: list[str], hours: float) -> None:
     """The script with its recipe and budget built in, alone in its folder."""
     command = [sys.executable, "build.py", "--recipe", recipe, "--output", str(script)]
     answer = subprocess.run(
-        [*command, "--set", *settings, f"hours={hours:g}"], cwd=ROOT, capture_output=True, text=True
+        [*command, "--set", *settings, f"time_budget_hours={hours:g}"], cwd=ROOT, capture_output=True, text=True
     )
     if answer.returncode:
         raise Failed(f"build.py: {answer.stderr.strip()}")

@@ -44,7 +44,9 @@ def timed_steps(trainer: Trainer, keeper: Keeper | None, course: Course) -> floa
     started = time.perf_counter()
     if keeper:
         keeper.save(trainer.state(), course)
-    for x, y in train_batches(trainer.train, order, trainer.member.batch, trainer.member.augment, trainer.generator):
+    for x, y in train_batches(
+        trainer.train, order, trainer.member.batch_size, trainer.member.augment, trainer.generator
+    ):
         loss, _ = trainer.step(x, y)
     loss.item()  # waits for the device
     if keeper:
@@ -55,7 +57,7 @@ def timed_steps(trainer: Trainer, keeper: Keeper | None, course: Course) -> floa
 def measure(recipe: str, device: str, rounds: int, batches: int) -> dict:
     """The figures as a dict; seconds."""
     member, where = recipes.get(recipe).members[0], choose(device)[0]
-    rows = faces(batches * member.batch, where)
+    rows = faces(batches * member.batch_size, where)
     trainer = Trainer(member, rows, rows, precision.choose(member.precision, where), seed=0)
     course = Course([], 1, 0, on_host(trainer.net.state_dict()))
     with tempfile.TemporaryDirectory() as folder:
@@ -64,7 +66,7 @@ def measure(recipe: str, device: str, rounds: int, batches: int) -> dict:
         pairs = [(timed_steps(trainer, None, course), timed_steps(trainer, keeper, course)) for _ in range(rounds)]
         size = Path(folder, NAME).stat().st_size
     without, cost = statistics.median(a for a, _ in pairs), statistics.median(b - a for a, b in pairs)
-    epoch = without / batches * steps(TRAIN_ROWS, member.batch)
+    epoch = without / batches * steps(TRAIN_ROWS, member.batch_size)
     count = 1 + int(epoch // EVERY)
     return {
         "recipe": recipe,

@@ -30,7 +30,7 @@ RECIPES = ("simple_cnn_v2", "attention_cnn_v1", "resnet18_adam")
 
 def network(member: Member, device: torch.device) -> nn.Module:
     """A recipe's network as the kit trains it, but for its convolutions."""
-    net = models.create(member.network, member.dropout, member.size, member.normalization)
+    net = models.create(member.network, member.dropout, member.image_size, member.normalization)
     return net.to(device, memory_format=torch.channels_last)
 
 
@@ -56,7 +56,7 @@ def compare(name: str, device: torch.device, steps: int) -> dict:
     plain, compiled, kit = (network(member, device) for _ in range(3))
     if device.type == "cpu":
         accelerate(kit)
-    side = member.size or SIDE
+    side = member.image_size or SIDE
     first, with_it = seconds(compiled, torch.compile(compiled), side, device, steps)
     without, kits = (seconds(net, net, side, device, steps)[1] for net in (plain, kit))
     found = {"plain_ms": 1e3 * without, "compiled_ms": 1e3 * with_it, "kit_ms": 1e3 * kits, "first_s": first}

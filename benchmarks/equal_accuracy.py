@@ -62,7 +62,9 @@ def main() -> None:
     chosen = split(data.images, data.labels, 5, 0, 0)
     train, valid = ((data.images[rows], data.labels[rows]) for rows in (chosen[0][: arguments.rows], chosen[1]))
     member = recipes.get(arguments.recipe).members[0]
-    member = replace(member, schedule="constant", warmup=0.0, ema=0.0, epochs=arguments.epochs, pretrained="none")
+    member = replace(
+        member, schedule="constant", warmup_fraction=0.0, ema=0.0, epochs=arguments.epochs, pretrained="none"
+    )
     found = {"reference": [], "kit": []}
     for seed in arguments.seeds:
         for name, way in (("kit", kit), ("reference", reference)):

@@ -32,8 +32,8 @@ from src.train import guard
 
 ROWS, TESTS = 120, 40
 SETTINGS = (
-    *("epochs=3", "batch=16", "compact_cnn.ema=0.9"),
-    *("simple_cnn_v2.balance=sampler", "simple_cnn_v2.schedule=plateau"),
+    *("epochs=3", "batch_size=16", "compact_cnn.ema=0.9"),
+    *("simple_cnn_v2.class_balancing=sampler", "simple_cnn_v2.schedule=plateau"),
 )
 MEMBERS = ("compact_cnn", "simple_cnn_v2")
 HEADER = {"digest": "0" * 16, "commit": "none", "dirty": False}

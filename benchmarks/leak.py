@@ -41,7 +41,7 @@ def main() -> None:
     rows = [on_device(faces.images[r], faces.labels[r], cpu) for r in (train, valid)]
     precision = Precision("float32", "for comparison", cpu)
     fitted = fit(member, *rows, precision, args.seed, lambda row, best: print(epoch_line(row, member.epochs, best)))
-    predicted = probabilities(fitted.net, rows[1].images, "plain", precision).numpy().argmax(1)
+    predicted = probabilities(fitted.net, rows[1].images, "none", precision).numpy().argmax(1)
     groups = copy_groups(faces.images)
     figures = accuracies(predicted == faces.labels[valid], np.isin(groups[valid], groups[train]))
     figures |= {"recipe": args.recipe, "seed": args.seed, "best_epoch": fitted.best_epoch}

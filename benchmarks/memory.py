@@ -43,7 +43,7 @@ def shortened(source: Path, folder: Path, tests: int) -> None:
 
 def command(recipe: str, source: Path, output: Path, rows: int) -> list[str]:
     """The command line of one run; a recipe that names its own number of rows keeps it."""
-    own = recipes.get(recipe).rows
+    own = recipes.get(recipe).max_train_rows
     few = [] if own else ["--rows", str(rows)]
     settings = ["--set", "epochs=1", "folds=2", "pretrained=none"]
     where = ["--input", str(source), "--output", str(output), "--device", "cpu"]

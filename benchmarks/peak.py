@@ -88,7 +88,7 @@ def batches(trainer: Trainer) -> Iterator[Rows]:
     member = trainer.member
     while True:
         order = trainer.new_half().order
-        yield from train_batches(trainer.train, order, member.batch, member.augment, trainer.generator)
+        yield from train_batches(trainer.train, order, member.batch_size, member.augment, trainer.generator)
 
 
 def take_step(trainer: Trainer, source: Iterator[Rows]) -> None:
@@ -145,7 +145,7 @@ def shares(step: Callable[[], None], device: torch.device) -> dict[str, float]:
 def measure(member: Member, device: torch.device, steps: int) -> dict:
     """All figures of one network."""
     precision = precisions.choose(member.precision, device)
-    rows = faces(8 * member.batch, device)
+    rows = faces(8 * member.batch_size, device)
     trainer = Trainer(member, rows, rows, precision, seed=0)
     trainer.net.train()
     source = batches(trainer)
@@ -155,11 +155,11 @@ def measure(member: Member, device: torch.device, steps: int) -> dict:
     top = peak(DTYPES[precision.name], device)
     seconds = fastest(lambda: take_step(trainer, source), device, steps)
     top = max(top, peak(DTYPES[precision.name], device))  # other work on the machine may have ended meanwhile
-    speed = member.batch / seconds
+    speed = member.batch_size / seconds
     return {
         "network": member.network,
         "precision": precision.name,
-        "batch": member.batch,
+        "batch": member.batch_size,
         "MFLOP_an_image": round(flop / 1e6, 1),
         "images_per_second": round(speed, 1),
         "peak_GFLOPS": round(top / 1e9, 1),

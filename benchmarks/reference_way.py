@@ -55,14 +55,14 @@ class Reference:
     def __init__(self, member: Member, images: np.ndarray, labels: np.ndarray, device: torch.device, seed: int = 0):
         torch.manual_seed(seed)
         self.device = device
-        self.net = models.create(member.network, member.dropout, member.size, member.normalization).to(device)
+        self.net = models.create(member.network, member.dropout, member.image_size, member.normalization).to(device)
         kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
         more = {"momentum": member.momentum} if member.optimizer == "sgd" else {}
         self.optimizer = kinds[member.optimizer](
             self.net.parameters(), lr=member.lr, weight_decay=member.weight_decay, **more
         )
         faces = Faces(images, labels, transform(member.augment))
-        self.batches = DataLoader(faces, member.batch, shuffle=True, num_workers=2, persistent_workers=True)
+        self.batches = DataLoader(faces, member.batch_size, shuffle=True, num_workers=2, persistent_workers=True)
 
     def epoch(self) -> tuple[float, float]:
         """Trains one epoch."""

@@ -19,7 +19,7 @@ from src.train.trainer import Trainer
 
 def epoch(way: str, name: str, source: Path | None, rows: int, device: torch.device) -> Callable[[], object]:
     """One epoch of a recipe's first member in batches of 64, "kit" or "reference", to be called again and again."""
-    member = replace(recipes.get(name).members[0], batch=64, pretrained="none")
+    member = replace(recipes.get(name).members[0], batch_size=64, pretrained="none")
     if way == "kit":
         return kit(member, *faces(source, rows), device)
     return Reference(member, *faces(source, rows), device).epoch

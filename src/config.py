@@ -21,6 +21,49 @@ from src.errors import UserError
 MEAN, STD = 0.5077, 0.2551
 
 
+# Words that people write for a setting or a choice, and what it is called here: `--set` names the right one.
+OTHER_NAMES = {
+    "arch": "network",
+    "architecture": "network",
+    "backbone": "network",
+    "balance": "class_balancing",
+    "batch": "batch_size",
+    "bs": "batch_size",
+    "class_weights": "class_balancing",
+    "cutout": "augment.erase",
+    "ema_decay": "ema",
+    "first_side": "initial_image_size",
+    "freeze": "freeze_epochs",
+    "growing": "resize_fraction",
+    "hflip": "augment.flip",
+    "hours": "time_budget_hours",
+    "img_size": "image_size",
+    "k_folds": "folds",
+    "learning_rate": "lr",
+    "max_epochs": "epochs",
+    "max_lr": "lr",
+    "model": "network",
+    "n_folds": "folds",
+    "num_epochs": "epochs",
+    "patience": "early_stopping_patience",
+    "random_erasing": "augment.erase",
+    "resolution": "image_size",
+    "rows": "max_train_rows",
+    "scheduler": "schedule",
+    "size": "image_size",
+    "views": "tta",
+    "warmup": "warmup_fraction",
+    "wd": "weight_decay",
+}
+OTHER_CHOICES = {
+    "faces": "dataset",
+    "own": "pretrained",
+    "plain": "none",
+    "hosts": "no_header",
+    "onecycle": "one_cycle",
+}
+
+
 def setting(default, help, low=None, high=None, choices=None):
     """A dataclass field with a default, a line of help, and its range (both ends allowed) or its choices."""
     return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
@@ -30,6 +73,12 @@ def nearest(word: str, known) -> str:
     """«; did you mean X?» for the known word nearest to `word`, or nothing where none is near."""
     found = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
     return f"; did you mean {found[0]}?" if found else ""
+
+
+def hint(word: str, known, other: dict[str, str]) -> str:
+    """ "; it is called X" where `other` says so of a word that people use, else the nearest known word."""
+    name = other.get(word.lower())
+    return f"; it is called {name}" if name in known else nearest(word, known)
 
 
 def check_type(name: str, value, kind):
@@ -47,7 +96,7 @@ def check_range(name: str, value, meta) -> None:
     """Raise UserError where `value` lies outside the field's range or choices."""
     choices, low, high = meta.get("choices"), meta.get("low"), meta.get("high")
     if choices and value not in choices:
-        raise UserError(f"{name}={value}: choose one of {', '.join(choices)}{nearest(str(value), choices)}")
+        raise UserError(f"{name}={value}: choose one of {', '.join(choices)}{hint(str(value), choices, OTHER_CHOICES)}")
     if value is None or (low is None and high is None):
         return
     if not low <= value <= high:  # also catches nan
@@ -86,35 +135,35 @@ class Member(Checked):
     name: str = setting("", "the member's name: letters, digits, '_', '-' and '.'")
     network: str = setting("simple_cnn_v1", "a name of the registry of networks")
     dropout: float | None = setting(None, "dropout rate; none: the network's own", 0, 0.95)
-    size: int | None = setting(
+    image_size: int | None = setting(
         None, "side in pixels that faces are enlarged to, on the device; none: the network's own", 8, 1024
     )
-    first_side: int = setting(
+    initial_image_size: int = setting(
         48, "side in pixels of the training images in the first epoch, from which it grows to 48", 24, 48
     )
-    growing: float = setting(
+    resize_fraction: float = setting(
         0.0, "fraction of all epochs over which the training images grow to 48, by 12 pixels at a time", 0, 1
     )
     normalization: str = setting(
-        "faces",
+        "dataset",
         "of the input: by train.csv's pixels, or as the network's published weights had it",
-        choices=("faces", "own"),
+        choices=("dataset", "pretrained"),
     )
     pretrained: str = setting(
         "none", "the start: none; auto: weights below the input folder, else the hub's, else none; or a file or folder"
     )
-    freeze: int = setting(0, "first so many epochs in which the last layer alone learns", 0, 10_000)
+    freeze_epochs: int = setting(0, "first so many epochs in which the last layer alone learns", 0, 10_000)
     layer_decay: float = setting(
         1.0, "learning rate times this for each layer below the last (norms and biases then decay no weights)", 0.1, 1
     )
     epochs: int = setting(30, "the most epochs", 1, 10_000)
-    batch: int = setting(64, "images a step", 2, 65_536)
+    batch_size: int = setting(64, "images a step", 2, 65_536)
     optimizer: str = setting("adam", "", choices=("adam", "adamw", "sgd"))
     lr: float = setting(1e-3, "learning rate (the peak of the schedule)", 1e-9, 100)
     weight_decay: float = setting(0.0, "weight decay", 0, 10)
     momentum: float = setting(0.9, "momentum of sgd (Nesterov's)", 0, 0.9999)
     schedule: str = setting("constant", "", choices=("constant", "plateau", "cosine", "one_cycle"))
-    warmup: float = setting(
+    warmup_fraction: float = setting(
         0.0, "fraction of all steps in which the rate rises to its peak; one_cycle takes 0.3 for 0", 0, 0.9
     )
     cosine_epochs: int = setting(
@@ -124,15 +173,17 @@ class Member(Checked):
         3, "plateau: the rate falls after more than this many epochs without a better validation loss", 0, 10_000
     )
     lr_factor: float = setting(0.5, "plateau: what the rate is multiplied by", 0.01, 0.99)
-    patience: int = setting(
+    early_stopping_patience: int = setting(
         0, "early stop after this many epochs without a better validation accuracy; 0: never", 0, 10_000
     )
-    balance: str = setting("none", "against class imbalance", choices=("none", "weights", "sampler", "weights+sampler"))
+    class_balancing: str = setting(
+        "none", "against class imbalance", choices=("none", "weights", "sampler", "weights+sampler")
+    )
     label_smoothing: float = setting(0.0, "label smoothing", 0, 0.9)
     ema: float = setting(
         0.0, "decay a step of the weights' moving average, which is then evaluated and kept; 0: off", 0, 0.99999
     )
-    views: str = setting("plain", "what is averaged at prediction time", choices=("plain", "flip"))
+    tta: str = setting("none", "what is averaged at prediction time", choices=("none", "flip"))
     precision: str = setting("auto", "auto: by the device's capability", choices=("auto", "float32", "bf16", "fp16"))
     seed: int = setting(0, "added to the recipe's seed, so that members of one network can differ", 0, 2**31 - 1)
     augment: Augment = field(default=Augment())
@@ -150,7 +201,7 @@ class Recipe(Checked):
     """Members in the order of their worth, the split they are trained on, and what is made of them."""
 
     name: str = setting("", "the recipe's name")
-    about: str = setting("", "one line for the table")
+    description: str = setting("", "one line for the table")
     published: str = setting("", "what the reference notebooks printed, where they did")
     members: tuple = setting((), "the members")
     folds: int = setting(5, "the training data is cut into this many folds", 2, 100)
@@ -159,12 +210,14 @@ class Recipe(Checked):
     valid: str = setting(
         "fold", "train: validate on the training rows, to see that a network can overfit", choices=("fold", "train")
     )
-    rows: int | None = setting(None, "use the first so many rows of the training data; none: all", 14, 10**9)
+    max_train_rows: int | None = setting(None, "use the first so many rows of the training data; none: all", 14, 10**9)
     seed: int = setting(0, "seed of the training", 0, 2**31 - 1)
-    hours: float | None = setting(
+    time_budget_hours: float | None = setting(
         None, "the most hours, from the start of the process on; none: no end, in a kernel 11.5", 0, 10_000
     )
-    form: str = setting("auto", "submission: auto follows example_submission.csv", choices=("auto", "kaggle", "hosts"))
+    form: str = setting(
+        "auto", "submission: auto follows example_submission.csv", choices=("auto", "kaggle", "no_header")
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -189,7 +242,9 @@ def parse(name: str, text: str, kind):
 def scalar_keys(cls) -> list[str]:
     """The fields of `cls` that can be set from the command line."""
     return [
-        f.name for f in dataclasses.fields(cls) if f.name not in ("name", "about", "published", "members", "augment")
+        f.name
+        for f in dataclasses.fields(cls)
+        if f.name not in ("name", "description", "published", "members", "augment")
     ]
 
 
@@ -229,14 +284,21 @@ def override(recipe: Recipe, assignments: list[str]) -> Recipe:
 def apply(recipe: Recipe, key: str, text: str) -> Recipe:
     """`recipe` with one key replaced, wherever the key belongs."""
     if key not in keys(recipe):
-        raise UserError(f"{key}: no such setting{nearest(key, keys(recipe))} (`recipes {recipe.name}` lists them)")
+        member = member_of(recipe, key)
+        known = member_keys() if member else keys(recipe)
+        what = hint(key.removeprefix(f"{member}."), known, OTHER_NAMES)
+        raise UserError(f"{key}: no such setting{what} (`recipes {recipe.name}` lists them)")
     if key in scalar_keys(Recipe):
         return replace_one(recipe, key, text)
-    named = [m.name for m in recipe.members if key.startswith(f"{m.name}.")]
-    name = max(named, key=len, default="")  # one member's name may begin with another's and a dot
+    name = member_of(recipe, key)
     plain = key.removeprefix(f"{name}.") if name else key
     members = (replace_one(m, plain, text) if name in ("", m.name) else m for m in recipe.members)
     return dataclasses.replace(recipe, members=tuple(members))
+
+
+def member_of(recipe: Recipe, key: str) -> str:
+    """The member that the key names, or "": the longest name, since one may begin with another and a dot."""
+    return max((m.name for m in recipe.members if key.startswith(f"{m.name}.")), key=len, default="")
 
 
 def as_dict(config) -> dict:
@@ -244,7 +306,9 @@ def as_dict(config) -> dict:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def digest(config) -> str:
+def config_hash(config) -> str:
     """16 hexadecimal digits that name what is trained; texts, the submission's form and the budget do not count."""
-    plain = {k: v for k, v in as_dict(config).items() if k not in ("about", "published", "form", "hours")}
+    plain = {
+        k: v for k, v in as_dict(config).items() if k not in ("description", "published", "form", "time_budget_hours")
+    }
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]

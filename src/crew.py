@@ -164,9 +164,11 @@ class Joined(Ranks):
 
     def part(self, member: Member, rows: np.ndarray) -> tuple[Member, np.ndarray]:
         size = self.team.size
-        if member.batch < 2 * size:
-            raise UserError(f"{member.name}: a batch of {member.batch} gives not two images to each of {size} ranks")
-        return replace(member, batch=member.batch // size), rows[: max(2, len(rows) // size)]
+        if member.batch_size < 2 * size:
+            raise UserError(
+                f"{member.name}: a batch of {member.batch_size} gives not two images to each of {size} ranks"
+            )
+        return replace(member, batch_size=member.batch_size // size), rows[: max(2, len(rows) // size)]
 
     def costs(self, members: list[Member], measure: Callable[[Member], Cost | str]) -> list[Cost | str | None]:
         """The slowest rank's, of parts of the batches; a member that does not fit on one rank is trained on none."""

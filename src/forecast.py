@@ -27,7 +27,7 @@ def forecast(recipe: Recipe, source: Path, device: str = "auto", workers: int = 
         plan.measure(m, *rows, len(data.test), precisions.choose(m.precision, where), starts[m.name].file)
         for m in recipe.members
     ]
-    left, name = Deadline(recipe.hours, time.time()).left(), devices.describe(str(where))
+    left, name = Deadline(recipe.time_budget_hours, time.time()).left(), devices.describe(str(where))
     epochs = allot_among(costs, [member.epochs for member in recipe.members], left, [0.0] * workers)
     if workers == 1:
         return plan.table(list(recipe.members), costs, epochs, left, name)

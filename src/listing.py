@@ -17,7 +17,7 @@ def table() -> str:
 
 def row(recipe: Recipe) -> tuple[str, ...]:
     """One recipe's line of the table."""
-    sizes = [size_of(member.network, member.size) for member in recipe.members]
+    sizes = [size_of(member.network, member.image_size) for member in recipe.members]
     families = list(dict.fromkeys(size.family for size in sizes))
     return (
         recipe.name,
@@ -27,7 +27,7 @@ def row(recipe: Recipe) -> tuple[str, ...]:
         span([size.side for size in sizes]),
         span([member.epochs for member in recipe.members]),
         recipe.published or "-",
-        recipe.about,
+        recipe.description,
     )
 
 
@@ -55,7 +55,7 @@ def size_of(network: str, size: int | None = None) -> Size:
     from src import models
 
     with torch.device("meta"), torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        net = models.create(network, size=size).eval()
+        net = models.create(network, image_size=size).eval()
         net(torch.empty(1, 1, 48, 48))
     parameters = sum(p.numel() for p in net.parameters())
     return Size(models.family(network), parameters, counter.get_total_flops(), size or models.side(network))

@@ -126,14 +126,14 @@ def configured(arguments: argparse.Namespace, bundle: dict, silent: bool) -> con
     own = arguments.recipe in (None, bundle["recipe"])
     recipe = recipes.get(arguments.recipe or bundle["recipe"])
     overrides = [*(bundle["overrides"] if own else []), *arguments.set]
-    for key in ("rows", "seed", "hours"):
-        if getattr(arguments, key) is not None:
-            overrides.append(f"{key}={getattr(arguments, key)}")
+    for option, key in {"rows": "max_train_rows", "seed": "seed", "hours": "time_budget_hours"}.items():
+        if getattr(arguments, option) is not None:
+            overrides.append(f"{key}={getattr(arguments, option)}")
     recipe = config.override(recipe, overrides)
     if overrides and not silent:
         print(f"overrides: {' '.join(overrides)}", flush=True)
-    if recipe.hours is None and in_kernel():
-        recipe = config.override(recipe, [f"hours={KERNEL_HOURS}"])
+    if recipe.time_budget_hours is None and in_kernel():
+        recipe = config.override(recipe, [f"time_budget_hours={KERNEL_HOURS}"])
     return recipe
 
 
@@ -229,7 +229,7 @@ def parser(bundle: dict) -> argparse.ArgumentParser:
     ensemble = add(commands, "ensemble", command_ensemble)
     ensemble.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
     ensemble.add_argument("--output", type=Path, required=True, metavar="DIR")
-    ensemble.add_argument("--form", choices=("auto", "kaggle", "hosts"), default="auto")
+    ensemble.add_argument("--form", choices=("auto", "kaggle", "no_header"), default="auto")
     checks = add(commands, "check", command_check)
     scores = add(commands, "score", command_score)
     scores.add_argument(

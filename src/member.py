@@ -32,10 +32,12 @@ def train_member(run: Run, member: Member, cost: Cost, epochs: int, own: float, 
     seed, folder = run.recipe.seed + member.seed, run.folder.member(member.name)
     what = f"{member.network}, at most {member.epochs} epochs; {precision.name} ({precision.reason})"
     run.log(f"{member.name}: {what}; seed {seed}; {start.line}")
-    if about := team.about(member.batch, member.lr):
+    if about := team.about(member.batch_size, member.lr):
         run.log(f"{member.name}: {about}")
-    if member.balance == "weights+sampler":
-        run.log("warning: class weights and sampler together correct the imbalance twice (balance=weights+sampler)")
+    if member.class_balancing == "weights+sampler":
+        run.log(
+            "warning: class weights and sampler together correct the imbalance twice (class_balancing=weights+sampler)"
+        )
 
     def record(history: list[dict], planned: int) -> None:
         run.record["progress"][member.name] = {"epochs": len(history), "planned": planned}
@@ -91,7 +93,7 @@ def finish(run: Run, member: Member, fitted: Fitted) -> None:
     run.room.write(lambda: save_weights(fitted.net, folder / "model.safetensors"))
     valid, test = run.rows(run.valid_rows), on_device(run.data.test.images, None, run.device)
     probs = [
-        probabilities(fitted.net, rows.images, member.views, precision, between=run.stop.check).cpu().numpy()
+        probabilities(fitted.net, rows.images, member.tta, precision, between=run.stop.check).cpu().numpy()
         for rows in (valid, test)
     ]
     content = Predictions(papers(run, member, fitted), run.valid_rows, *probs)

@@ -61,7 +61,7 @@ def begin(
     data = data if fits else moved(data, output)
     room, log = Room(output), Log(folder.log, 0 if crew.size > 1 else None)
     room.take()
-    deadline = Deadline(recipe.hours, started)
+    deadline = Deadline(recipe.time_budget_hours, started)
     run = Run(recipe, data, folder, where, log, record, *rows, starts, deadline, stop, room, started, crew)
     try:
         say_beginning(run, line, place, seconds)
@@ -92,7 +92,7 @@ def join(
     where, line = choose_device(crew, device) if device else (None, "")
     data, folder = competition.read(source), RunFolder(output)
     rows, starts = preflight(recipe, data, where, source)
-    log, deadline = Log(folder.log, crew.place.rank), Deadline(recipe.hours, started)
+    log, deadline = Log(folder.log, crew.place.rank), Deadline(recipe.time_budget_hours, started)
     if where is not None:
         log(f"device: {line}")
         fits, place = memory.fits(size_of(data), where)
@@ -131,7 +131,7 @@ def preflight(
     starts = {member.name: prepare(member, source) for member in recipe.members}
     if recipe.form == "auto" and data.example:
         write.follow(data.example, len(data.test))
-    images, labels = (part[: recipe.rows] for part in (data.train.images, data.train.labels))
+    images, labels = (part[: recipe.max_train_rows] for part in (data.train.images, data.train.labels))
     if recipe.valid == "train":
         return (np.arange(len(images)),) * 2, starts
     return split(images, labels, recipe.folds, recipe.fold, recipe.split_seed), starts
@@ -164,7 +164,7 @@ def papers_of_run(recipe: Recipe, header: dict, data: Competition, rows: tuple, 
         "status": "running",
         "source": header,
         "recipe": config.as_dict(recipe),
-        "recipe_digest": config.digest(recipe),
+        "recipe_digest": config.config_hash(recipe),
         "data_digest": data.digest,
         "rows": {"train": len(rows[0]), "valid": len(rows[1]), "test": len(data.test)},
         "device": devices.describe(str(device)),
@@ -193,12 +193,12 @@ def say_beginning(run: Run, device_line: str, place: str, seconds: float) -> Non
     source, recipe, rows = run.record["source"], run.recipe, run.record["rows"]
     dirty = " (tree was dirty)" if source["dirty"] else ""
     run.log(f"fer2013-kit {source['digest']}, commit {source['commit']}{dirty}")
-    run.log(f"recipe {recipe.name} [{run.record['recipe_digest']}], seed {recipe.seed}: {recipe.about}")
+    run.log(f"recipe {recipe.name} [{run.record['recipe_digest']}], seed {recipe.seed}: {recipe.description}")
     counts = f"{len(run.data.train):,} train, {rows['test']:,} test, read in {seconds:.1f} s"
     run.log(f"data [{run.data.digest}] {', '.join(map(str, run.data.files))}: {counts}")
     fold = "the same rows" if recipe.valid == "train" else f"fold {recipe.fold} of {recipe.folds}"
     run.log(f"split: {rows['train']:,} rows to train on, {rows['valid']:,} to validate ({fold})")
     run.log(f"device: {device_line}")
     run.log(place)
-    if recipe.hours is not None:
-        run.log(f"budget: {recipe.hours:g} hours, of which {run.deadline.left() / 3600:.2f} are left")
+    if recipe.time_budget_hours is not None:
+        run.log(f"budget: {recipe.time_budget_hours:g} hours, of which {run.deadline.left() / 3600:.2f} are left")

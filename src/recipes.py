@@ -16,15 +16,19 @@ LIGHT = Augment(rotation=15, flip=0.5)
 SHIFTED = Augment(rotation=15, flip=0.5, shift=0.1)
 
 
-def single(name: str, about: str, published: str = "", *, valid="fold", rows=None, **member) -> Recipe:
+def single(name: str, description: str, published: str = "", *, valid="fold", max_train_rows=None, **member) -> Recipe:
     """A recipe of one member that bears the recipe's name."""
-    return Recipe(name, about, published, (Member(name, **member),), valid=valid, rows=rows)
+    return Recipe(name, description, published, (Member(name, **member),), valid=valid, max_train_rows=max_train_rows)
 
 
-def varied(base: Recipe, name: str, about: str, published: str = "", **changes) -> Recipe:
+def varied(base: Recipe, name: str, description: str, published: str = "", **changes) -> Recipe:
     """A recipe of one member that differs from another's in some settings."""
     return replace(
-        base, name=name, about=about, published=published, members=(replace(base.members[0], name=name, **changes),)
+        base,
+        name=name,
+        description=description,
+        published=published,
+        members=(replace(base.members[0], name=name, **changes),),
     )
 
 
@@ -35,7 +39,7 @@ SIMPLE_V0 = single(
     network="simple_cnn_v0",
     epochs=100,
     valid="train",
-    rows=200,
+    max_train_rows=200,
 )
 SIMPLE_V1 = single(
     "simple_cnn_v1",
@@ -43,7 +47,7 @@ SIMPLE_V1 = single(
     "train 83.87, val 57.66",
     network="simple_cnn_v1",
     epochs=30,
-    patience=5,
+    early_stopping_patience=5,
 )
 SIMPLE_V2 = single(
     "simple_cnn_v2",
@@ -54,7 +58,7 @@ SIMPLE_V2 = single(
     weight_decay=1e-4,
     schedule="plateau",
     epochs=20,
-    patience=7,
+    early_stopping_patience=7,
     augment=SHIFTED,
 )
 
@@ -65,7 +69,7 @@ SIMPLE_V3 = varied(
     "v2 + weighted loss and sampler: the double correction",
     "train 14.08, val 1.76",
     optimizer="adamw",
-    balance="weights+sampler",
+    class_balancing="weights+sampler",
 )
 
 DEEP_V1 = single(
@@ -76,7 +80,7 @@ DEEP_V1 = single(
     weight_decay=1e-4,
     schedule="plateau",
     epochs=40,
-    patience=7,
+    early_stopping_patience=7,
 )
 DEEP_V2 = single(
     "deep_cnn_v2",
@@ -87,7 +91,7 @@ DEEP_V2 = single(
     schedule="plateau",
     lr_patience=3,
     epochs=30,
-    patience=5,
+    early_stopping_patience=5,
 )
 DEEP_V3 = varied(DEEP_V2, "deep_cnn_v3", "v2 + full augmentation", "train 51, val 55", augment=FULL)
 
@@ -100,7 +104,7 @@ ATTENTION_V1 = single(
     weight_decay=1e-4,
     schedule="plateau",
     epochs=50,
-    patience=7,
+    early_stopping_patience=7,
     augment=LIGHT,
 )
 ATTENTION_V2 = varied(
@@ -109,7 +113,7 @@ ATTENTION_V2 = varied(
     "v1 in 20 epochs, batch 128, half the rate",
     "train 68, val 63",
     epochs=20,
-    batch=128,
+    batch_size=128,
     lr=5e-4,
 )
 ATTENTION_V3 = varied(
@@ -137,10 +141,10 @@ ATTENTION_V4 = varied(
 )
 
 
-def residual(name: str, about: str, published: str, **member) -> Recipe:
+def residual(name: str, description: str, published: str, **member) -> Recipe:
     """A ResNet's recipe. The notebooks name neither epochs, nor augmentation, nor schedule."""
-    common = {"schedule": "plateau", "epochs": 40, "patience": 7, "augment": FULL}
-    return single(name, about, published, **common, **member)
+    common = {"schedule": "plateau", "epochs": 40, "early_stopping_patience": 7, "augment": FULL}
+    return single(name, description, published, **common, **member)
 
 
 RESNET18_ADAM = residual(
@@ -159,7 +163,7 @@ RESNET18_SGD = residual(
     dropout=0.5,
     optimizer="sgd",
     lr=1e-2,
-    batch=32,
+    batch_size=32,
 )
 RESNET34_ADAM = residual(
     "resnet34_adam",
@@ -184,7 +188,7 @@ RESNET50_ADAM = residual(
     "test 62.85, train 60.8, val 59.73",
     network="resnet50",
     dropout=0.5,
-    batch=32,
+    batch_size=32,
     weight_decay=1e-4,
 )
 
@@ -193,14 +197,14 @@ VIT = single(
     "ViT-Tiny at 224x224, pretrained where weights can be had",
     "test 55.66, train 59.04, val 58.02",
     network="vit",
-    normalization="own",
+    normalization="pretrained",
     pretrained="auto",
     optimizer="adamw",
     lr=2e-5,
     weight_decay=1e-4,
     schedule="cosine",
-    warmup=0.1,
-    batch=128,
+    warmup_fraction=0.1,
+    batch_size=128,
     epochs=20,
     augment=Augment(rotation=15, flip=0.5, brightness=0.2, contrast=0.2),
 )
@@ -209,20 +213,20 @@ MOBILEVIT = single(
     "mobilevit_xxs",
     "MobileViT-XXS, the notebooks' final model, pretrained where weights can be had",
     network="mobilevit_xxs",
-    normalization="own",
+    normalization="pretrained",
     pretrained="auto",
     optimizer="adamw",
     weight_decay=1e-4,
     schedule="plateau",
     epochs=50,
-    patience=7,
+    early_stopping_patience=7,
     augment=FULL,
 )
 
 
-def together(name: str, about: str, *recipes: Recipe) -> Recipe:
+def together(name: str, description: str, *recipes: Recipe) -> Recipe:
     """The members of several recipes as one ensemble."""
-    return Recipe(name, about, members=tuple(member for recipe in recipes for member in recipe.members))
+    return Recipe(name, description, members=tuple(member for recipe in recipes for member in recipe.members))
 
 
 NOTEBOOK_ENSEMBLE = together(
@@ -241,7 +245,13 @@ QUICK = Recipe(
     "the whole way on made-up faces, under a minute on two CPU cores",
     members=tuple(
         Member(
-            name, network=name, epochs=6, batch=32, schedule="one_cycle", lr=lr, augment=Augment(flip=0.5, shift=0.05)
+            name,
+            network=name,
+            epochs=6,
+            batch_size=32,
+            schedule="one_cycle",
+            lr=lr,
+            augment=Augment(flip=0.5, shift=0.05),
         )
         for name, lr in (("compact_cnn", 3e-3), ("simple_cnn_v2", 1e-3))
     ),
@@ -252,15 +262,15 @@ BASELINE = single(
     "the kit's own: a compact CNN, one cycle, label smoothing, moving average, flips",
     network="compact_cnn",
     epochs=24,
-    batch=128,
+    batch_size=128,
     optimizer="adamw",
     lr=3e-3,
     weight_decay=0.05,
     schedule="one_cycle",
-    warmup=0.2,
+    warmup_fraction=0.2,
     label_smoothing=0.1,
     ema=0.999,
-    views="flip",
+    tta="flip",
     augment=Augment(rotation=10, flip=0.5, shift=0.08, scale=0.1, brightness=0.2, contrast=0.2),
 )
 
@@ -270,8 +280,8 @@ SPRINT = varied(
     "made for the shortest time to 65.31 % on the validation fold: small images first",
     epochs=24,
     ema=0.998,
-    first_side=36,
-    growing=0.3,
+    initial_image_size=36,
+    resize_fraction=0.3,
 )
 
 RECIPES = {
@@ -284,8 +294,8 @@ RECIPES = {
         SIMPLE_V1,
         SIMPLE_V2,
         SIMPLE_V3,
-        varied(SIMPLE_V3, "simple_cnn_v3_weighted", "v2 + weighted loss alone", balance="weights"),
-        varied(SIMPLE_V3, "simple_cnn_v3_sampler", "v2 + weighted sampler alone", balance="sampler"),
+        varied(SIMPLE_V3, "simple_cnn_v3_weighted", "v2 + weighted loss alone", class_balancing="weights"),
+        varied(SIMPLE_V3, "simple_cnn_v3_sampler", "v2 + weighted sampler alone", class_balancing="sampler"),
         *(DEEP_V1, DEEP_V2, DEEP_V3),
         *(ATTENTION_V1, ATTENTION_V2, ATTENTION_V3, ATTENTION_V4),
         *(RESNET18_ADAM, RESNET18_SGD, RESNET34_ADAM, RESNET34_ADAMW, RESNET50_ADAM),

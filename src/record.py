@@ -111,7 +111,7 @@ def changes(content: dict) -> list[str]:
     if ran["name"] not in recipes.RECIPES:
         return ["recipe no longer here"]
     named = flat(config.as_dict(recipes.get(ran["name"])))
-    texts = ("seed", "about", "published", "hours")
+    texts = ("seed", "description", "published", "time_budget_hours")
     changed = [f"{k}={v}" for k, v in flat(ran).items() if k not in texts and named.get(k, v) != v]
     return changed + shortened(content)
 
@@ -187,7 +187,7 @@ def recipes_table(rows: list[dict]) -> str:
         seen = {key: mean([float(r[key]) for r in runs]) for key in ("valid", "PublicTest")}
         on = "; ".join(sorted({r["device"] for r in runs}))
         lines.append(
-            {"recipe": f"`{recipe.name}`", "what it is": recipe.about, "published, %": recipe.published or "–"}
+            {"recipe": f"`{recipe.name}`", "what it is": recipe.description, "published, %": recipe.published or "–"}
             | {
                 "measured: valid": seen["valid"],
                 "PublicTest": seen["PublicTest"],

@@ -37,13 +37,13 @@ MEMBERS = {
     "everything": {
         "network": "plain",
         "augment": MOVED,
-        "balance": "weights",
+        "class_balancing": "weights",
         "label_smoothing": 0.1,
         "ema": 0.9,
         "schedule": "one_cycle",
         "optimizer": "adamw",
     },
-    "sampler": {"network": "plain", "balance": "sampler", "freeze": 1},
+    "sampler": {"network": "plain", "class_balancing": "sampler", "freeze_epochs": 1},
     "pieces": {"network": "plain", "optimizer": "sgd"},
     "normed": {"network": "normed", "lr": 3e-3, "epochs": 6, "dropout": 0.1},
 }
@@ -64,14 +64,14 @@ def rows() -> tuple[Rows, Rows]:
 
 def train(name: str, team: Team = ALONE) -> Fitted:
     """One of the members, trained by the team; to be called on each of its ranks."""
-    settings = {"lr": 0.01, "batch": 32, "epochs": 2} | MEMBERS[name]
+    settings = {"lr": 0.01, "batch_size": 32, "epochs": 2} | MEMBERS[name]
     watch = Cut() if name == "pieces" else Watch()
     return fit(Member(name=name, **settings), *rows(), FLOAT32, 3, watch=watch, team=team)
 
 
 def resumed(team: Team) -> tuple[float, float]:
     """Loss and accuracy of an epoch that was broken off after three steps, and went on with the first rank's state."""
-    member = Member(name="half", network="plain", lr=0.01, batch=32, augment=MOVED)
+    member = Member(name="half", network="plain", lr=0.01, batch_size=32, augment=MOVED)
     states = []
 
     def between() -> None:

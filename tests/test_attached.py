@@ -12,7 +12,7 @@ from src.train import guard
 from src.train.guard import Guard
 from tests.conftest import fake_bundle
 
-SETTINGS = ["epochs=2", "rows=150", "batch=32"]
+SETTINGS = ["epochs=2", "max_train_rows=150", "batch_size=32"]
 
 
 def train(source: Path, output: Path, *settings: str, **header) -> dict:

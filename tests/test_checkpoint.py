@@ -25,9 +25,14 @@ CPU = torch.device("cpu")
 FLOAT32 = Precision("float32", "", CPU)
 IDENTITY = {"recipe_digest": "r", "data_digest": "d", "source_digest": "s", "member": "m", "device": "cpu"}
 KINDS = {
-    "adam, plateau, sampler": {"schedule": "plateau", "balance": "sampler"},
+    "adam, plateau, sampler": {"schedule": "plateau", "class_balancing": "sampler"},
     "adamw, one cycle, average": {"optimizer": "adamw", "schedule": "one_cycle", "ema": 0.9, "weight_decay": 0.1},
-    "sgd, cosine, weights": {"optimizer": "sgd", "schedule": "cosine", "warmup": 0.2, "balance": "weights"},
+    "sgd, cosine, weights": {
+        "optimizer": "sgd",
+        "schedule": "cosine",
+        "warmup_fraction": 0.2,
+        "class_balancing": "weights",
+    },
 }
 
 
@@ -37,7 +42,12 @@ def rows() -> Rows:
 
 
 def trainer(rows: Rows, **settings) -> Trainer:
-    common = {"network": "compact_cnn", "epochs": 3, "batch": 16, "augment": Augment(flip=0.5, rotation=10, erase=0.3)}
+    common = {
+        "network": "compact_cnn",
+        "epochs": 3,
+        "batch_size": 16,
+        "augment": Augment(flip=0.5, rotation=10, erase=0.3),
+    }
     return Trainer(Member("m", **(common | settings)), rows, rows, FLOAT32, seed=1)
 
 

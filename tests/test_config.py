@@ -16,15 +16,17 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from src import recipes
-from src.config import Augment, Member, Recipe, as_dict, digest, keys, nearest, override, scalar_keys
+from src.config import Augment, Member, Recipe, as_dict, config_hash, keys, nearest, override, scalar_keys
 from src.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
-TWO = Recipe("two", "about", "published", (Member("first", epochs=3, lr=0.1), Member("second.b", epochs=4, lr=0.2)))
+TWO = Recipe(
+    "two", "description", "published", (Member("first", epochs=3, lr=0.1), Member("second.b", epochs=4, lr=0.2))
+)
 CONFIGS = (Recipe, Member, Augment)
 FIELDS = [(cls, f) for cls in CONFIGS for f in dataclasses.fields(cls) if f.name in scalar_keys(cls)]
 NUMBERS = [(cls, f) for cls, f in FIELDS if not isinstance(f.default, str)]
-TEXT_FOR_PEOPLE = ("about", "published")
+TEXT_FOR_PEOPLE = ("description", "published")
 repeatable = examples(max_examples=150, derandomize=True, database=None, deadline=None)
 
 
@@ -64,7 +66,7 @@ def refused(assignment: str, recipe: Recipe = TWO) -> str:
 
 def test_every_field_but_names_and_texts_can_be_set():
     left_out = {f.name for cls in CONFIGS for f in dataclasses.fields(cls)} - {f.name for _, f in FIELDS}
-    assert left_out == {"name", "about", "published", "members", "augment"}
+    assert left_out == {"name", "description", "published", "members", "augment"}
 
 
 @pytest.mark.parametrize(("cls", "f"), NUMBERS, ids=field_id)
@@ -159,9 +161,9 @@ def test_spaces_around_key_and_value_do_not_matter():
 
 @pytest.mark.parametrize("text", ["none", "None", "NONE"])
 def test_none_takes_an_optional_setting_back(text):
-    set_first = override(TWO, ["dropout=0.5", "rows=20"])
-    assert set_first.rows == 20 and set_first.members[0].dropout == 0.5
-    assert override(set_first, [f"dropout={text}", f"rows={text}"]) == TWO
+    set_first = override(TWO, ["dropout=0.5", "max_train_rows=20"])
+    assert set_first.max_train_rows == 20 and set_first.members[0].dropout == 0.5
+    assert override(set_first, [f"dropout={text}", f"max_train_rows={text}"]) == TWO
 
 
 def test_a_whole_number_for_a_fraction_becomes_one():
@@ -177,7 +179,7 @@ def test_a_whole_number_for_a_fraction_becomes_one():
         ("epochs=1e3", "epochs=1e3: a whole number is needed"),
         ("epochs=", "epochs=: a whole number is needed"),
         ("epochs=none", "epochs=none: a whole number is needed"),
-        ("rows=all", "rows=all: a whole number is needed"),
+        ("max_train_rows=all", "max_train_rows=all: a whole number is needed"),
         ("lr=fast", "lr=fast: a number is needed"),
         ("lr=0,1", "lr=0,1: a number is needed"),
         ("lr=", "lr=: a number is needed"),
@@ -194,7 +196,12 @@ def test_a_whole_number_for_a_fraction_becomes_one():
         ("weightdecay=1", "did you mean weight_decay?"),
         ("rotation=10", "did you mean augment.rotation?"),
         ("augment.rotate=10", "did you mean augment.rotation?"),
-        ("first.epoch=3", "did you mean first.epochs?"),
+        ("first.epoch=3", "did you mean epochs?"),
+        ("batch=32", "batch: no such setting; it is called batch_size"),
+        ("learning_rate=1", "it is called lr"),
+        ("first.model=vit", "first.model: no such setting; it is called network"),
+        ("tta=plain", "choose one of none, flip; it is called none"),
+        ("normalization=own", "it is called pretrained"),
         ("qqqq=1", "qqqq: no such setting (`recipes two` lists them)"),
     ],
 )
@@ -203,7 +210,8 @@ def test_a_wrong_assignment_is_refused_with_its_reason(assignment, message):
 
 
 @pytest.mark.parametrize(
-    "key", ["name", "about", "published", "members", "augment", "first.name", "first.augment", "first", "third.lr"]
+    "key",
+    ["name", "description", "published", "members", "augment", "first.name", "first.augment", "first", "third.lr"],
 )
 def test_names_texts_and_whole_groups_cannot_be_set(key):
     assert "no such setting" in refused(f"{key}=x")
@@ -216,7 +224,7 @@ def test_a_recipes_key_with_a_members_name_is_refused_in_full_and_not_offered():
 
 def test_the_first_wrong_assignment_stops_all():
     with pytest.raises(UserError, match="fast"):
-        override(TWO, ["epochs=3", "lr=fast", "batch=slow"])
+        override(TWO, ["epochs=3", "lr=fast", "batch_size=slow"])
 
 
 @repeatable
@@ -259,7 +267,7 @@ def test_an_augmentation_survives_the_way_over_the_command_line(augment):
         ({"network": None}, "network=None: a value of type str is needed"),
         ({"augment": {"flip": 0.5}}, "a value of type Augment is needed"),
         ({"lr": math.nan}, "lr=nan: it must lie between"),
-        ({"batch": 1}, "batch=1: it must lie between 2 and"),
+        ({"batch_size": 1}, "batch_size=1: it must lie between 2 and"),
         ({"optimizer": "Adam"}, "optimizer=Adam: choose one of adam, adamw, sgd; did you mean adam?"),
     ],
 )
@@ -316,18 +324,20 @@ def from_dict(plain: dict) -> Recipe:
 
 @pytest.mark.parametrize("name", recipes.RECIPES)
 def test_a_recipe_can_be_made_again_from_its_dict(name):
-    recipe = override(recipes.get(name), ["lr=0.123", "augment.shear=7", "rows=99", "dropout=0.25"])
+    recipe = override(recipes.get(name), ["lr=0.123", "augment.shear=7", "max_train_rows=99", "dropout=0.25"])
     plain = as_dict(recipe)
     assert from_dict(plain) == recipe
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
 
 
-@pytest.mark.parametrize(("cls", "f"), [pair for pair in FIELDS if pair[1].name not in ("form", "hours")], ids=field_id)
+@pytest.mark.parametrize(
+    ("cls", "f"), [pair for pair in FIELDS if pair[1].name not in ("form", "time_budget_hours")], ids=field_id
+)
 def test_the_digest_changes_with_every_setting_and_back(cls, f):
     key, old = key_of(cls, f.name), value_of(TWO, cls, f.name)
     changed = override(TWO, [f"{key}={another(f, old)}"])
-    assert digest(changed) != digest(TWO)
-    assert digest(override(changed, [f"{key}={old}"])) == digest(TWO)
+    assert config_hash(changed) != config_hash(TWO)
+    assert config_hash(override(changed, [f"{key}={old}"])) == config_hash(TWO)
 
 
 def test_the_digest_changes_with_names_and_with_the_members_and_their_order():
@@ -338,29 +348,29 @@ def test_the_digest_changes_with_names_and_with_the_members_and_their_order():
         dataclasses.replace(TWO, members=(one,)),
         dataclasses.replace(TWO, members=(dataclasses.replace(one, name="x"), two)),
     ]
-    assert len({digest(recipe) for recipe in [TWO, *others]}) == 5
+    assert len({config_hash(recipe) for recipe in [TWO, *others]}) == 5
 
 
 def test_the_digest_does_not_change_with_the_form_of_the_submission_nor_with_the_budget():
-    assert digest(override(TWO, ["form=hosts", "hours=3"])) == digest(TWO)
+    assert config_hash(override(TWO, ["form=no_header", "time_budget_hours=3"])) == config_hash(TWO)
 
 
 @pytest.mark.parametrize("text", TEXT_FOR_PEOPLE)
 def test_the_digest_does_not_change_with_the_texts_for_people(text):
-    assert digest(dataclasses.replace(TWO, **{text: "something else"})) == digest(TWO)
+    assert config_hash(dataclasses.replace(TWO, **{text: "something else"})) == config_hash(TWO)
 
 
 def test_the_digests_of_all_recipes_differ():
-    found = [digest(recipe) for recipe in recipes.RECIPES.values()]
+    found = [config_hash(recipe) for recipe in recipes.RECIPES.values()]
     assert len(set(found)) == len(found) and all(re.fullmatch("[0-9a-f]{16}", d) for d in found)
 
 
 def test_the_digest_is_the_same_in_every_process():
-    command = "from src import config, recipes; print(config.digest(recipes.get('quick')))"
+    command = "from src import config, recipes; print(config.config_hash(recipes.get('quick')))"
     for hash_seed in ("1", "2"):
         environment = os.environ | {"PYTHONHASHSEED": hash_seed}
         printed = subprocess.check_output([sys.executable, "-c", command], text=True, env=environment, cwd=ROOT)
-        assert printed.strip() == digest(recipes.get("quick"))
+        assert printed.strip() == config_hash(recipes.get("quick"))
 
 
 # ------------------------------------------------------------------------------------------------ nearest

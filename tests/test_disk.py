@@ -90,7 +90,7 @@ def test_too_little_space_is_refused_with_both_figures(tmp_path, monkeypatch):
 
 
 def small(faces: Path, output: Path) -> dict:
-    recipe = config.override(recipes.get("quick"), ["epochs=1", "rows=150"])
+    recipe = config.override(recipes.get("quick"), ["epochs=1", "max_train_rows=150"])
     return run(recipe, fake_bundle(), faces, output, device="cpu")
 
 

@@ -27,7 +27,7 @@ def diverging(monkeypatch):
 
 
 def start(faces, output, *settings: str) -> int:
-    command = ["run", "--recipe", "quick", "--set", "epochs=1", "rows=150", *settings, "--device", "cpu"]
+    command = ["run", "--recipe", "quick", "--set", "epochs=1", "max_train_rows=150", *settings, "--device", "cpu"]
     return main([*command, "--input", str(faces), "--output", str(output)], fake_bundle())
 
 

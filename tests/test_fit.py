@@ -23,13 +23,13 @@ FLOAT32 = Precision("float32", "", CPU)
 EVERYTHING = {
     "network": "tiny",
     "epochs": 2,
-    "batch": 16,
+    "batch_size": 16,
     "optimizer": "adamw",
     "weight_decay": 0.05,
     "lr": 3e-3,
     "dropout": 0.3,
     "schedule": "one_cycle",
-    "balance": "sampler",
+    "class_balancing": "sampler",
     "label_smoothing": 0.1,
     "ema": 0.9,
     "augment": Augment(rotation=10, flip=0.5, shift=0.1, scale=0.1, shear=5, brightness=0.2, contrast=0.2, erase=0.2),
@@ -52,7 +52,7 @@ def small_networks(monkeypatch):
 
 
 def member(**settings) -> Member:
-    return Member(**({"name": "wild", "network": "tiny", "epochs": 3, "batch": 16} | settings))
+    return Member(**({"name": "wild", "network": "tiny", "epochs": 3, "batch_size": 16} | settings))
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,9 @@ def by_hand(logits: torch.Tensor, y: torch.Tensor, class_weights: torch.Tensor, 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("balance", ["none", "weights"])
 def test_a_step_descends_the_weighted_smoothed_cross_entropy(rows, balance, smoothing):
-    settings = member(network="linear", optimizer="sgd", momentum=0, lr=0.1, balance=balance, label_smoothing=smoothing)
+    settings = member(
+        network="linear", optimizer="sgd", momentum=0, lr=0.1, class_balancing=balance, label_smoothing=smoothing
+    )
     trainer = Trainer(settings, rows, rows, FLOAT32, seed=1)
     net, x, y = copy.deepcopy(trainer.net), rows.images[:20].float() / 255, rows.labels[:20]
     counts = torch.bincount(rows.labels, minlength=7)
@@ -162,7 +164,7 @@ def watched(trainer: Trainer) -> list[tuple]:
 
 @pytest.mark.parametrize("balance", ["none", "weights"])
 def test_an_epoch_sees_each_row_once_without_a_sampler(rows, balance):
-    trainer = Trainer(member(balance=balance), rows, rows, FLOAT32, seed=1)
+    trainer = Trainer(member(class_balancing=balance), rows, rows, FLOAT32, seed=1)
     seen = watched(trainer)
     train_once(trainer)
     labels = torch.cat([y for _, _, y in seen])
@@ -174,7 +176,7 @@ def test_an_epoch_sees_each_row_once_without_a_sampler(rows, balance):
 def test_the_sampler_shows_each_class_equally_often(balance):
     labels = torch.tensor([0] * 270 + [1] * 20 + [2] * 10)
     rows = Rows(torch.zeros(300, 1, 48, 48, dtype=torch.uint8), labels)
-    trainer = Trainer(member(network="linear", balance=balance, batch=300), rows, rows, FLOAT32, seed=1)
+    trainer = Trainer(member(network="linear", class_balancing=balance, batch_size=300), rows, rows, FLOAT32, seed=1)
     seen = watched(trainer)
     for _ in range(10):
         train_once(trainer)
@@ -192,13 +194,13 @@ def test_the_sampler_shows_each_class_equally_often(balance):
     ],
 )
 def test_only_the_named_balance_is_at_work(rows, balance, loss, order):
-    trainer = Trainer(member(balance=balance), rows, rows, FLOAT32, seed=1)
+    trainer = Trainer(member(class_balancing=balance), rows, rows, FLOAT32, seed=1)
     assert (trainer.loss_weights is not None, trainer.row_weights is not None) == (loss, order)
 
 
 def test_loss_and_accuracy_of_an_epoch_are_means_over_its_images(rows):
     """70 rows in batches of 32: the last batch of 6 counts less."""
-    trainer = Trainer(member(batch=32, lr=0.01), rows, rows, FLOAT32, seed=1)
+    trainer = Trainer(member(batch_size=32, lr=0.01), rows, rows, FLOAT32, seed=1)
     seen = watched(trainer)
     loss, accuracy = train_once(trainer)
     assert [len(y) for _, _, y in seen] == [32, 32, 6]
@@ -218,7 +220,7 @@ def test_evaluation_agrees_with_scikit_learn(rows, held_out):
     trainer = Trainer(member(), rows, held_out, FLOAT32, seed=1)
     train_once(trainer)
     found = trainer.evaluate()
-    probs = probabilities(trainer.net, held_out.images, "plain", FLOAT32).double().numpy()
+    probs = probabilities(trainer.net, held_out.images, "none", FLOAT32).double().numpy()
     probs, labels = probs / probs.sum(1, keepdims=True), held_out.labels.numpy()
     assert found["valid_loss"] == pytest.approx(log_loss(labels, probs, labels=range(7)), rel=1e-4)
     assert found["valid_accuracy"] == pytest.approx(accuracy_score(labels, probs.argmax(1)))
@@ -229,7 +231,7 @@ def test_evaluation_agrees_with_scikit_learn(rows, held_out):
 def test_every_schedule_lasts_for_the_whole_training(rows, held_out, kind):
     """65 rows in batches of 16: the one row that is left over makes no step."""
     some = Rows(rows.images[:65], rows.labels[:65])
-    settings = member(network="linear", schedule=kind, epochs=4, lr=0.01, warmup=0.25)
+    settings = member(network="linear", schedule=kind, epochs=4, lr=0.01, warmup_fraction=0.25)
     fitted = fit(settings, some, held_out, FLOAT32, seed=1)
     rates = [row["lr"] for row in fitted.history]
     assert len(rates) == 4 and max(rates) == rates[1] == pytest.approx(0.01, rel=0.05) and rates[0] < 0.003
@@ -270,7 +272,7 @@ def test_the_best_epochs_weights_come_back(rows, held_out, scripted, ema):
     fitted = fit(member(epochs=4, lr=0.01, ema=ema), rows, held_out, FLOAT32, seed=1)
     assert fitted.best_epoch == 2 and len(fitted.history) == 4
     assert equal(weights(fitted.net), evaluated[1])
-    probs = probabilities(fitted.net, held_out.images, "plain", FLOAT32)
+    probs = probabilities(fitted.net, held_out.images, "none", FLOAT32)
     loss = nn.functional.nll_loss(probs.log(), held_out.labels).item()
     losses = [row["valid_loss"] for row in fitted.history]
     assert loss == pytest.approx(losses[1], rel=1e-5)
@@ -291,7 +293,7 @@ def test_an_accuracy_of_zero_everywhere_still_has_a_best_epoch(rows, held_out, s
 @pytest.mark.parametrize(("patience", "last"), [(1, 2), (2, 5), (3, 8), (0, 8)])
 def test_a_training_stops_after_its_patience_without_a_better_epoch(rows, held_out, scripted, patience, last):
     scripted([0.5, 0.5, 0.6, 0.4, 0.5, 0.7, 0.7, 0.7])
-    fitted = fit(member(network="linear", epochs=8, patience=patience), rows, held_out, FLOAT32, seed=1)
+    fitted = fit(member(network="linear", epochs=8, early_stopping_patience=patience), rows, held_out, FLOAT32, seed=1)
     assert fitted.history[-1]["epoch"] == len(fitted.history) == last
 
 
@@ -327,7 +329,7 @@ def test_with_a_moving_average_it_is_what_is_evaluated(rows, held_out):
     train_once(trainer)
     found = trainer.evaluate()["valid_loss"]
     average, net = (
-        nn.functional.nll_loss(probabilities(n, held_out.images, "plain", FLOAT32).log(), held_out.labels).item()
+        nn.functional.nll_loss(probabilities(n, held_out.images, "none", FLOAT32).log(), held_out.labels).item()
         for n in (trainer.average.module, trainer.net)
     )
     assert found == pytest.approx(average, rel=1e-5) and abs(average - net) > 1e-3
@@ -415,16 +417,16 @@ def test_the_made_up_faces_are_learnt_far_above_chance():
     """Always answering Happy scores 25 %."""
     images, labels = sample.faces(500, seed=21, copies=0)
     train, valid = (on_device(images[part], labels[part], CPU) for part in (slice(0, 380), slice(380, None)))
-    settings = member(network="compact_cnn", epochs=3, batch=16, lr=4e-3, schedule="one_cycle", optimizer="adamw")
+    settings = member(network="compact_cnn", epochs=3, batch_size=16, lr=4e-3, schedule="one_cycle", optimizer="adamw")
     fitted = fit(settings, train, valid, FLOAT32, seed=1)
     best = fitted.history[fitted.best_epoch - 1]
     assert best["valid_accuracy"] > 0.45
-    probs = probabilities(fitted.net, valid.images, "plain", FLOAT32).numpy()
+    probs = probabilities(fitted.net, valid.images, "none", FLOAT32).numpy()
     assert np.mean(probs.argmax(1) == valid.labels.numpy()) == pytest.approx(best["valid_accuracy"])
 
 
 def test_simple_cnn_v0_overfits_sixty_images_and_then_stops(rows):
     few = Rows(rows.images[:60], rows.labels[:60])
-    fitted = fit(member(network="simple_cnn_v0", epochs=40, batch=20), few, few, FLOAT32, seed=1)
+    fitted = fit(member(network="simple_cnn_v0", epochs=40, batch_size=20), few, few, FLOAT32, seed=1)
     assert fitted.history[-1]["valid_accuracy"] == 1
     assert fitted.best_epoch == len(fitted.history) < 40

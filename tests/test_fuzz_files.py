@@ -378,7 +378,7 @@ def test_a_history_is_kept_to_the_letter(tmp_path):
 @given(st.sampled_from(config.keys(recipes.get("quick"))), words | st.text(max_size=5) | st.floats().map(repr))
 def test_a_setting_of_any_text_is_taken_or_refused(key, text):
     recipe = read_or_refused(lambda: config.override(recipes.get("quick"), [f"{key}={text}"]))
-    assert recipe is None or config.digest(recipe)
+    assert recipe is None or config.config_hash(recipe)
 
 
 def test_the_bound_of_small_csv_files_holds(tmp_path, monkeypatch):

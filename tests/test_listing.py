@@ -26,7 +26,7 @@ def test_the_table_has_a_line_for_each_recipe_in_order_with_every_column(table):
 @pytest.mark.parametrize("name", recipes.RECIPES)
 def test_a_line_says_what_was_published_and_what_the_recipe_is(table, name):
     recipe = recipes.get(name)
-    assert table[name][6:] == [recipe.published or "-", recipe.about]
+    assert table[name][6:] == [recipe.published or "-", recipe.description]
 
 
 def test_an_ensembles_line_sums_its_members_and_spans_their_sides_and_epochs(table):

@@ -93,7 +93,7 @@ def test_batches_are_those_of_images_on_the_device_to_the_bit(images, file, devi
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
-@pytest.mark.parametrize("views", ["plain", "flip"])
+@pytest.mark.parametrize("views", ["none", "flip"])
 def test_probabilities_are_those_of_images_on_the_device_to_the_bit(images, file, device, views):
     torch.manual_seed(2)
     net = nn.Sequential(nn.Conv2d(1, 3, 5, stride=4), nn.ReLU(), nn.Flatten(), nn.Linear(3 * 11**2, 7)).to(device)
@@ -166,7 +166,17 @@ def test_an_error_in_the_thread_reaches_the_caller_and_ends_it(file, monkeypatch
 
 
 def test_a_run_whose_images_do_not_fit_keeps_them_in_a_file_and_ends_to_the_bit_the_same(faces, tmp_path, monkeypatch):
-    command = ["run", "--recipe", "simple_cnn_v1", "--set", "epochs=1", "rows=150", "--device", "cpu", "--input"]
+    command = [
+        "run",
+        "--recipe",
+        "simple_cnn_v1",
+        "--set",
+        "epochs=1",
+        "max_train_rows=150",
+        "--device",
+        "cpu",
+        "--input",
+    ]
     logs, probs = [], []
     for name, free in (("large", 2**40), ("small", 10**6)):
         monkeypatch.setattr(memory, "free", lambda device, free=free: free)

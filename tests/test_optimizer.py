@@ -81,9 +81,9 @@ def test_only_adamw_shrinks_every_weight_by_the_same_share(name, shrinks):
 
 def decayed(network: str, size: int | None = None, **settings) -> tuple[nn.Module, torch.optim.Optimizer]:
     torch.manual_seed(1)
-    net = models.create(network, size=size)
+    net = models.create(network, image_size=size)
     common = {"optimizer": "adamw", "lr": 0.1, "weight_decay": 0.05, "layer_decay": 0.5}
-    return net, make_optimizer(member(network=network, size=size, **(common | settings)), net)
+    return net, make_optimizer(member(network=network, image_size=size, **(common | settings)), net)
 
 
 def by_name(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, tuple[float, float]]:
@@ -145,7 +145,7 @@ def test_every_optimizer_takes_rates_by_layers(name):
 @pytest.mark.parametrize("kind", ["constant", "plateau", "cosine", "one_cycle"])
 def test_every_schedule_keeps_the_layers_rates_in_proportion(kind):
     """Also far down: torch's plateau by itself leaves a rate alone whose fall would be less than 1e-8."""
-    settings = {"schedule": kind, "warmup": 0.2, "epochs": 20, "lr_patience": 0, "lr": 2e-5}
+    settings = {"schedule": kind, "warmup_fraction": 0.2, "epochs": 20, "lr_patience": 0, "lr": 2e-5}
     _, optimizer = decayed("timm:test_vit", 48, **settings)
     first, seen = [group["lr"] for group in optimizer.param_groups], []
     plan = Schedule(member(layer_decay=0.5, **settings), optimizer, 4)
@@ -194,7 +194,7 @@ def test_constant_is_constant():
 
 
 def test_constant_with_warm_up_rises_in_equal_parts_and_stays():
-    seen = rates(5, epochs=4, lr=0.6, schedule="constant", warmup=0.25)
+    seen = rates(5, epochs=4, lr=0.6, schedule="constant", warmup_fraction=0.25)
     assert seen == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5] + [0.6] * 15)
 
 
@@ -205,7 +205,7 @@ def test_cosine_is_half_a_cosine_from_the_peak_to_nearly_zero():
 
 
 def test_cosine_with_warm_up_starts_low_peaks_at_its_end_and_falls_to_nearly_zero():
-    seen = rates(10, epochs=4, lr=0.2, schedule="cosine", warmup=0.25)
+    seen = rates(10, epochs=4, lr=0.2, schedule="cosine", warmup_fraction=0.25)
     assert seen[0] == pytest.approx(0.2 / 11)
     assert seen[10] == max(seen) == 0.2
     assert rises(seen[:11]) and falls(seen[10:]) and 0 < seen[-1] < 0.001
@@ -214,7 +214,7 @@ def test_cosine_with_warm_up_starts_low_peaks_at_its_end_and_falls_to_nearly_zer
 @pytest.mark.parametrize("warmup", [0.0, 0.1])
 def test_a_cosine_of_some_epochs_comes_back_as_torchs_does_past_its_t_max(warmup):
     """The notebooks' T_max of 10 in 50 epochs: down in ten epochs, up in ten, and so on."""
-    seen = rates(6, epochs=50, lr=0.2, schedule="cosine", cosine_epochs=10, warmup=warmup)
+    seen = rates(6, epochs=50, lr=0.2, schedule="cosine", cosine_epochs=10, warmup_fraction=warmup)
     optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), 0.2)
     reference, expected = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10 * 6), []
     for _ in range(300):
@@ -235,7 +235,7 @@ def test_the_epochs_of_the_cosine_are_nothing_to_the_other_schedules(kind):
 @pytest.mark.parametrize(("warmup", "peak"), [(0.2, 7), (0.5, 19), (0.0, 11)])
 def test_one_cycle_peaks_where_the_warm_up_ends(warmup, peak):
     """Without a warm-up of its own it is torch's three tenths."""
-    seen = rates(10, epochs=4, lr=0.2, schedule="one_cycle", warmup=warmup)
+    seen = rates(10, epochs=4, lr=0.2, schedule="one_cycle", warmup_fraction=warmup)
     assert seen[peak] == max(seen) == pytest.approx(0.2)
     assert seen[0] == pytest.approx(0.2 / 25) and seen[-1] < 1e-6
     assert rises(seen[: peak + 1]) and falls(seen[peak:])
@@ -247,7 +247,7 @@ def test_one_cycle_peaks_where_the_warm_up_ends(warmup, peak):
 def test_a_training_of_any_few_steps_goes_through_at_rates_within_the_peak(kind, epochs, warmup):
     """One cycle once divided by zero where its rise was one step long: 5 steps and a warm-up of a fifth."""
     for steps in (1, 2):
-        seen = rates(steps, epochs=epochs, lr=0.2, schedule=kind, warmup=warmup)
+        seen = rates(steps, epochs=epochs, lr=0.2, schedule=kind, warmup_fraction=warmup)
         assert len(seen) == epochs * steps and all(0 < rate <= 0.2 + 1e-9 for rate in seen)
 
 
@@ -271,7 +271,9 @@ def test_plateau_keeps_its_rate_while_the_loss_falls():
 
 def test_plateau_does_not_fall_in_the_warm_up_and_is_not_reset_after_it():
     """Two epochs of warm-up with a loss that never improves; with no patience each later epoch but the first falls."""
-    seen = rates(4, [1.0] * 6, epochs=6, lr=0.9, schedule="plateau", warmup=1 / 3, lr_patience=0, lr_factor=0.5)
+    seen = rates(
+        4, [1.0] * 6, epochs=6, lr=0.9, schedule="plateau", warmup_fraction=1 / 3, lr_patience=0, lr_factor=0.5
+    )
     assert seen[:8] == pytest.approx([0.1 * step for step in range(1, 9)])
     # The second epoch ends with the warm-up, so its loss is the first one that counts.
     assert per_epoch(seen[8:], 4) == pytest.approx([0.9, 0.45, 0.225, 0.1125])

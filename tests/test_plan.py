@@ -23,7 +23,7 @@ def rows() -> Rows:
 
 def measured(rows: Rows, valid: Rows, tests: int, **settings) -> Cost:
     ticks = count()
-    member = Member("m", network="compact_cnn", batch=16, **settings)
+    member = Member("m", network="compact_cnn", batch_size=16, **settings)
     return plan.measure(member, rows, valid, tests, FLOAT32, clock=lambda: float(next(ticks)))
 
 
@@ -37,7 +37,7 @@ def test_an_epoch_is_its_steps_and_its_validation(rows):
 
 def test_views_multiply_the_prediction_alone(rows):
     valid = Rows(rows.images[:40], rows.labels[:40])
-    one, two = measured(rows, valid, 80), measured(rows, valid, 80, views="flip")
+    one, two = measured(rows, valid, 80), measured(rows, valid, 80, tta="flip")
     assert two.predict == 2 * one.predict and two.epoch == one.epoch
 
 
@@ -85,5 +85,5 @@ def test_an_epoch_of_growing_images_is_the_mean_one(rows, monkeypatch):
     seconds = {24: 1.0, 36: 2.0, None: 5.0}
     monkeypatch.setattr(plan, "step_seconds", lambda trainer, side, clock: seconds[side])
     valid = Rows(rows.images[:40], rows.labels[:40])
-    cost = measured(rows, valid, 80, epochs=10, first_side=24, growing=0.8)
+    cost = measured(rows, valid, 80, epochs=10, initial_image_size=24, resize_fraction=0.8)
     assert cost.epoch == pytest.approx(5 * (4 * 1.0 + 4 * 2.0 + 2 * 5.0) / 10 + 1)

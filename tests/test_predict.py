@@ -27,7 +27,7 @@ def images():
 
 
 @pytest.mark.parametrize("precision", [FLOAT32, BF16], ids=lambda p: p.name)
-@pytest.mark.parametrize("views", ["plain", "flip"])
+@pytest.mark.parametrize("views", ["none", "flip"])
 def test_each_row_holds_probabilities_in_float32(net, images, views, precision):
     probs = probabilities(net, images, views, precision)
     assert probs.shape == (23, 7) and probs.dtype == torch.float32
@@ -36,13 +36,13 @@ def test_each_row_holds_probabilities_in_float32(net, images, views, precision):
 
 
 def test_the_plain_view_is_the_softmax_in_evaluation_mode(net, images):
-    probs = probabilities(net, images, "plain", FLOAT32)
+    probs = probabilities(net, images, "none", FLOAT32)
     with torch.no_grad():
         logits = net.eval()(plain(images)).double()
     torch.testing.assert_close(probs.double(), logits.exp() / logits.exp().sum(1, keepdim=True), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("views", ["plain", "flip"])
+@pytest.mark.parametrize("views", ["none", "flip"])
 @pytest.mark.parametrize("batch", [1, 7, 22, 23, 24])
 def test_the_size_of_a_batch_does_not_matter(net, images, views, batch):
     whole = probabilities(net, images, views, FLOAT32)
@@ -57,7 +57,7 @@ def test_a_row_depends_on_its_own_image_alone(net, images):
 
 
 def test_the_flip_view_is_the_mean_of_the_two_probabilities(net, images):
-    seen, mirrored = (probabilities(net, x, "plain", FLOAT32) for x in (images, images.flip(-1)))
+    seen, mirrored = (probabilities(net, x, "none", FLOAT32) for x in (images, images.flip(-1)))
     assert (seen - mirrored).abs().max() > 0.01
     torch.testing.assert_close(probabilities(net, images, "flip", FLOAT32), (seen + mirrored) / 2)
 
@@ -68,7 +68,7 @@ def test_the_flip_view_of_mirror_images_is_the_same(net, images):
 
 
 def test_bf16_is_near_float32_and_not_it(net, images):
-    exact, rough = (probabilities(net, images, "plain", precision) for precision in (FLOAT32, BF16))
+    exact, rough = (probabilities(net, images, "none", precision) for precision in (FLOAT32, BF16))
     assert 0 < (exact - rough).abs().max() < 0.02
 
 
@@ -82,5 +82,5 @@ def test_the_network_is_left_in_evaluation_mode_and_otherwise_as_it_was(net, ima
 
 
 def test_prediction_keeps_no_graph_and_repeats_to_the_bit(net, images):
-    first, second = (probabilities(net, images, "plain", FLOAT32) for _ in range(2))
+    first, second = (probabilities(net, images, "none", FLOAT32) for _ in range(2))
     assert not first.requires_grad and torch.equal(first, second)

@@ -55,7 +55,7 @@ def weights(tmp_path_factory) -> Path:
 
 
 def body() -> nn.Module:
-    return models.body_of(models.create(f"timm:{TINY}", size=48))
+    return models.body_of(models.create(f"timm:{TINY}", image_size=48))
 
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -220,7 +220,7 @@ def test_another_networks_weights_are_refused_and_leave_the_network_as_it_is(tmp
 @pytest.mark.parametrize("shape", [(1, 3), (1, 7, 5), (7,), (1, 6, 64), (1, 12, 64), (1, 1, 64), (1, 10, 128)])
 def test_positions_that_are_no_vits_are_another_networks(tmp_path, shape):
     """Of another width, another number of axes, or of images that are no squares."""
-    net = models.body_of(models.create("timm:test_vit", size=64))
+    net = models.body_of(models.create("timm:test_vit", image_size=64))
     assert net.pos_embed.shape == (1, 1 + 16, 64)
     torch.save(net.state_dict() | {"pos_embed": torch.ones(shape)}, tmp_path / "w.pth")
     with pytest.raises(UserError, match="another network than test_vit"):

@@ -24,26 +24,26 @@ SHIFTED = LIGHT | {"shift": 0.1}
 # What all notebooks have in common: cross-entropy, batches of 64, Adam, nothing at prediction time.
 COMMON = {
     "dropout": None,
-    "batch": 64,
+    "batch_size": 64,
     "optimizer": "adam",
     "lr": 1e-3,
     "weight_decay": 0,
     "schedule": "constant",
-    "warmup": 0,
-    "patience": 0,
-    "balance": "none",
+    "warmup_fraction": 0,
+    "early_stopping_patience": 0,
+    "class_balancing": "none",
     "label_smoothing": 0,
     "ema": 0,
-    "views": "plain",
+    "tta": "none",
     "seed": 0,
     "augment": OFF,
     # Of the network's own size, from scratch, all of it learning at one rate.
-    "size": None,
-    "first_side": 48,
-    "growing": 0,
-    "normalization": "faces",
+    "image_size": None,
+    "initial_image_size": 48,
+    "resize_fraction": 0,
+    "normalization": "dataset",
     "pretrained": "none",
-    "freeze": 0,
+    "freeze_epochs": 0,
     "layer_decay": 1.0,
     "cosine_epochs": 0,
     "lr_factor": 0.5,
@@ -59,7 +59,7 @@ V2 = {
     "lr_factor": 0.5,
     "lr_patience": 3,
     "epochs": 20,
-    "patience": 7,
+    "early_stopping_patience": 7,
 }
 V3 = V2 | {"optimizer": "adamw"}
 # What the notebooks say of each, and no more; `LEFT_OPEN` is what they do not say and the kit has decided for all.
@@ -71,45 +71,46 @@ ATTENTION = {
     "schedule": "plateau",
     "augment": LIGHT,
     "epochs": 50,
-    "patience": 7,
+    "early_stopping_patience": 7,
 }
 SMOOTHED = ATTENTION | {"dropout": 0.3, "lr": 3e-4, "weight_decay": 5e-4, "label_smoothing": 0.1}
-LEFT_OPEN = {"epochs": 40, "patience": 7, "schedule": "plateau", "augment": FULL}
+LEFT_OPEN = {"epochs": 40, "early_stopping_patience": 7, "schedule": "plateau", "augment": FULL}
 REFERENCE = {
     "simple_cnn_v0": {"network": "simple_cnn_v0", "epochs": 100},
-    "simple_cnn_v1": {"network": "simple_cnn_v1", "epochs": 30, "patience": 5},
+    "simple_cnn_v1": {"network": "simple_cnn_v1", "epochs": 30, "early_stopping_patience": 5},
     "simple_cnn_v2": V2,
-    "simple_cnn_v3": V3 | {"balance": "weights+sampler"},
-    "simple_cnn_v3_weighted": V3 | {"balance": "weights"},
-    "simple_cnn_v3_sampler": V3 | {"balance": "sampler"},
+    "simple_cnn_v3": V3 | {"class_balancing": "weights+sampler"},
+    "simple_cnn_v3_weighted": V3 | {"class_balancing": "weights"},
+    "simple_cnn_v3_sampler": V3 | {"class_balancing": "sampler"},
     "deep_cnn_v1": LEFT_OPEN | {"network": "deep_cnn_v1", "weight_decay": 1e-4, "augment": OFF},
-    "deep_cnn_v2": DEEP_V2 | {"patience": 5},
-    "deep_cnn_v3": DEEP_V2 | {"patience": 5, "augment": FULL},
+    "deep_cnn_v2": DEEP_V2 | {"early_stopping_patience": 5},
+    "deep_cnn_v3": DEEP_V2 | {"early_stopping_patience": 5, "augment": FULL},
     "attention_cnn_v1": ATTENTION,
-    "attention_cnn_v2": ATTENTION | {"epochs": 20, "batch": 128, "lr": 5e-4},
+    "attention_cnn_v2": ATTENTION | {"epochs": 20, "batch_size": 128, "lr": 5e-4},
     "attention_cnn_v3": SMOOTHED | {"schedule": "cosine", "cosine_epochs": 10},
     "attention_cnn_v4": SMOOTHED | {"epochs": 30},
     "resnet18_adam": LEFT_OPEN | {"network": "resnet18", "weight_decay": 1e-4, "dropout": 0.3},
-    "resnet18_sgd": LEFT_OPEN | {"network": "resnet18", "optimizer": "sgd", "lr": 1e-2, "batch": 32, "dropout": 0.5},
+    "resnet18_sgd": LEFT_OPEN
+    | {"network": "resnet18", "optimizer": "sgd", "lr": 1e-2, "batch_size": 32, "dropout": 0.5},
     "resnet34_adam": LEFT_OPEN | {"network": "resnet34", "dropout": 0.3},
     "resnet34_adamw": LEFT_OPEN
     | {"network": "resnet34", "optimizer": "adamw", "lr": 5e-4, "weight_decay": 1e-3, "dropout": 0.4},
-    "resnet50_adam": LEFT_OPEN | {"network": "resnet50", "batch": 32, "weight_decay": 1e-4, "dropout": 0.5},
+    "resnet50_adam": LEFT_OPEN | {"network": "resnet50", "batch_size": 32, "weight_decay": 1e-4, "dropout": 0.5},
     "vit": {
         "network": "vit",
         "optimizer": "adamw",
         "lr": 2e-5,
         "weight_decay": 1e-4,
         "schedule": "cosine",
-        "warmup": 0.1,
-        "batch": 128,
+        "warmup_fraction": 0.1,
+        "batch_size": 128,
         "epochs": 20,
-        "normalization": "own",
+        "normalization": "pretrained",
         "pretrained": "auto",
         "augment": LIGHT | {"brightness": 0.2, "contrast": 0.2},
     },
     "mobilevit_xxs": ATTENTION
-    | {"network": "mobilevit_xxs", "normalization": "own", "pretrained": "auto", "augment": FULL},
+    | {"network": "mobilevit_xxs", "normalization": "pretrained", "pretrained": "auto", "augment": FULL},
 }
 PUBLISHED = {
     "simple_cnn_v0": "val 100 at epoch 13",
@@ -159,7 +160,7 @@ def test_the_ensemble_is_of_the_recipes_that_the_notebooks_chose_as_they_are():
 def test_a_reference_recipe_holds_out_a_fifth_but_v0_trains_and_validates_on_200_images(name):
     recipe = recipes.get(name)
     assert (recipe.folds, recipe.fold) == (5, 0)
-    assert (recipe.valid, recipe.rows) == (("train", 200) if name == "simple_cnn_v0" else ("fold", None))
+    assert (recipe.valid, recipe.max_train_rows) == (("train", 200) if name == "simple_cnn_v0" else ("fold", None))
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -171,7 +172,7 @@ def test_a_reference_recipe_quotes_what_was_published(name):
 def test_a_recipe_bears_its_name_and_one_line_about_it(name):
     recipe = recipes.get(name)
     assert recipe.name == name
-    assert recipe.about and "\n" not in recipe.about + recipe.published
+    assert recipe.description and "\n" not in recipe.description + recipe.published
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)
@@ -189,7 +190,7 @@ def test_a_recipe_of_one_member_gives_it_its_name(name):
 
 
 def test_class_weights_and_sampler_together_are_in_no_recipe_but_the_one_that_shows_their_failure():
-    both = {r.name for r in recipes.RECIPES.values() if any(m.balance == "weights+sampler" for m in r.members)}
+    both = {r.name for r in recipes.RECIPES.values() if any(m.class_balancing == "weights+sampler" for m in r.members)}
     assert both == {"simple_cnn_v3"}
 
 

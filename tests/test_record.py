@@ -119,6 +119,6 @@ def test_what_a_deadline_took_and_what_failed_stands_in_the_table(run):
     assert record.shortened(content) == []
     content["members"]["compact_cnn"]["planned"] = 0
     del content["members"]["simple_cnn_v2"]
-    content["recipe"]["hours"] = 3.0
+    content["recipe"]["time_budget_hours"] = 3.0
     assert record.changes(content)[-2:] == ["compact_cnn shortened", "without simple_cnn_v2"]
-    assert not any("hours" in change for change in record.changes(content))
+    assert not any("time_budget_hours" in change for change in record.changes(content))

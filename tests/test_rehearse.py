@@ -58,7 +58,7 @@ def test_a_run_beyond_its_budget_fails(top):
 
 
 def test_a_whole_rehearsal_of_a_small_recipe():
-    line = rehearse.rehearse("old", None, "simple_cnn_v1", ["epochs=1", "rows=100"], 0.05)
+    line = rehearse.rehearse("old", None, "simple_cnn_v1", ["epochs=1", "max_train_rows=100"], 0.05)
     assert "members simple_cnn_v1" in line
 
 

@@ -40,13 +40,13 @@ def test_a_push_sends_the_script_and_tags_the_commit(remote):
     assert "version 1 pushed" in said and "tag kernel-v1" in said
     assert git(remote.root, "rev-parse", "kernel-v1^{}") == git(remote.root, "rev-parse", "HEAD")
     assert git(remote.root, "status", "--porcelain") == ""
-    assert "--set hours=0.45 it would end in order" in remote("push", "--hours", "0.5")
+    assert "--set time_budget_hours=0.45 it would end in order" in remote("push", "--hours", "0.5")
     assert remote.pushes[1]["sessionTimeoutSeconds"] == 1800
     assert [p.version for p in tags.history(remote.root, KERNEL)] == [2, 1]
 
 
 def test_the_session_ends_a_quarter_hour_after_the_scripts_own_budget(remote):
-    build.build(remote.root, remote.root / build.OUTPUT, "quick", ["hours=1"])
+    build.build(remote.root, remote.root / build.OUTPUT, "quick", ["time_budget_hours=1"])
     assert "warning" not in remote("push")
     assert remote.pushes[0]["sessionTimeoutSeconds"] == 4500
 

@@ -12,7 +12,7 @@ MEMBER = "members/simple_cnn_v2/checkpoint.pt"
 
 @pytest.fixture
 def remote(tmp_path, faces, monkeypatch, capfd):
-    settings = ("epochs=1", "rows=150", "simple_cnn_v2.epochs=15")
+    settings = ("epochs=1", "max_train_rows=150", "simple_cnn_v2.epochs=15")
     base = built_project(tmp_path / "base" / "project", settings)
     round_trip = new_round(base, tmp_path, faces, monkeypatch, capfd)
     with round_trip.kaggle:

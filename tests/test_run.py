@@ -17,7 +17,7 @@ from src.submit import check
 from src.train.stop import Stopped
 from tests.conftest import ROOT, fake_bundle
 
-SMALL = ["--recipe", "quick", "--set", "epochs=1", "batch=32"]
+SMALL = ["--recipe", "quick", "--set", "epochs=1", "batch_size=32"]
 
 
 def start(faces: Path, output: Path, *more: str, bundle: dict | None = None) -> int:
@@ -159,7 +159,7 @@ def test_changed_test_labels_change_nothing_in_a_run(tmp_path):
     table.loc[table["Usage"] != "Training", "emotion"] = 6 - table["emotion"]
     table.to_csv(turned / "icml_face_data.csv", index=False)
     for folder in (honest, turned):
-        assert start(folder, folder / "out", "--set", "simple_cnn_v2.views=flip", "folds=3") == 0
+        assert start(folder, folder / "out", "--set", "simple_cnn_v2.tta=flip", "folds=3") == 0
     one, two = arrays(honest / "out"), arrays(turned / "out")
     assert one.test.tobytes() == two.test.tobytes() and one.header["data_digest"] == two.header["data_digest"]
 
@@ -197,6 +197,6 @@ def test_a_network_can_be_made_to_validate_on_its_training_rows(faces, tmp_path)
 
 
 def test_the_double_correction_warns(faces, tmp_path, capsys):
-    more = ["--set", "simple_cnn_v2.balance=weights+sampler", "--rows", "150"]
+    more = ["--set", "simple_cnn_v2.class_balancing=weights+sampler", "--rows", "150"]
     assert start(faces, tmp_path / "out", *more) == 0
     assert capsys.readouterr().out.count("twice") == 1

@@ -25,7 +25,7 @@ from tests.conftest import fake_bundle
 from tests.networks import faces as random_faces
 
 FLOAT32 = Precision("float32", "", torch.device("cpu"))
-TINY = {"network": "timm:test_resnet", "size": 48, "batch": 16, "epochs": 2}
+TINY = {"network": "timm:test_resnet", "image_size": 48, "batch_size": 16, "epochs": 2}
 
 
 @pytest.fixture(autouse=True)
@@ -97,9 +97,9 @@ def test_a_networks_weights_are_in_it_and_the_head_is_the_seeds(weights):
 
 
 @pytest.mark.parametrize("size", [48, 64])
-@pytest.mark.parametrize("normalization", ["faces", "own"])
+@pytest.mark.parametrize("normalization", ["dataset", "pretrained"])
 def test_a_training_starts_with_the_files_weights_behind_any_front(weights, rows, size, normalization):
-    settings = member(pretrained=str(weights), size=size, normalization=normalization)
+    settings = member(pretrained=str(weights), image_size=size, normalization=normalization)
     trainer = Trainer(settings, rows, rows, FLOAT32, seed=1, start=weights)
     body, kept = models.body_of(trainer.net).state_dict(), torch.load(weights)
     assert torch.equal(body["layer2.0.conv1.weight"], kept["layer2.0.conv1.weight"])
@@ -110,9 +110,9 @@ def test_a_training_starts_with_the_files_weights_behind_any_front(weights, rows
     [
         ({"network": "compact_cnn", "pretrained": "auto"}, "m.pretrained: compact_cnn is the kit's own"),
         ({"network": "attention_cnn", "layer_decay": 0.8}, "m.layer_decay: attention_cnn is the kit's own"),
-        ({"network": "simple_cnn_v1", "size": 64}, "m: simple_cnn_v1 does not take images of side 64"),
-        ({"network": "timm:test_vit", "size": 50}, "m: timm:test_vit does not take images of side 50"),
-        ({"network": "timm:test_convnext", "size": 8}, "m: timm:test_convnext does not take images of side 8"),
+        ({"network": "simple_cnn_v1", "image_size": 64}, "m: simple_cnn_v1 does not take images of side 64"),
+        ({"network": "timm:test_vit", "image_size": 50}, "m: timm:test_vit does not take images of side 50"),
+        ({"network": "timm:test_convnext", "image_size": 8}, "m: timm:test_convnext does not take images of side 8"),
         ({"network": "resnet81"}, "network=resnet81: no such network; did you mean resnet18"),
         ({"network": "timm:test_resnet", "pretrained": "nowhere.pth"}, "pretrained=nowhere.pth: no weight file there"),
     ],
@@ -124,7 +124,7 @@ def test_what_cannot_be_is_the_users_error_before_anything_trains(tmp_path, sett
 
 @pytest.mark.parametrize("name", models.names())
 def test_every_network_is_ready_for_a_start_or_says_that_it_is_the_kits_own(tmp_path, name):
-    settings = Member("m", network=name, pretrained="auto", size=32 if name == "vit" else None)
+    settings = Member("m", network=name, pretrained="auto", image_size=32 if name == "vit" else None)
     if models.family(name) in ("resnet", "vit", "mobilevit"):
         assert prepare(settings, tmp_path).file is None
     else:
@@ -137,7 +137,7 @@ def test_every_network_is_ready_for_a_start_or_says_that_it_is_the_kits_own(tmp_
 
 @pytest.mark.parametrize("name", ["timm:test_resnet", "timm:test_vit", "resnet18", "deep_cnn_v1", "attention_cnn"])
 def test_a_frozen_body_keeps_weights_and_statistics_while_the_head_learns(name):
-    net = models.create(name, size=32 if "vit" in name else 48)
+    net = models.create(name, image_size=32 if "vit" in name else 48)
     before, optimizer = state_of(net), torch.optim.SGD(net.parameters(), lr=0.1)
     nn.init.normal_(models.head_of(net).weight)
     net.train()
@@ -157,7 +157,7 @@ def test_the_dropout_of_a_frozen_network_is_still_in_training():
 
 @pytest.mark.parametrize("settings", [{}, {"ema": 0.9}, {"layer_decay": 0.5, "optimizer": "adamw"}])
 def test_after_its_frozen_epochs_everything_learns(rows, settings):
-    trainer = Trainer(member(freeze=2, epochs=4, **settings), rows, rows, FLOAT32, seed=1)
+    trainer = Trainer(member(freeze_epochs=2, epochs=4, **settings), rows, rows, FLOAT32, seed=1)
     for number in (1, 2, 3):
         before = state_of(trainer.net)
         trainer.epoch(number)
@@ -168,7 +168,7 @@ def test_after_its_frozen_epochs_everything_learns(rows, settings):
 @pytest.mark.parametrize("network", ["timm:resnetv2_50", "timm:deit_tiny_distilled_patch16_224"])
 def test_a_network_whose_head_is_a_convolution_or_double_can_be_frozen(network):
     with torch.device("meta"):
-        net = models.create(network, size=64).train()
+        net = models.create(network, image_size=64).train()
     freeze_body(net, True)
     learning = {key for key, p in net.named_parameters() if p.requires_grad}
     assert learning and all("head" in key for key in learning)
@@ -177,7 +177,7 @@ def test_a_network_whose_head_is_a_convolution_or_double_can_be_frozen(network):
 
 
 def test_layer_decay_freeze_and_a_file_go_together_in_one_training(weights, rows):
-    settings = member(freeze=1, layer_decay=0.5, optimizer="adamw", weight_decay=0.05, schedule="one_cycle")
+    settings = member(freeze_epochs=1, layer_decay=0.5, optimizer="adamw", weight_decay=0.05, schedule="one_cycle")
     fitted = fit(settings, rows, rows, FLOAT32, seed=1, start=weights)
     assert len(fitted.history) == 2
 
@@ -246,4 +246,4 @@ def test_a_run_does_not_start_from_what_a_run_left(attached, tmp_path):
 
 
 def test_the_digest_tells_a_pretrained_start_from_another():
-    assert config.digest(member()) != config.digest(member(pretrained="auto"))
+    assert config.config_hash(member()) != config.config_hash(member(pretrained="auto"))

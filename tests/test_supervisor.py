@@ -241,7 +241,7 @@ def test_a_signal_stops_ranks_that_train_one_member_together_and_they_go_on(scri
     """Fewer members than ranks."""
     output = tmp_path / "out"
     run = [sys.executable, *command(script, faces, output, "--workers", "2", recipe="simple_cnn_v2")]
-    settings = ["--set", "epochs=12", "patience=0"]
+    settings = ["--set", "epochs=12", "early_stopping_patience=0"]
     with begun([*run, *settings], tmp_path, EPOCH) as process:
         process.send_signal(signal.SIGTERM)
         said = process.communicate(timeout=200)[0]

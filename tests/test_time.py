@@ -16,7 +16,7 @@ from src.train.trainer import Trainer
 from tests.conftest import fake_bundle
 
 MEMBERS = ("compact_cnn", "simple_cnn_v2")
-SETTINGS = ["epochs=6", "batch=64", "rows=150"]
+SETTINGS = ["epochs=6", "batch_size=64", "max_train_rows=150"]
 EPOCH, PREDICT = 600.0, 60.0
 
 
@@ -53,7 +53,7 @@ def clock(monkeypatch) -> Clock:
 
 
 def budget(faces: Path, output: Path, hours: float, *settings: str) -> dict:
-    recipe = config.override(recipes.get("quick"), [*SETTINGS, *settings, f"hours={hours}"])
+    recipe = config.override(recipes.get("quick"), [*SETTINGS, *settings, f"time_budget_hours={hours}"])
     return run(recipe, fake_bundle(), faces, output, device="cpu")
 
 

@@ -44,7 +44,7 @@ def three(request, tmp_path_factory):
 def test_a_gray_image_gets_the_answer_that_the_three_channel_network_gives_it_three_times(three):
     """timm's own loading is the reference; it also fits the ViT's positions, of 224 pixels, to the side."""
     name, file, reference = three
-    net = models.create(f"timm:{name}", size=SIDES[name])
+    net = models.create(f"timm:{name}", image_size=SIDES[name])
     body = models.body_of(net).eval()
     pretrained.load(body, file)
     models.head_of(body).load_state_dict(models.head_of(reference).state_dict())
@@ -78,7 +78,7 @@ def test_the_vit_is_timms_tiny_one():
 
 @pytest.mark.parametrize(("size", "side"), [(None, 160), (48, 48), (64, 64)])
 def test_any_network_of_timms_takes_faces_at_its_own_side_or_another(size, side):
-    net = seasoned(models.create(f"timm:{TINY}", size=size))
+    net = seasoned(models.create(f"timm:{TINY}", image_size=size))
     fronts = [layer.side for layer in net.modules() if isinstance(layer, Front)]
     assert fronts == ([] if side == 48 else [side])
     assert models.side(f"timm:{TINY}") == 160
@@ -86,7 +86,7 @@ def test_any_network_of_timms_takes_faces_at_its_own_side_or_another(size, side)
 
 
 def test_another_size_of_the_vit_has_other_positions_and_takes_faces():
-    net = models.create("vit", size=32).eval()
+    net = models.create("vit", image_size=32).eval()
     assert net.body.pos_embed.shape == (1, 1 + 4, 192) and net(faces(1)).shape == (1, 7)
 
 
@@ -113,7 +113,7 @@ def test_what_timm_cannot_make_is_the_users_error(monkeypatch):
     with pytest.raises(
         UserError, match=r"timm:test_vit: timm cannot make it with {'img_size': 64}: unexpected keyword"
     ):
-        models.create("timm:test_vit", size=64)
+        models.create("timm:test_vit", image_size=64)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_what_timm_cannot_make_is_the_users_error(monkeypatch):
 )
 def test_the_last_layer_is_found_where_it_is_a_convolution_and_where_there_are_two(name, heads):
     with torch.device("meta"):
-        head = models.head_of(models.create(f"timm:{name}", size=64))
+        head = models.head_of(models.create(f"timm:{name}", image_size=64))
     found = list(head) if isinstance(head, nn.ModuleList) else [head]
     assert [type(layer) for layer in found] == heads
     assert all(layer.weight.shape[0] == 7 for layer in found)
@@ -158,7 +158,7 @@ def test_the_front_leaves_what_has_its_side_and_its_normalisation():
 )
 def test_a_networks_own_normalisation_is_that_of_its_published_weights_in_gray(network, mean, std):
     with torch.device("meta"):
-        net = models.create(network, normalization="own")
+        net = models.create(network, normalization="pretrained")
     assert normalization_of(net.body) == pytest.approx((mean, std))
     pixels = torch.rand(1, 1, models.side(network), models.side(network))
     torch.testing.assert_close(net.front(as_input(pixels)), (pixels - mean) / std, rtol=1e-4, atol=1e-5)
@@ -169,12 +169,12 @@ def test_a_normalisation_is_no_other_network():
     torch.manual_seed(1)
     plain = models.create("resnet18").eval()
     torch.manual_seed(1)
-    own = models.create("resnet18", normalization="own").eval()
+    own = models.create("resnet18", normalization="pretrained").eval()
     pixels = torch.rand(1, 1, 48, 48)
     mean, std = normalization_of(plain)
     torch.testing.assert_close(own(as_input(pixels)), plain((pixels - mean) / std), rtol=1e-3, atol=1e-4)
 
 
 def test_the_kits_own_networks_take_another_size_where_they_can():
-    assert models.create("deep_cnn_v1", size=96).eval()(faces(1)).shape == (1, 7)
-    assert models.create("resnet18", size=48).eval()(faces(1)).shape == (1, 7)
+    assert models.create("deep_cnn_v1", image_size=96).eval()(faces(1)).shape == (1, 7)
+    assert models.create("resnet18", image_size=48).eval()(faces(1)).shape == (1, 7)

@@ -51,11 +51,13 @@ def rows() -> Rows:
 
 
 def member(**settings) -> Member:
-    return Member("wild", "greedy", **({"batch": 32, "epochs": 2, "optimizer": "sgd", "lr": 0.1} | settings))
+    return Member("wild", "greedy", **({"batch_size": 32, "epochs": 2, "optimizer": "sgd", "lr": 0.1} | settings))
 
 
 @pytest.mark.parametrize("error", KINDS, ids=["cuda", "cpu"])
-@pytest.mark.parametrize("settings", [{}, {"balance": "weights"}, {"label_smoothing": 0.2, "balance": "weights"}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"class_balancing": "weights"}, {"label_smoothing": 0.2, "class_balancing": "weights"}]
+)
 @pytest.mark.parametrize(("most", "pieces"), [(64, 1), (31, 2), (9, 4), (5, 8)])
 def test_pieces_have_the_whole_batchs_gradient(rows, monkeypatch, error, settings, most, pieces):
     whole = fit(member(**settings), rows, rows, FLOAT32, seed=1)
@@ -130,7 +132,7 @@ def test_a_prediction_is_cut_too_and_stays_the_same(rows, monkeypatch):
 
 def test_between_is_called_after_each_batch_of_a_prediction(rows):
     calls = []
-    probabilities(greedy(), rows.images, "plain", FLOAT32, batch=32, between=lambda: calls.append(1))
+    probabilities(greedy(), rows.images, "none", FLOAT32, batch=32, between=lambda: calls.append(1))
     assert len(calls) == 3
 
 
@@ -138,7 +140,9 @@ def test_between_is_called_after_each_batch_of_a_prediction(rows):
     ("first", "growing", "sides"), [(24, 0.8, [24, 24, 36, 36, 48]), (36, 0.4, [36, 36, 48, 48, 48])]
 )
 def test_the_training_images_grow_and_the_last_epochs_have_them_whole(rows, first, growing, sides):
-    member = Member("m", network="compact_cnn", batch=16, epochs=5, first_side=first, growing=growing)
+    member = Member(
+        "m", network="compact_cnn", batch_size=16, epochs=5, initial_image_size=first, resize_fraction=growing
+    )
     trainer = Trainer(member, rows, rows, FLOAT32, 0)
     seen = []
     trainer.net.register_forward_pre_hook(

@@ -57,19 +57,21 @@ def side(name: str) -> int:
     return ENLARGED.get(find(name), 48)
 
 
-def create(name: str, dropout: float | None = None, size: int | None = None, normalization: str = "faces") -> nn.Module:
+def create(
+    name: str, dropout: float | None = None, image_size: int | None = None, normalization: str = "dataset"
+) -> nn.Module:
     """A new network with freshly drawn weights (from torch's global generator).
 
-    dropout: the rate, or None for the network's own. size: the side that faces are enlarged to, or None for the
-    network's own. normalization: "faces" as they come in, or "own", that of the network's published weights. Raises
+    dropout: the rate, or None for the network's own. image_size: the side that images are resized to, or None for
+    the network's own. normalization: "dataset", as they come in, or "pretrained", that of the published weights. Raises
     UserError for an unknown name.
     """
-    make, pixels = find(name), size or side(name)
+    make, pixels = find(name), image_size or side(name)
     enlarged = name.startswith(TIMM) or make in ENLARGED
     body = make(dropout=dropout, side=pixels) if enlarged else make(dropout=dropout)
-    if pixels == 48 and normalization == "faces":
+    if pixels == 48 and normalization == "dataset":
         return body
-    front = Front(pixels, *(normalization_of(body) if normalization == "own" else ()))
+    front = Front(pixels, *(normalization_of(body) if normalization == "pretrained" else ()))
     return nn.Sequential(OrderedDict(front=front, body=body))
 
 

@@ -98,7 +98,7 @@ def session_limit(header: dict, hours: float | None) -> int:
         if hours < (own := budget(header)):
             print(
                 f"warning: Kaggle ends the session after {hours:g} h, and the script's own budget is {own:g} h; "
-                f"built with --set hours={0.9 * hours:g} it would end in order"
+                f"built with --set time_budget_hours={0.9 * hours:g} it would end in order"
             )
         return round(3600 * hours)
     return round(3600 * min(budget(header) + SPARE, most))

@@ -16,15 +16,15 @@ from src.errors import UserError
 from src.files import replacing
 from src.submit.check import Sheet, parse
 
-FORMS = ("auto", "kaggle", "hosts")
+FORMS = ("auto", "kaggle", "no_header")
 
 
 def write(path: str | Path, labels: np.ndarray, example: Path | None = None, form: str = "auto") -> None:
     """Writes `labels`, integers 0-6 of shape (n,) in test.csv's order, to `path`; a reader never sees half a file.
 
-    `form`: "auto" follows `example` where given, else is "kaggle"; "kaggle" is `id,emotion` with ids from 0; "hosts"
-    is one integer a line. UserError: an unknown form, or an example that `follow` refuses. ValueError: labels that
-    are no labels, which is a defect of the caller.
+    `form`: "auto" follows `example` where given, else is "kaggle"; "kaggle" is `id,emotion` with ids from 0;
+    "no_header" is one integer a line. UserError: an unknown form, or an example that `follow` refuses. ValueError:
+    labels that are no labels, which is a defect of the caller.
     """
     labels = _valid(labels)
     if form not in FORMS:
@@ -38,7 +38,7 @@ def follow(example: str | Path, rows: int) -> Sheet:
     UserError: it is empty, is no CSV text, has another number of rows, or gives an id twice.
     """
     sheet = parse(example)
-    advice = "Set the submission's form to kaggle or hosts to write without it."
+    advice = "Set the submission's form to kaggle or no_header to write without it."
     if len(sheet.rows) != rows:
         raise UserError(f"{sheet.path.name} has {len(sheet.rows):,} rows; the test set has {rows:,}.\n{advice}")
     seen: set[str] = set()
@@ -60,7 +60,7 @@ def _valid(labels: np.ndarray) -> np.ndarray:
 
 
 def _lines(labels: np.ndarray, example: Path | None, form: str) -> list[tuple]:
-    if form == "hosts":
+    if form == "no_header":
         return [(label,) for label in labels.tolist()]
     if form == "kaggle" or example is None:
         return [("id", "emotion"), *enumerate(labels.tolist())]

@@ -106,10 +106,10 @@ def fit(
 
     train, valid: on one device. start: a file of pretrained weights. `report(row, best)` is called after each epoch.
     The same seed on the same CPU with the same number of threads gives bitwise the same network. Training stops early
-    after `member.patience` epochs without a better one, and at once when no validation error is left. Where the loss is
-    not finite any more, or runs away, it goes on from the epoch before with half the learning rate, three times; then
-    it raises Diverged. Raises TimeUp where the watch's time is up before the first epoch's end. A team's ranks call it
-    together, and all return the same.
+    after `member.early_stopping_patience` epochs without a better one, and at once when no validation error is left.
+    Where the loss is not finite any more, or runs away, it goes on from the epoch before with half the learning rate,
+    three times; then it raises Diverged. Raises TimeUp where the watch's time is up before the first epoch's end. A
+    team's ranks call it together, and all return the same.
     """
     watch = watch or Watch()
     while True:
@@ -119,7 +119,7 @@ def fit(
     if not course.good:
         course.good = trainer.state()
         watch.keep(course.good, course)
-    while len(course.history) < trainer.schedule.epochs and not course.ended(member.patience):
+    while len(course.history) < trainer.schedule.epochs and not course.ended(member.early_stopping_patience):
         try:
             row = trainer.epoch(len(course.history) + 1, lambda: watch.between(trainer, course))
         except TimeUp:

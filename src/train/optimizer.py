@@ -52,14 +52,14 @@ class Schedule:
         """What the peak rate is multiplied by at `step`."""
         total, member = self.epochs * self.steps, self.member
         if member.schedule == "one_cycle":
-            return one_cycle(step, total, member.warmup or 0.3)
+            return one_cycle(step, total, member.warmup_fraction or 0.3)
         falling = (member.cosine_epochs * self.steps or total - self.rising) if member.schedule == "cosine" else 0
         return warm_up_and_cosine(step, self.rising, falling)
 
     @property
     def rising(self) -> int:
         """The steps of the warm-up."""
-        return round(self.member.warmup * self.epochs * self.steps)
+        return round(self.member.warmup_fraction * self.epochs * self.steps)
 
     @property
     def rate(self) -> float:

@@ -34,19 +34,19 @@ def measure(
     sides = [training_side(member, number + 1, member.epochs) for number in range(member.epochs)]
     step = sum(step_seconds(trainer, side, clock) * sides.count(side) for side in set(sides)) / len(sides)
     some = valid.images[:256]
-    probabilities(trainer.evaluated, some[:8], "plain", precision)
+    probabilities(trainer.evaluated, some[:8], "none", precision)
     begun = clock()
-    probabilities(trainer.evaluated, some, "plain", precision).sum().item()
+    probabilities(trainer.evaluated, some, "none", precision).sum().item()
     image = (clock() - begun) / len(some)
-    views = len(VIEWS[member.views])
-    epoch = step * steps(len(train.labels), member.batch) + image * len(valid.labels)
+    views = len(VIEWS[member.tta])
+    epoch = step * steps(len(train.labels), member.batch_size) + image * len(valid.labels)
     return Cost(epoch, image * views * (len(valid.labels) + tests), trainer.pieces)
 
 
 def step_seconds(trainer: Trainer, side: int | None, clock: Callable[[], float]) -> float:
     """Seconds of a step with images of this side; the first one, which allocates and chooses, does not count."""
     order, member = trainer.new_half().order, trainer.member
-    batches = train_batches(trainer.train, order, member.batch, member.augment, trainer.generator, side=side)
+    batches = train_batches(trainer.train, order, member.batch_size, member.augment, trainer.generator, side=side)
     begun, marks = clock(), []
     trainer.net.train()
     with closing(batches):

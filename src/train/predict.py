@@ -13,7 +13,7 @@ from src.train.device import out_of_memory
 from src.train.precision import Precision
 
 VIEWS = {
-    "plain": (lambda x: x,),
+    "none": (lambda x: x,),
     "flip": (lambda x: x, lambda x: x.flip(-1)),
 }
 
@@ -27,7 +27,7 @@ def probabilities(
     batch: int = 512,
     between: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """Class probabilities, float32 (n, 7) on the images' device; the mean over the views ("plain", or "flip").
+    """Class probabilities, float32 (n, 7) on the images' device; the mean over the views ("none", or "flip").
 
     images: uint8 (n, 1, 48, 48). The network is put into evaluation mode. `between` is called after each batch; a batch
     that does not fit into memory is halved.

@@ -31,7 +31,7 @@ class Start:
 
 def network(member: Member, file: Path | None = None) -> nn.Module:
     """A new network of the member's with the file's weights, where there is one; the rest is torch's generator's."""
-    net = models.create(member.network, member.dropout, member.size, member.normalization)
+    net = models.create(member.network, member.dropout, member.image_size, member.normalization)
     if file is not None:
         pretrained.load(models.body_of(net), file)
     return net
@@ -43,7 +43,7 @@ def prepare(member: Member, folder: Path) -> Start:
     Raises UserError for a network that cannot be made so, a named file that is not there, and weights that are damaged
     or another network's. Weights that cannot be had from anywhere are no error: the line then says so.
     """
-    net = models.create(member.network, member.dropout, member.size, member.normalization)
+    net = models.create(member.network, member.dropout, member.image_size, member.normalization)
     require_faces(member, net)
     size = sum(value.nbytes for value in net.state_dict().values())
     published = getattr(models.body_of(net), "pretrained_cfg", None)
@@ -66,7 +66,7 @@ def require_faces(member: Member, net: nn.Module) -> None:
         net.eval()(torch.zeros(1, 1, 48, 48))
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        size = member.size or models.side(member.network)
+        size = member.image_size or models.side(member.network)
         raise UserError(f"{member.name}: {member.network} does not take images of side {size}: {reason}") from None
 
 

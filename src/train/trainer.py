@@ -72,11 +72,11 @@ class Trainer:
         self.learner = self.net  # what the gradients are taken of: the network, or its part in a team
         self.average = MovingAverage(self.net, member.ema) if member.ema else None
         self.optimizer = make_optimizer(member, self.net)
-        self.schedule = Schedule(member, self.optimizer, steps(len(train.labels), member.batch, team.size))
+        self.schedule = Schedule(member, self.optimizer, steps(len(train.labels), member.batch_size, team.size))
         self.scaler = precision.scaler()
         weights = class_weights(train.labels)
-        self.loss_weights = weights if "weights" in member.balance else None
-        self.row_weights = weights if "sampler" in member.balance else None
+        self.loss_weights = weights if "weights" in member.class_balancing else None
+        self.row_weights = weights if "sampler" in member.class_balancing else None
         self.pieces, self.half = 1, None
         team.part_dropout()
 
@@ -108,14 +108,16 @@ class Trainer:
         That is: augmented, with dropout, the loss weighted and smoothed; they do not compare with the validation's.
         """
         self.net.train()
-        freeze_body(self.net, number <= self.member.freeze)
+        freeze_body(self.net, number <= self.member.freeze_epochs)
         self.learner = self.team.learner(self.net)
         half = self.half
         started, before = time.perf_counter(), half.seconds
         how, side = self.member.augment, training_side(self.member, number, self.schedule.epochs)
         ranks = (self.team.rank, self.team.size)
-        batches = train_batches(self.train, half.order, self.member.batch, how, self.generator, half.step, side, *ranks)
-        total = steps(len(half.order), self.member.batch, self.team.size)
+        batches = train_batches(
+            self.train, half.order, self.member.batch_size, how, self.generator, half.step, side, *ranks
+        )
+        total = steps(len(half.order), self.member.batch_size, self.team.size)
         with closing(batches):  # with what reads ahead for them, also where `between` raises
             for x, y in progress(batches, total, f"{self.member.name} {number}/{self.schedule.epochs}", half.step):
                 loss, hits = self.step(x, y)
@@ -197,7 +199,7 @@ class Trainer:
 
     def evaluate(self, between: Callable[[], None] = nothing) -> dict:
         """Loss, accuracy and macro-F1 on the validation rows."""
-        probs = probabilities(self.evaluated, self.valid.images, "plain", self.precision, between=between)
+        probs = probabilities(self.evaluated, self.valid.images, "none", self.precision, between=between)
         loss = F.nll_loss(probs.clamp_min(1e-12).log(), self.valid.labels).item()
         predicted, labels = probs.argmax(1).cpu(), self.valid.labels.cpu()
         f1 = f1_score(labels, predicted, average="macro", zero_division=0.0)
@@ -255,10 +257,10 @@ def training_side(member: Member, number: int, epochs: int) -> int | None:
 
     Small images first cost a fraction of the time and teach most of it (Tan & Le 2021, "progressive learning").
     """
-    growing = round(member.growing * epochs)
-    if number > growing or member.first_side == 48:
+    growing = round(member.resize_fraction * epochs)
+    if number > growing or member.initial_image_size == 48:
         return None
-    return member.first_side + (48 - member.first_side) * (number - 1) // growing // 12 * 12
+    return member.initial_image_size + (48 - member.initial_image_size) * (number - 1) // growing // 12 * 12
 
 
 def on_host(value):

@@ -36,7 +36,7 @@ EXAMPLES = {
 }
 
 
-@pytest.mark.parametrize("form", ["auto", "kaggle", "hosts"])
+@pytest.mark.parametrize("form", ["auto", "kaggle", "no_header"])
 def test_a_submission_is_read_back_as_it_was_written(tmp_path, form):
     path = tmp_path / "new" / "submission.csv"
     write(path, LABELS, form=form)
@@ -59,7 +59,7 @@ def test_the_forms_letter_by_letter(tmp_path):
     path = tmp_path / "submission.csv"
     write(path, LABELS[:2])
     assert path.read_bytes() == b"id,emotion\n0,3\n1,0\n"
-    write(path, LABELS[:2], form="hosts")
+    write(path, LABELS[:2], form="no_header")
     assert path.read_bytes() == b"3\n0\n"
     example = _file(tmp_path / "example.csv", "Image,Usage,Label\na.jpg,x,0\nb.jpg,y,0\n")
     write(path, LABELS[:2], example)
@@ -177,7 +177,7 @@ def test_check_counts_and_warns(tmp_path):
     assert (checked.counts, checked.warnings) == ((1, 1, 1, 2, 1, 1, 2), ())
     write(path, np.full(9, 3))
     assert check(path, 9).warnings == ("every row is Happy",)
-    write(path, LABELS.clip(1, 5), form="hosts")
+    write(path, LABELS.clip(1, 5), form="no_header")
     assert check(path, 9).warnings == ("never predicted: Angry, Neutral",)
     example = _file(tmp_path / "example.csv", EXAMPLES["ids from 1"].replace("ID", "row"))
     write(path, LABELS)
