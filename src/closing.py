@@ -14,11 +14,11 @@ from src.submit import check, write
 def submit(run: Run) -> None:
     """Writes the submission of the best blend of the members that are finished, then run.json, which names them."""
     started = time.perf_counter()
-    with run.changing():
-        names, blended = best_blend(run)
-        labels, form = blended.test.argmax(1), run.recipe.form
-        run.room.write(lambda: write.write(run.folder.submission, labels, run.data.example, form))
-        run.record["ensemble"] = {"members": names} | run.quality(blended.valid_rows, blended.valid)
+    names, blended = best_blend(run)
+    labels, form = blended.test.argmax(1), run.recipe.form
+    run.room.write(lambda: write.write(run.folder.submission, labels, run.data.example, form))
+    run.record["ensemble"] = {"members": names} | run.quality(blended.valid_rows, blended.valid)
+    run.save()
     run.closing.append(time.perf_counter() - started)
 
 
@@ -56,14 +56,13 @@ def end(run: Run) -> None:
 
     Raises UserError where no member has finished: there is nothing to submit.
     """
-    count_lost(run)
     lost = run.record["missing"] | run.record["left_out"]
     if not run.record["members"]:
         reasons = [f"{name}: {reason}" for name, reason in lost.items()]
         more = f"; and {len(reasons) - 2} more" if len(reasons) > 2 else ""
         raise UserError(f"no member has finished, so there is no submission ({'; '.join(reasons[:2])}{more})")
-    with run.changing():
-        run.record |= {"status": "finished", "files": run.folder.digests()}
+    run.record |= {"status": "finished", "files": run.folder.digests()}
+    run.save()
     used = run.record["ensemble"]["members"]
     run.log(f"mean of {', '.join(used)}: {percent(run.record['ensemble'])}")
     for name, reason in lost.items():
@@ -72,14 +71,3 @@ def end(run: Run) -> None:
     for warning in checked.warnings:
         run.log(f"warning: {warning}")
     run.log(f"{run.folder.submission}: {checked.rows:,} rows, checked; {run.record['seconds']:.0f} s in all")
-
-
-def count_lost(run: Run) -> None:
-    """Members that nobody has said anything of are missing: the rank that trained them has died."""
-    known = ("members", "missing", "left_out")
-    if run.crew.size > 1:
-        with run.changing():
-            names = [member.name for member in run.recipe.members]
-            lost = [name for name in names if not any(name in run.record[key] for key in known)]
-            run.record["missing"] |= {name: run.crew.fate(name) for name in lost}
-            run.part.members |= set(lost)

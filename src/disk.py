@@ -1,6 +1,5 @@
-"""Space on the disk: asked for before a run, reserved for what must not fail, and made when there is none left."""
+"""Space on the disk: asked for before a run, and made from old checkpoints when there is none left."""
 
-import contextlib
 import errno
 import shutil
 from collections.abc import Callable
@@ -9,9 +8,9 @@ from pathlib import Path
 
 from src.errors import UserError
 
-RESERVED = 2**21  # bytes: submission.csv, run.json and the last lines of log.txt have their place
+SMALL_FILES = 2**21  # bytes: submission.csv, run.json and log.txt
 # What is given up, in this order; a partial file is one that is being written in the background.
-EXPENDABLE = ("members/*/checkpoint.before.pt", "members/*/checkpoint.step.pt", ".reserve", "members/*/checkpoint.pt*")
+EXPENDABLE = ("members/*/checkpoint.before.pt", "members/*/checkpoint.step.pt", "members/*/checkpoint.pt*")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -28,26 +27,9 @@ def require(folder: Path, size: int) -> None:
 
 @dataclass(frozen=True)
 class Room:
-    """What a run's folder can give up for what must be written: older checkpoints, the reserve, the newest."""
+    """What a run's folder can give up for what must be written: older checkpoints, then the newest."""
 
     folder: Path
-
-    @property
-    def reserve(self) -> Path:
-        return self.folder / ".reserve"
-
-    def take(self) -> None:
-        """Puts the reserve on the disk, really: zeros could be a hole in a file. Raises UserError on a full disk."""
-        try:
-            self.reserve.write_bytes(b"\xff" * RESERVED)
-        except OSError as error:
-            self.give_back()
-            raise UserError(f"{self.folder}: nothing can be written there ({error.strerror})") from None
-
-    def give_back(self) -> None:
-        """Removes the reserve."""
-        with contextlib.suppress(OSError):
-            self.reserve.unlink(missing_ok=True)
 
     def write(self, action: Callable[[], None]) -> None:
         """Does `action`, again after each thing given up for it where the disk is full; raises OSError at the last."""

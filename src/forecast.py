@@ -10,14 +10,13 @@ from src.preflight import preflight
 from src.train import device as devices
 from src.train import plan
 from src.train import precision as precisions
-from src.train.deadline import Deadline, allot_among
+from src.train.deadline import Deadline, allot
 
 
-def forecast(recipe: Recipe, source: Path, device: str = "auto", workers: int = 1) -> list[str]:
+def forecast(recipe: Recipe, source: Path, device: str = "auto") -> list[str]:
     """The plan's lines: each member's seconds from a warm-up on the files below `source`, and their sum.
 
-    workers: ranks that would share the members, each on a device like the one that is measured. Raises UserError for
-    what would stop the run before its first epoch, and for a member that does not fit into memory.
+    Raises UserError for what would stop the run before its first epoch, and for a member that does not fit into memory.
     """
     where, _ = devices.choose(device)
     data = competition.read(source)
@@ -28,7 +27,5 @@ def forecast(recipe: Recipe, source: Path, device: str = "auto", workers: int = 
         for m in recipe.members
     ]
     left, name = Deadline(recipe.time_budget_hours, time.time()).left(), devices.describe(str(where))
-    epochs = allot_among(costs, [member.epochs for member in recipe.members], left, [0.0] * workers)
-    if workers == 1:
-        return plan.table(list(recipe.members), costs, epochs, left, name)
-    return plan.table_by_rank(list(recipe.members), costs, epochs, left, dict.fromkeys(range(workers), name))
+    epochs = allot(costs, [member.epochs for member in recipe.members], left)
+    return plan.table(list(recipe.members), costs, epochs, left, name)

@@ -5,16 +5,13 @@ anywhere else: the bare command is the small one.
 """
 
 import argparse
-import contextlib
 import os
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
-from src import config, host, launcher, listing, ranks, recipes, supervisor
+from src import config, host, listing, recipes
 from src.errors import UserError
-from src.ranks import Board
 from src.train.deadline import process_started
 
 KERNEL_INPUT, KERNEL_OUTPUT = Path("/kaggle/input"), Path("/kaggle/working")
@@ -28,28 +25,15 @@ def main(argv: list[str], bundle: dict) -> int:
     bundle: digest, commit, dirty, recipe and overrides of the sources, as `build.py` found them.
     """
     host.prepare()
-    place = ranks.place()
-    # All ranks find the same fault in the command line; one says so.
-    silent = contextlib.redirect_stderr(None) if place and place.rank else contextlib.nullcontext()
-    argv = argv or [default_command()]
-    with silent:
-        arguments = parser(bundle).parse_args(argv)
-    arguments.argv = argv
+    arguments = parser(bundle).parse_args(argv or [default_command()])
     try:
-        return arguments.command(arguments, bundle) if arguments.command is command_run else once(arguments, bundle)
+        return arguments.command(arguments, bundle)
     except UserError as error:
-        if not (place and place.rank) or supervisor.TRAINER in os.environ:
-            print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stopped:  # after a signal that a run took, it says with which code to end
         print("\ninterrupted; what is finished stays, and the same command goes on with the rest", file=sys.stderr)
         return getattr(stopped, "code", 130)
-
-
-def once(arguments: argparse.Namespace, bundle: dict) -> int:
-    """A command that one rank does alone, also where torchrun has started several."""
-    place = ranks.place()
-    return arguments.command(arguments, bundle) if not (place and place.rank) else 0
 
 
 def default_command() -> str:
@@ -83,46 +67,15 @@ def folder(variable: str, kernel: Path, local: str) -> Path:
 
 def command_run(arguments: argparse.Namespace, bundle: dict) -> int:
     """Trains, blends, writes."""
-    place, trainer = ranks.place(), supervisor.TRAINER in os.environ
-    said = bool(trainer or (place and place.rank) or supervisor.LAUNCHER in os.environ)
-    recipe = configured(arguments, bundle, silent=said)
-    started = float(os.environ.get(supervisor.STARTED) or process_started())
-    if place and not trainer:
-        end = partial(train, arguments, bundle, recipe, started, only_end=True)
-        return supervisor.supervise(place, arguments.argv, arguments.output, started, end)
-    if not place and (workers := workers_of(arguments)) > 1:
-        return launcher.launch(workers, arguments.argv, started)
-    return train(arguments, bundle, recipe, started)
+    from src.run import run  # torch takes seconds to import: the small commands do without it
 
-
-def train(
-    arguments: argparse.Namespace, bundle: dict, recipe: config.Recipe, started: float, only_end: bool = False
-) -> int:
-    """The run itself, or one rank's part of it, or its end alone."""
-    from src.crew import Ranks  # torch takes seconds to import: the small commands do without it
-    from src.run import run
-
-    place = ranks.place()
-    crew = Ranks(Board(ranks.connect(), place), place) if place else None
-    folders, where = (arguments.input, arguments.output), arguments.device
-    record = run(recipe, source(bundle), *folders, where, arguments.overwrite, started, crew, only_end)
+    recipe, folders = configured(arguments, bundle), (arguments.input, arguments.output)
+    record = run(recipe, source(bundle), *folders, arguments.device, arguments.overwrite, process_started())
     return 1 if record["missing"] else 0
 
 
-def workers_of(arguments: argparse.Namespace) -> int:
-    """The ranks to start: as asked, else as many as there are GPUs in a kernel, else one."""
-    if arguments.workers is not None:
-        if arguments.workers < 1:
-            raise UserError(f"--workers {arguments.workers}: one or more are needed")
-        if arguments.workers > 1 and not supervisor.own_command():
-            raise UserError("--workers: torchrun needs a script that lies in a file; there is none here")
-        return arguments.workers
-    free = in_kernel() and arguments.device in ("auto", "cuda") and supervisor.own_command()
-    return max(1, launcher.gpus()) if free else 1
-
-
-def configured(arguments: argparse.Namespace, bundle: dict, silent: bool) -> config.Recipe:
-    """The recipe with what the command line and the bundle say of it; silent: another process has said so."""
+def configured(arguments: argparse.Namespace, bundle: dict) -> config.Recipe:
+    """The recipe with what the command line and the bundle say of it."""
     own = arguments.recipe in (None, bundle["recipe"])
     recipe = recipes.get(arguments.recipe or bundle["recipe"])
     overrides = [*(bundle["overrides"] if own else []), *arguments.set]
@@ -130,7 +83,7 @@ def configured(arguments: argparse.Namespace, bundle: dict, silent: bool) -> con
         if getattr(arguments, option) is not None:
             overrides.append(f"{key}={getattr(arguments, option)}")
     recipe = config.override(recipe, overrides)
-    if overrides and not silent:
+    if overrides:
         print(f"overrides: {' '.join(overrides)}", flush=True)
     if recipe.time_budget_hours is None and in_kernel():
         recipe = config.override(recipe, [f"time_budget_hours={KERNEL_HOURS}"])
@@ -141,8 +94,8 @@ def command_plan(arguments: argparse.Namespace, bundle: dict) -> int:
     """What each member of a run would cost, from a short warm-up, and the sum against the budget."""
     from src.forecast import forecast
 
-    recipe = configured(arguments, bundle, silent=False)
-    print("\n".join(forecast(recipe, arguments.input, arguments.device, workers_of(arguments))))
+    recipe = configured(arguments, bundle)
+    print("\n".join(forecast(recipe, arguments.input, arguments.device)))
     return 0
 
 
@@ -264,8 +217,6 @@ def add_recipe(command: argparse.ArgumentParser, bundle: dict) -> None:
     command.add_argument("--hours", metavar="H", help="end in order within so many hours (in a kernel: 11.5)")
     command.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps")
     command.add_argument("--seed", metavar="S", help="seed of the training")
-    text = "processes that share the run, by torchrun (default: in a kernel one a GPU, elsewhere 1)"
-    command.add_argument("--workers", type=int, metavar="N", help=text)
 
 
 def add_output(command: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from src.ensemble.predictions import Predictions
 from src.files import replacing
 from src.run_state import Run, percent
 from src.train import precision as precisions
-from src.train.checkpoint import NAMES, Keeper, NoKeeper
+from src.train.checkpoint import NAMES, Keeper
 from src.train.deadline import Allowance, Cost
 from src.train.fit import Fitted, fit
 from src.train.guard import Guard
@@ -24,16 +24,12 @@ def train_member(run: Run, member: Member, cost: Cost, epochs: int, own: float, 
     """Trains one member; leaves its history, weights and predictions in the folder, and its figures in the record.
 
     cost: what its warm-up has measured. epochs: the most that the plan allots, with those behind it. own, others:
-    seconds to leave for what comes after its last epoch, and for the members after it. Of ranks that train it together
-    the first one leaves the files.
+    seconds to leave for what comes after its last epoch, and for the members after it.
     """
-    team, first = run.crew.team, run.crew.keeps
     precision, start = precisions.choose(member.precision, run.device), run.starts[member.name]
     seed, folder = run.recipe.seed + member.seed, run.folder.member(member.name)
     what = f"{member.network}, at most {member.epochs} epochs; {precision.name} ({precision.reason})"
     run.log(f"{member.name}: {what}; seed {seed}; {start.line}")
-    if about := team.about(member.batch_size, member.lr):
-        run.log(f"{member.name}: {about}")
     if member.class_balancing == "weights+sampler":
         run.log(
             "warning: class weights and sampler together correct the imbalance twice (class_balancing=weights+sampler)"
@@ -41,8 +37,6 @@ def train_member(run: Run, member: Member, cost: Cost, epochs: int, own: float, 
 
     def record(history: list[dict], planned: int) -> None:
         run.record["progress"][member.name] = {"epochs": len(history), "planned": planned}
-        if not first:
-            return
         try:
             run.room.write(lambda: write_history(folder / "history.csv", history))
             run.save()
@@ -52,17 +46,15 @@ def train_member(run: Run, member: Member, cost: Cost, epochs: int, own: float, 
     def report(row: dict, best: bool) -> None:
         run.log(epoch_line(row, guard.epochs, best))
 
-    keeper = (Keeper if first else NoKeeper)(folder, papers_of_checkpoint(run, member), run.log)
+    keeper = Keeper(folder, papers_of_checkpoint(run, member), run.log)
     allowance = Allowance(run.deadline, own + others, own)
-    found = team.of_first(keeper.load)
-    guard = Guard(keeper, allowance, run.stop, found, epochs, record, run.log, team, cost.pieces)
+    guard = Guard(keeper, allowance, run.stop, keeper.load(), epochs, record, run.log, cost.pieces)
     rows = run.rows(run.train_rows), run.rows(run.valid_rows)
     try:
-        fitted = fit(member, *rows, precision, seed, report, start.file, guard, run.log, team)
+        fitted = fit(member, *rows, precision, seed, report, start.file, guard, run.log)
     finally:
         keeper.join()
-    if first:
-        finish(run, member, fitted)
+    finish(run, member, fitted)
 
 
 def papers_of_checkpoint(run: Run, member: Member) -> dict:

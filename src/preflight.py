@@ -3,7 +3,6 @@
 import os
 import platform
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,8 @@ import torch
 from src import config, disk, resume
 from src.closing import rehearse
 from src.config import Recipe
-from src.crew import Crew, choose_device
-from src.data import competition, memory
-from src.data.competition import Competition, Faces
-from src.data.mapped import in_file
+from src.data import competition
+from src.data.competition import Competition
 from src.data.split import split
 from src.disk import Room
 from src.errors import UserError
@@ -39,68 +36,32 @@ def begin(
     overwrite: bool,
     started: float,
     stop: Stop,
-    crew: Crew,
 ) -> Run:
     """Reads, checks and claims all that a run needs; raises UserError for what would stop it later.
 
     Before the first epoch, and before anything is overwritten, an error costs nothing.
     """
-    where, line = choose_device(crew, device)
+    where, line = devices.choose(device)
     begun = time.time()
     data = competition.read(source)
     seconds = time.time() - begun
     rows, starts = preflight(recipe, data, where, source)
     folder, record = RunFolder(output), papers_of_run(recipe, header, data, rows, where)
     held = sum(file.stat().st_size for file in output.rglob("*") if file.is_file()) if output.is_dir() else 0
-    fits, place = memory.fits(size_of(data), where)
-    needs = needed(starts, sum(map(len, rows)) + len(data.test), crew.size)
-    disk.require(output, needs - held + (0 if fits else crew.size * size_of(data)))
+    disk.require(output, needed(starts, sum(map(len, rows)) + len(data.test)) - held)
     earlier = folder.claim(identity(record), overwrite)
     if not earlier:
         folder.write(record)  # from here on the folder is known as this run's
-    data = data if fits else moved(data, output)
-    room, log = Room(output), Log(folder.log, 0 if crew.size > 1 else None)
-    room.take()
-    deadline = Deadline(recipe.time_budget_hours, started)
-    run = Run(recipe, data, folder, where, log, record, *rows, starts, deadline, stop, room, started, crew)
+    log, deadline = Log(folder.log), Deadline(recipe.time_budget_hours, started)
+    run = Run(recipe, data, folder, where, log, record, *rows, starts, deadline, stop, Room(output), started)
     try:
-        say_beginning(run, line, place, seconds)
+        say_beginning(run, line, seconds)
         go_on(run, earlier, source)
         rehearse(run)
-        run.write()
+        run.save()
     except BaseException:
-        room.give_back()
         log.close()
         raise
-    return run
-
-
-def join(
-    recipe: Recipe,
-    source: Path,
-    output: Path,
-    device: str | None,
-    started: float,
-    stop: Stop,
-    crew: Crew,
-    closing: float,
-) -> Run:
-    """The same run on another rank, after the first one has begun it; nothing is claimed or overwritten.
-
-    device: None for a rank that will not train. closing: seconds that blending, writing and checking took the first.
-    """
-    where, line = choose_device(crew, device) if device else (None, "")
-    data, folder = competition.read(source), RunFolder(output)
-    rows, starts = preflight(recipe, data, where, source)
-    log, deadline = Log(folder.log, crew.place.rank), Deadline(recipe.time_budget_hours, started)
-    if where is not None:
-        log(f"device: {line}")
-        fits, place = memory.fits(size_of(data), where)
-        log(place)
-        data = data if fits else moved(data, output)
-    record = folder.read()
-    run = Run(recipe, data, folder, where, log, record, *rows, starts, deadline, stop, Room(output), started, crew)
-    run.earlier, run.closing = float(record.get("seconds", 0)), [closing]
     return run
 
 
@@ -123,10 +84,10 @@ def go_on(run: Run, earlier: dict | None, source: Path) -> None:
 
 
 def preflight(
-    recipe: Recipe, data: Competition, device: torch.device | None, source: Path
+    recipe: Recipe, data: Competition, device: torch.device, source: Path
 ) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, Start]]:
     """The numbers of the rows to train on and to validate on, and what each member starts from."""
-    for member in recipe.members if device is not None else ():
+    for member in recipe.members:
         precisions.choose(member.precision, device)
     starts = {member.name: prepare(member, source) for member in recipe.members}
     if recipe.form == "auto" and data.example:
@@ -137,25 +98,14 @@ def preflight(
     return split(images, labels, recipe.folds, recipe.fold, recipe.split_seed), starts
 
 
-def size_of(data: Competition) -> int:
-    """Bytes of all images."""
-    return data.train.images.nbytes + data.test.images.nbytes
-
-
-def moved(data: Competition, folder: Path) -> Competition:
-    """The same data with its images in files; of them nothing stays in memory but what the system caches."""
-    train, test = (in_file([faces.images], folder) for faces in (data.train, data.test))
-    return replace(data, train=Faces(train, data.train.labels), test=Faces(test, None))
-
-
-def needed(starts: dict[str, Start], rows: int, ranks: int = 1) -> int:
-    """The most bytes that a run has on the disk: weights and predictions of all members, checkpoints of one on a rank.
+def needed(starts: dict[str, Start], rows: int) -> int:
+    """The most bytes that a run has on the disk: weights and predictions of all members, checkpoints of one.
 
     A checkpoint holds the weights, two moments, the moving average and the best epoch's weights; three of them stand
     there, and a fourth while it is written.
     """
     sizes = [start.size for start in starts.values()]
-    return sum(sizes) + 4 * 5 * max(sizes) * min(ranks, len(sizes)) + 64 * rows * len(sizes) + disk.RESERVED
+    return sum(sizes) + 4 * 5 * max(sizes) + 64 * rows * len(sizes) + disk.SMALL_FILES
 
 
 def papers_of_run(recipe: Recipe, header: dict, data: Competition, rows: tuple, device: torch.device) -> dict:
@@ -188,7 +138,7 @@ def environment() -> dict:
     }
 
 
-def say_beginning(run: Run, device_line: str, place: str, seconds: float) -> None:
+def say_beginning(run: Run, device_line: str, seconds: float) -> None:
     """The first lines of the log: source, recipe, data, device."""
     source, recipe, rows = run.record["source"], run.recipe, run.record["rows"]
     dirty = " (tree was dirty)" if source["dirty"] else ""
@@ -199,6 +149,5 @@ def say_beginning(run: Run, device_line: str, place: str, seconds: float) -> Non
     fold = "the same rows" if recipe.valid == "train" else f"fold {recipe.fold} of {recipe.folds}"
     run.log(f"split: {rows['train']:,} rows to train on, {rows['valid']:,} to validate ({fold})")
     run.log(f"device: {device_line}")
-    run.log(place)
     if recipe.time_budget_hours is not None:
         run.log(f"budget: {recipe.time_budget_hours:g} hours, of which {run.deadline.left() / 3600:.2f} are left")

@@ -12,7 +12,7 @@ from src import run_json
 from src.errors import UserError
 from src.files import digest, replacing
 
-OWN = ("submission.csv", "run.json", "log.txt", "predictions", "members", ".reserve", ".lock")
+OWN = ("submission.csv", "run.json", "log.txt", "predictions", "members")
 ADVICE = "give another --output, or --overwrite to delete what a run left there."
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.train.deadline import Allowance, Cost, Deadline, allot, allot_among, process_started, sequence
+from src.train.deadline import Allowance, Cost, Deadline, allot, process_started
 
 COSTS = st.lists(
     st.tuples(st.floats(0.1, 1e4), st.floats(0, 1e3), st.integers(1, 300)), min_size=1, max_size=6
@@ -55,25 +55,6 @@ def test_shares_by_hand():
     assert shares(members, 4) == [0, 0]
     assert shares([(600, 0, 1), (600, 0, 1)], 1000) == [1, 0]  # half an epoch each is none
     assert shares([(600, 0, 1), (600, 0, 0)], 700) == [1, 0]
-
-
-def test_several_ranks_share_the_time_and_the_longest_ends_within_it():
-    costs, epochs = [Cost(10.0, 1.0)] * 3, [10, 10, 10]
-    assert sequence(costs, epochs, [0.0, 50.0]) == ([0, 1, 0], [202.0, 151.0])
-    assert sequence(costs, [10, 0, 10], [0.0, 0.0])[0] == [0, -1, 1]
-    assert allot_among(costs, epochs, math.inf, [0.0, 0.0]) == epochs
-    assert allot_among(costs, epochs, 250, [0.0, 0.0]) == epochs
-    halved = allot_among(costs, epochs, 130, [0.0, 0.0])
-    assert halved[0] == halved[2] and 5 <= halved[0] <= 6
-    assert max(sequence(costs, halved, [0.0, 0.0])[1]) <= 130
-    assert allot_among(costs, epochs, 110, [0.0, 0.0])[2] in (0, 4, 5)
-    assert allot_among(costs, epochs, 15, [0.0, 0.0]) == [1, 0, 0] and allot_among([], [], 9, [0.0, 0.0]) == []
-
-
-def test_on_one_rank_sharing_is_what_it_was():
-    costs = [Cost(10.0, 1.0), Cost(5.0, 2.0)]
-    for left in (5, 40, 90, 160, 400, math.inf):
-        assert allot_among(costs, [10, 12], left, [0.0]) == allot(costs, [10, 12], left)
 
 
 def test_a_deadline_counts_from_its_start_and_none_has_no_end():

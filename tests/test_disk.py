@@ -1,4 +1,4 @@
-"""On a full disk the checkpoints go first, and what must be written has its reserve."""
+"""On a full disk the checkpoints go first, and what must be written takes their place."""
 
 import errno
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from src import closing, config, disk, recipes
-from src.disk import RESERVED, Room, require
+from src.disk import Room, require
 from src.errors import UserError
 from src.run import run
 from src.submit import check, write
@@ -24,9 +24,7 @@ def room(tmp_path) -> Room:
     for name in (*CHECKPOINTS, "members/a/model.safetensors", "predictions/a.npz"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    room = Room(tmp_path)
-    room.take()
-    return room
+    return Room(tmp_path)
 
 
 def files(room: Room) -> set[str]:
@@ -46,28 +44,22 @@ def needs(room: Room, gone: int, number: int = errno.ENOSPC) -> list[int]:
     return tries
 
 
-def test_the_reserve_is_really_on_the_disk(room):
-    assert room.reserve.stat().st_blocks * 512 >= RESERVED
-    room.give_back()
-    assert not room.reserve.exists()
-
-
 def test_with_space_nothing_is_given_up(room):
     before = files(room)
     assert len(needs(room, 0)) == 1 and files(room) == before
 
 
-@pytest.mark.parametrize("gone", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("gone", [1, 2, 3, 4])
 @pytest.mark.parametrize("number", disk.FULL)
-def test_the_older_checkpoints_go_first_then_the_reserve_then_the_newest(room, gone, number):
+def test_the_older_checkpoints_go_first_then_the_newest(room, gone, number):
     before = files(room)
     assert len(needs(room, gone, number)) == gone + 1
-    assert before - files(room) == set([*CHECKPOINTS[:3], ".reserve", CHECKPOINTS[3]][:gone])
+    assert before - files(room) == set(CHECKPOINTS[:gone])
 
 
 def test_when_all_is_given_up_the_error_comes_and_what_is_finished_stays(room):
     with pytest.raises(OSError, match="No space left"):
-        needs(room, 6)
+        needs(room, 5)
     assert files(room) == {"members/a/model.safetensors", "predictions/a.npz"}
 
 
@@ -102,11 +94,11 @@ def test_a_run_is_refused_before_it_trains_where_the_disk_is_too_small(faces, tm
 
 
 def test_a_run_whose_disk_fills_up_still_leaves_its_submission(faces, tmp_path, monkeypatch):
-    """submission.csv finds no space until the reserve has gone."""
+    """submission.csv finds no space until the checkpoints have gone."""
     real, tries = write.write, []
 
     def full(path, *arguments):
-        if path.name == "submission.csv" and (path.parent / ".reserve").exists():
+        if path.name == "submission.csv" and list(path.parent.glob("members/*/checkpoint*")):
             tries.append(path)
             raise OSError(errno.ENOSPC, "No space left on device")
         real(path, *arguments)
@@ -139,15 +131,6 @@ def test_weights_that_find_no_space_take_that_of_the_checkpoints(faces, tmp_path
     assert small(faces, tmp_path / "out")["status"] == "finished" and refused
 
 
-def test_a_finished_run_gives_its_reserve_and_its_checkpoints_back(faces, tmp_path):
+def test_a_finished_run_keeps_no_checkpoints(faces, tmp_path):
     small(faces, tmp_path / "out")
-    assert not list((tmp_path / "out").rglob("checkpoint*")) and not (tmp_path / "out" / ".reserve").exists()
-
-
-def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path, monkeypatch):
-    def full(self, content):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(disk.Path, "write_bytes", full)
-    with pytest.raises(UserError, match="nothing can be written there"):
-        Room(tmp_path).take()
+    assert not list((tmp_path / "out").rglob("checkpoint*"))

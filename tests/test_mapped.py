@@ -1,7 +1,6 @@
 """Images in a file: the batches, probabilities and runs of images on the device, to the bit; no thread is left."""
 
 import errno
-import json
 import os
 import threading
 import time
@@ -12,15 +11,12 @@ import torch
 from torch import nn
 
 from src.config import Augment
-from src.data import mapped, memory
+from src.data import mapped
 from src.data.batches import on_device, train_batches
 from src.data.mapped import AHEAD, Mapped, in_file
-from src.ensemble import predictions
 from src.errors import UserError
-from src.main import main
 from src.train.precision import Precision
 from src.train.predict import probabilities
-from tests.conftest import fake_bundle
 
 CPU = torch.device("cpu")
 DEVICES = [CPU, *([torch.device("cuda")] if torch.cuda.is_available() else [])]
@@ -160,32 +156,3 @@ def test_an_error_in_the_thread_reaches_the_caller_and_ends_it(file, monkeypatch
         for part in on_device(file, None, CPU).images.parts([slice(n, n + 10) for n in range(0, 200, 10)]):
             seen.append(part)
     assert len(seen) == 3 and not threads()
-
-
-# ------------------------------------------------------------------------------------------------- a run
-
-
-def test_a_run_whose_images_do_not_fit_keeps_them_in_a_file_and_ends_to_the_bit_the_same(faces, tmp_path, monkeypatch):
-    command = [
-        "run",
-        "--recipe",
-        "simple_cnn_v1",
-        "--set",
-        "epochs=1",
-        "max_train_rows=150",
-        "--device",
-        "cpu",
-        "--input",
-    ]
-    logs, probs = [], []
-    for name, free in (("large", 2**40), ("small", 10**6)):
-        monkeypatch.setattr(memory, "free", lambda device, free=free: free)
-        assert main([*command, str(faces), "--output", str(tmp_path / name)], fake_bundle()) == 0
-        logs.append((tmp_path / name / "log.txt").read_text())
-        found = [predictions.load(file) for file in sorted((tmp_path / name / "predictions").iterdir())]
-        probs.append([(one.valid.tobytes(), one.test.tobytes()) for one in found])
-    assert "0.9 MB, on the device" in logs[0] and "0.9 MB, in a file: 1 MB are free" in logs[1]
-    assert probs[0] == probs[1] and len(probs[0]) == 1
-    files = [{f.relative_to(tmp_path / name) for f in (tmp_path / name).rglob("*")} for name in ("large", "small")]
-    assert files[0] == files[1] and not threads()
-    assert json.loads((tmp_path / "small" / "run.json").read_text())["status"] == "finished"

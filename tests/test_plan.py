@@ -62,20 +62,6 @@ def test_the_table_says_what_is_whole_shortened_and_left_out():
     assert plan.table(members, [Cost(60, 30)] * 3, [20] * 3, float("inf"), "cpu")[4].endswith("no budget")
 
 
-def test_the_table_of_several_ranks_lists_each_with_its_members_and_the_longest():
-    members = [Member(name, network="compact_cnn", epochs=20) for name in ("one", "two", "three", "none")]
-    lines = plan.table_by_rank(members, [Cost(60, 30)] * 4, [20, 10, 10, 0], 4000.0, {0: "GPU A", 2: "GPU B"})
-    assert [line.strip() for line in lines[1:]] == [
-        "rank 0, GPU A: 20 min",
-        "one   20 epochs of 60 s, 30 s to predict: 20 min",
-        "rank 2, GPU B: 21 min",
-        "two     10 epochs of 60 s, 30 s to predict: 10 min (shortened, of 20)",
-        "three   10 epochs of 60 s, 30 s to predict: 10 min (shortened, of 20)",
-        "none: left out",
-        "at most 21 min on the longest rank; 67 min are left of the budget",
-    ]
-
-
 @pytest.mark.parametrize(("seconds", "words"), [(0.4, "0 s"), (99, "99 s"), (150, "2 min"), (7200, "2.0 h")])
 def test_durations_are_for_people(seconds, words):
     assert plan.duration(seconds) == words

@@ -119,7 +119,6 @@ def test_a_signals_exit_code_outlives_a_run_json_that_cannot_be_written(faces, t
 
     monkeypatch.setattr("src.run.train_all", stopped)
     assert start(faces, tmp_path / "out") == 143
-    assert not (tmp_path / "out" / ".reserve").exists()
 
 
 def test_other_sources_do_not_go_on_with_a_run(done, faces, capsys):

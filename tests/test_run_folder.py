@@ -49,7 +49,7 @@ RUN = {"run.json", "log.txt", "submission.csv", "predictions/m.npz", "members/m/
 
 def test_the_files_of_a_run_have_their_known_places(folder):
     assert files(folder) == RUN | FOREIGN
-    assert {name.split("/")[0] for name in RUN} | {".reserve", ".lock"} == set(OWN)
+    assert {name.split("/")[0] for name in RUN} == set(OWN)
 
 
 def test_a_new_folder_is_made_with_its_parents(tmp_path):

@@ -35,15 +35,6 @@ def test_a_line_is_printed_and_stands_in_the_file_at_once(tmp_path, capsys):
     log.close()
 
 
-def test_of_several_ranks_each_line_names_its_own_and_a_quiet_one_says_nothing(tmp_path, capsys):
-    logs = [Log(tmp_path / "log.txt", rank) for rank in range(3)]
-    logs[2].quiet = True
-    for log in logs:
-        log("line")
-        log.close()
-    assert (tmp_path / "log.txt").read_text() == capsys.readouterr().out == "[0] line\n[1] line\n"
-
-
 def test_a_run_that_goes_on_appends_to_its_log(tmp_path):
     for line in ("one", "two"):
         log = Log(tmp_path / "log.txt")

@@ -12,8 +12,6 @@ from torch.nn import functional as F
 
 from src.config import MEAN, STD, Augment
 
-WHOLE = slice(None)
-
 
 def normalise(x: Tensor) -> Tensor:
     """Pixels in 0 … 1, less the mean of train.csv, over its deviation. Changes `x` in place."""
@@ -25,16 +23,13 @@ def plain(images: Tensor) -> Tensor:
     return normalise(images.float().div_(255))
 
 
-def augment(
-    images: Tensor, how: Augment, generator: torch.Generator, side: int | None = None, part: slice = WHOLE
-) -> Tensor:
+def augment(images: Tensor, how: Augment, generator: torch.Generator, side: int | None = None) -> Tensor:
     """Augmented, normalised faces, float32 (n, 1, h, w), or (n, 1, side, side).
 
-    images: uint8 (n, 1, h, w), on the generator's device. The draws depend on the generator and n alone; so each image
-    of a `part` is what it would be in the whole.
+    images: uint8 (n, 1, h, w), on the generator's device. The draws depend on the generator and n alone.
     """
-    draws = torch.rand((13, len(images)), generator=generator, device=images.device)[:, part]
-    x = images[part].to(torch.float32, copy=True).div_(255)
+    draws = torch.rand((13, len(images)), generator=generator, device=images.device)
+    x = images.to(torch.float32, copy=True).div_(255)
     x = geometry(x, how, draws[:6], side)
     x = light(x, how, draws[6:8])
     return erase(normalise(x), how, draws[8:13])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from src.config import Augment
-from src.data.augment import WHOLE, augment
+from src.data.augment import augment
 from src.data.mapped import Mapped
 
 
@@ -54,14 +54,9 @@ def epoch_order(labels: Tensor, weights: Tensor | None, generator: torch.Generat
     return torch.multinomial(weights[labels], len(labels), replacement=True, generator=generator)
 
 
-def steps(rows: int, size: int, ranks: int = 1) -> int:
-    """Batches of an epoch. A last one that leaves a rank one row is left out: batch norm has no variance there."""
-    return rows // size + (rows % size >= 2 * ranks)
-
-
-def part_of(size: int, rank: int, ranks: int) -> slice:
-    """The rows of a batch of `size` that a rank takes; together they are the batch, and differ by one row at most."""
-    return WHOLE if ranks == 1 else slice(rank * size // ranks, (rank + 1) * size // ranks)
+def steps(rows: int, size: int) -> int:
+    """Batches of an epoch. A last one of one row is left out: batch norm has no variance there."""
+    return rows // size + (rows % size >= 2)
 
 
 def train_batches(
@@ -72,20 +67,15 @@ def train_batches(
     generator: torch.Generator,
     first: int = 0,
     side: int | None = None,
-    rank: int = 0,
-    ranks: int = 1,
 ) -> Iterator[Rows]:
     """Augmented batches in this order: images float32 (b, 1, 48, 48), labels int64 (b,); the last can be smaller.
 
     first: the step to begin with, where an epoch goes on half-way. side: of the images, where it is not the stored one.
-    Of several ranks each gets the images of its part, and the labels of the whole batch, by whose weight the loss is
-    normalised.
     """
-    spans = [slice(step * size, (step + 1) * size) for step in range(first, steps(len(order), size, ranks))]
+    spans = [slice(step * size, (step + 1) * size) for step in range(first, steps(len(order), size))]
     with closing(gather(rows.images, spans, order)) as found:
         for span, images in zip(spans, found, strict=True):
-            part = part_of(len(images), rank, ranks)
-            yield Rows(augment(images, how, generator, side, part), rows.labels[order[span]])
+            yield Rows(augment(images, how, generator, side), rows.labels[order[span]])
 
 
 def gather(images: Tensor | Mapped, spans: Sequence[slice], order: Tensor | None = None) -> Iterator[Tensor]:

@@ -160,16 +160,6 @@ class Keeper:
             self.fault = ""
 
 
-class NoKeeper(Keeper):
-    """Of a rank that trains together with the one that keeps the checkpoints."""
-
-    def load(self) -> None:
-        """Nothing: the first rank's is everybody's."""
-
-    def save(self, state: dict, course: Course, wait: bool = False) -> None:
-        """Writes nothing."""
-
-
 def behind(course: Course) -> tuple[int, int]:
     """Which epoch's end a course has behind it: a step belongs to the epoch's end that has the same."""
     return len(course.history), course.strikes

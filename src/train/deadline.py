@@ -4,7 +4,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 LEAST_SHARE = 1 / 3  # of its epochs: a member that would get less is left out for the others
@@ -51,36 +51,6 @@ class Cost:
     def total(self, epochs: int) -> float:
         """Seconds of a training of so many epochs, with its prediction."""
         return epochs * self.epoch + self.predict
-
-
-def sequence(costs: list[Cost], epochs: list[int], busy: list[float]) -> tuple[list[int], list[float]]:
-    """Which rank takes each member, always the one that is free first, and the seconds until each rank is through.
-
-    busy: seconds until each rank is free. Members without an epoch take no time and belong to no rank: -1.
-    """
-    takers, free = [], list(busy)
-    for cost, n in zip(costs, epochs, strict=True):
-        rank = min(range(len(free)), key=free.__getitem__) if n else -1
-        takers.append(rank)
-        if n:
-            free[rank] += cost.total(n)
-    return takers, free
-
-
-def allot_among(costs: list[Cost], epochs: list[int], left: float, busy: list[float]) -> list[int]:
-    """As `allot`, for ranks of which each takes the next member when it is free; busy: seconds until each is."""
-    if len(busy) == 1:
-        return allot(costs, epochs, left)
-    slower = [replace(cost, epoch=MARGIN * cost.epoch) for cost in costs]
-    for keep in range(len(costs), 0, -1):
-        for share in (percent / 100 for percent in range(100, int(100 * LEAST_SHARE), -1)):
-            allotted = [int(n * share + 1e-9) for n in epochs[:keep]]
-            none = any(n < min(1, most) for n, most in zip(allotted, epochs, strict=False))
-            if share == 1 and math.isinf(left):
-                return epochs
-            if not none and max(sequence(slower[:keep], allotted, busy)[1]) <= left:
-                return allotted + [0] * (len(costs) - keep)
-    return allot(costs[:1], epochs[:1], left - min(busy, default=0.0)) + [0] * (len(costs) - 1) if costs else []
 
 
 def allot(costs: list[Cost], epochs: list[int], left: float) -> list[int]:

@@ -7,14 +7,13 @@ from src.errors import UserError
 NO_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 
 
-def choose(wish: str = "auto", first: int = 0) -> tuple[torch.device | None, str]:
+def choose(wish: str = "auto") -> tuple[torch.device, str]:
     """The device, and one line that says which and why.
 
     wish: "auto", or a device as torch names it ("cpu", "cuda", "cuda:1", "mps"). "auto" takes the first GPU on which
     one convolution with its gradient runs: where the installed torch has no kernels for a GPU, or its memory is taken,
-    `is_available()` is still True and the first operation dies. first: the number of the first GPU to try; where those
-    before it belong to others and no other one works, there is no device, None. Raises UserError where a device that
-    was asked for does not work.
+    `is_available()` is still True and the first operation dies. Raises UserError where a device that was asked for does
+    not work.
     """
     if wish != "auto":
         fault = try_out(wish)
@@ -24,13 +23,11 @@ def choose(wish: str = "auto", first: int = 0) -> tuple[torch.device | None, str
     if not torch.cuda.is_available():
         return torch.device("cpu"), f"{describe('cpu')} (no CUDA device)"
     faults = []
-    for name in (f"cuda:{number}" for number in range(first, torch.cuda.device_count())):
+    for name in (f"cuda:{number}" for number in range(torch.cuda.device_count())):
         fault = try_out(name)
         if not fault:
             return torch.device(name), "; ".join([describe(name), *faults])
         faults.append(f"{name} does not compute: {fault}")
-    if first:
-        return None, "; ".join(["no GPU is left for this rank, which stands aside", *faults])
     return torch.device("cpu"), f"{describe('cpu')} ({'; '.join(faults)})"
 
 

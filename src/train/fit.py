@@ -16,7 +16,6 @@ from src.data.batches import Rows
 from src.errors import UserError
 from src.train.precision import Precision
 from src.train.trainer import Trainer, on_host
-from src.train.workers import ALONE, Team
 
 MOST_STRIKES = 3
 RUNAWAY = 2 * math.log(7)  # twice the loss of a blind guess among seven
@@ -100,7 +99,6 @@ def fit(
     start: Path | None = None,
     watch: Watch | None = None,
     say: Callable[[str], None] = print,
-    team: Team = ALONE,
 ) -> Fitted:
     """Trains the member and returns it with the weights of its best epoch, by validation accuracy.
 
@@ -108,12 +106,11 @@ def fit(
     The same seed on the same CPU with the same number of threads gives bitwise the same network. Training stops early
     after `member.early_stopping_patience` epochs without a better one, and at once when no validation error is left.
     Where the loss is not finite any more, or runs away, it goes on from the epoch before with half the learning rate,
-    three times; then it raises Diverged. Raises TimeUp where the watch's time is up before the first epoch's end. A
-    team's ranks call it together, and all return the same.
+    three times; then it raises Diverged. Raises TimeUp where the watch's time is up before the first epoch's end.
     """
     watch = watch or Watch()
     while True:
-        trainer, course = Trainer(member, train, valid, precision, seed, start, team), Course()
+        trainer, course = Trainer(member, train, valid, precision, seed, start), Course()
         if watch.begin(trainer, course):
             break
     if not course.good:

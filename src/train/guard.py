@@ -9,7 +9,6 @@ from src.train.deadline import Allowance
 from src.train.fit import Course, TimeUp, Watch
 from src.train.stop import Stop, Stopped
 from src.train.trainer import Trainer
-from src.train.workers import ALONE, Team
 
 EVERY = 120.0  # seconds between two checkpoints within an epoch
 
@@ -20,9 +19,8 @@ class Guard(Watch):
 
     found: what the keeper found of an earlier start. epochs: the most that the plan allots in all, not from there on:
     run.json, which the plan counts by, can be an epoch ahead of the checkpoint. Once begun, those of the schedule as it
-    stands. record: takes history and schedule's epochs after each epoch. say: takes a line for people. team: the ranks
-    that train it together; the first one's clock decides for all. pieces: into how many its batches must be cut, as far
-    as is known.
+    stands. record: takes history and schedule's epochs after each epoch. say: takes a line for people. pieces: into how
+    many its batches must be cut, as far as is known.
     """
 
     keeper: Keeper
@@ -32,7 +30,6 @@ class Guard(Watch):
     epochs: int
     record: Callable[[list[dict], int], None]
     say: Callable[[str], None]
-    team: Team = ALONE
     pieces: int = 1
     kept: float = field(default_factory=time.monotonic)
 
@@ -58,23 +55,21 @@ class Guard(Watch):
         return True
 
     def between(self, trainer: Trainer, course: Course) -> None:
-        """Leaves a checkpoint every two minutes, and before it raises Stopped or TimeUp; a team does so in step."""
-        over, due = self.allowance.over(bool(course.best)), time.monotonic() - self.kept > EVERY
-        number, over, due = self.team.agreed(self.stop.number, over, due)
-        if number:
+        """Leaves a checkpoint every two minutes, and before it raises Stopped or TimeUp."""
+        if self.stop.number:
             self.keeper.save(trainer.state(), course, wait=True)
-            raise Stopped(number)
-        if over:
+            raise Stopped(self.stop.number)
+        if self.allowance.over(bool(course.best)):
             self.say(f"{trainer.member.name}: the time is up within epoch {len(course.history) + 1}")
             raise TimeUp
-        if due:
+        if time.monotonic() - self.kept > EVERY:
             self.keep(trainer.state(), course)
 
     def after(self, trainer: Trainer, course: Course) -> None:
         """Records the history, and shortens the schedule to the epochs that still fit, by the mean of those before."""
         done = len(course.history)
         seconds = sum(row["seconds"] for row in course.history) / done
-        self.shorten(trainer, self.team.of_first(lambda: done + self.allowance.epochs(seconds)))
+        self.shorten(trainer, done + self.allowance.epochs(seconds))
         self.record(course.history, trainer.schedule.epochs)
 
     def shorten(self, trainer: Trainer, epochs: float) -> None:

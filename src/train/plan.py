@@ -7,7 +7,7 @@ from pathlib import Path
 
 from src.config import Member
 from src.data.batches import Rows, steps, train_batches
-from src.train.deadline import Cost, sequence
+from src.train.deadline import Cost
 from src.train.precision import Precision
 from src.train.predict import VIEWS, probabilities
 from src.train.trainer import Trainer, training_side
@@ -68,25 +68,6 @@ def table(members: list[Member], costs: list[Cost], epochs: list[int], left: flo
         lines.append(f"  {member.name:{width}} {spent + short if n else '   0 epochs: left out'}")
     total = sum(cost.total(n) for cost, n in zip(costs, epochs, strict=True) if n)
     return [*lines, f"  at most {duration(total)} in all; {budget_left(left)}"]
-
-
-def table_by_rank(
-    members: list[Member], costs: list[Cost], epochs: list[int], left: float, devices: dict[int, str]
-) -> list[str]:
-    """The plan of ranks that share the members: as `table`, rank by rank, and the longest of them against the budget.
-
-    devices: by rank, each one's for people. Which rank takes which member is what will be, if all take as long as
-    planned.
-    """
-    takers, ends = sequence(costs, epochs, [0.0] * len(devices))
-    lines = ["plan, from a short warm-up; each rank takes the next member when it is free:"]
-    for place, (rank, device) in enumerate(devices.items()):
-        lines.append(f"  rank {rank}, {device}: {duration(ends[place])}")
-        taken = [n for n, taker in enumerate(takers) if taker == place]
-        rows = table([members[n] for n in taken], [costs[n] for n in taken], [epochs[n] for n in taken], left, device)
-        lines += [f"  {line}" for line in rows[1:-1]]
-    lines += [f"  {members[n].name}: left out" for n, taker in enumerate(takers) if taker == -1]
-    return [*lines, f"  at most {duration(max(ends))} on the longest rank; {budget_left(left)}"]
 
 
 def budget_left(left: float) -> str:

@@ -1,7 +1,6 @@
 """What a run says while it works: the log, the line of an epoch, the progress bar, history.csv."""
 
 import contextlib
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,18 +14,13 @@ from src.files import replacing
 class Log:
     """Prints a line and appends it to log.txt, so that the story of a run is there even if the terminal is not.
 
-    A line that finds no place on the disk is lost, and the run goes on. rank: stands before each line where several
-    ranks write; each line is written in one piece, so that theirs do not mix. A quiet log says nothing.
-    """
+    A line that finds no place on the disk is lost, and the run goes on."""
 
-    def __init__(self, path: Path, rank: int | None = None):
+    def __init__(self, path: Path):
         self.file = path.open("ab", buffering=0)
-        self.prefix, self.quiet = "" if rank is None else f"[{rank}] ", False
 
     def __call__(self, line: str = "") -> None:
-        if self.quiet:
-            return
-        line = f"{self.prefix}{line}\n"
+        line = f"{line}\n"
         with contextlib.suppress(OSError):
             self.file.write(line.encode())
         with contextlib.suppress(OSError, ValueError):  # the terminal may have gone
@@ -38,12 +32,8 @@ class Log:
 
 
 def progress(steps: Iterable, total: int, title: str, first: int = 0) -> Iterable:
-    """`steps`, of which `first` are done already, with a progress bar on a terminal, and as they are elsewhere.
-
-    Under torchrun too: the bars of several ranks would tear each other.
-    """
-    silent = not sys.stderr.isatty() or os.environ.get("WORLD_SIZE", "1") != "1"
-    return tqdm(steps, total=total, initial=first, desc=title, leave=False, disable=silent)
+    """`steps`, of which `first` are done already, with a progress bar on a terminal, and as they are elsewhere."""
+    return tqdm(steps, total=total, initial=first, desc=title, leave=False, disable=not sys.stderr.isatty())
 
 
 def epoch_line(row: dict, epochs: int, best: bool) -> str:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from src import host
 from src.config import Member
-from src.data.batches import Rows, class_weights, epoch_order, part_of, steps, train_batches
+from src.data.batches import Rows, class_weights, epoch_order, steps, train_batches
 from src.errors import UserError
 from src.train.convolution import accelerate
 from src.train.device import out_of_memory
@@ -22,7 +22,6 @@ from src.train.precision import Precision
 from src.train.predict import probabilities
 from src.train.start import freeze_body, network
 from src.train.tracking import progress
-from src.train.workers import ALONE, Team
 
 
 def nothing() -> None:
@@ -46,10 +45,7 @@ class Half:
 
 
 class Trainer:
-    """A network in training. `epoch` trains and evaluates; `state` and `load` take it apart and put it together.
-
-    Where a team of ranks trains it, each has a trainer, and calls each method in the same order as the others do.
-    """
+    """A network in training. `epoch` trains and evaluates; `state` and `load` take it apart and put it together."""
 
     def __init__(
         self,
@@ -59,26 +55,23 @@ class Trainer:
         precision: Precision,
         seed: int,
         start: Path | None = None,
-        team: Team = ALONE,
     ):
         device = train.images.device
         torch.manual_seed(seed)  # first weights and dropout
         # Order of the rows and augmentation; on the CPU one seed for both generators would give both the same numbers.
         self.generator = torch.Generator(device).manual_seed(seed + 2**32)
-        self.member, self.train, self.valid, self.precision, self.team = member, train, valid, precision, team
-        self.net = team.prepared(network(member, start).to(device, memory_format=torch.channels_last))
+        self.member, self.train, self.valid, self.precision = member, train, valid, precision
+        self.net = network(member, start).to(device, memory_format=torch.channels_last)
         if device.type == "cpu":
             accelerate(self.net)
-        self.learner = self.net  # what the gradients are taken of: the network, or its part in a team
         self.average = MovingAverage(self.net, member.ema) if member.ema else None
         self.optimizer = make_optimizer(member, self.net)
-        self.schedule = Schedule(member, self.optimizer, steps(len(train.labels), member.batch_size, team.size))
+        self.schedule = Schedule(member, self.optimizer, steps(len(train.labels), member.batch_size))
         self.scaler = precision.scaler()
         weights = class_weights(train.labels)
         self.loss_weights = weights if "weights" in member.class_balancing else None
         self.row_weights = weights if "sampler" in member.class_balancing else None
         self.pieces, self.half = 1, None
-        team.part_dropout()
 
     @property
     def evaluated(self) -> nn.Module:
@@ -86,21 +79,17 @@ class Trainer:
         return self.average.module if self.average else self.net
 
     def epoch(self, number: int, between: Callable[[], None] = nothing) -> dict:
-        """Trains one epoch and evaluates: a row of history, the same on all ranks. `between` is called after each step.
-
-        One rank evaluates for all. It calls `between` there too where it is alone; the others could not follow it.
-        """
+        """Trains one epoch and evaluates: a row of history. `between` is called after each step."""
         self.half = half = self.half or self.new_half()
         rate = half.rate
         loss, accuracy = self.train_epoch(number, between)
         host.give_back()  # evaluation's batches are larger
         started = time.perf_counter()
-        valid = self.team.of_first(lambda: self.evaluate(between if self.team.size == 1 else nothing))
+        valid = self.evaluate(between)
         self.half = None
         self.schedule.epoch(valid["valid_loss"])
         seconds = {"train_seconds": half.seconds, "seconds": half.seconds + time.perf_counter() - started}
-        row = {"epoch": number, "lr": rate, "train_loss": loss, "train_accuracy": accuracy, **valid, **seconds}
-        return self.team.of_first(lambda: row)
+        return {"epoch": number, "lr": rate, "train_loss": loss, "train_accuracy": accuracy, **valid, **seconds}
 
     def train_epoch(self, number: int = 1, between: Callable[[], None] = nothing) -> tuple[float, float]:
         """Trains the rest of the epoch under way: its mean loss and accuracy, as the batches were in training.
@@ -109,15 +98,11 @@ class Trainer:
         """
         self.net.train()
         freeze_body(self.net, number <= self.member.freeze_epochs)
-        self.learner = self.team.learner(self.net)
         half = self.half
         started, before = time.perf_counter(), half.seconds
         how, side = self.member.augment, training_side(self.member, number, self.schedule.epochs)
-        ranks = (self.team.rank, self.team.size)
-        batches = train_batches(
-            self.train, half.order, self.member.batch_size, how, self.generator, half.step, side, *ranks
-        )
-        total = steps(len(half.order), self.member.batch_size, self.team.size)
+        batches = train_batches(self.train, half.order, self.member.batch_size, how, self.generator, half.step, side)
+        total = steps(len(half.order), self.member.batch_size)
         with closing(batches):  # with what reads ahead for them, also where `between` raises
             for x, y in progress(batches, total, f"{self.member.name} {number}/{self.schedule.epochs}", half.step):
                 loss, hits = self.step(x, y)
@@ -125,30 +110,29 @@ class Trainer:
                 half.seen, half.step = half.seen + len(y), half.step + 1
                 half.seconds = before + time.perf_counter() - started
                 between()
-        loss, hits = self.team.summed(half.sums).tolist()  # waits for the device
+        loss, hits = half.sums.tolist()  # waits for the device
         half.seconds = before + time.perf_counter() - started
         return loss / half.seen, hits / half.seen
 
     def new_half(self) -> Half:
         """An epoch before its first step."""
-        order = self.team.same(epoch_order(self.train.labels, self.row_weights, self.generator))
+        order = epoch_order(self.train.labels, self.row_weights, self.generator)
         return Half(order, 0, torch.zeros(2, device=order.device), 0, 0.0, self.schedule.rate)
 
     # ---------------------------------------------------------------------------------------- one step
 
     def step(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """One step of the optimizer; loss and number of hits, on the device: this rank's part of them.
+        """One step of the optimizer; loss and number of hits, on the device.
 
-        x: of this rank's images alone; y: of the whole batch. Where the batch does not fit into memory it is taken in
-        twice as many pieces, from then on: the gradient is still the whole batch's, batch norm alone sees less at a
-        time. In a team the warm-up has found that out; then it is an error.
+        Where the batch does not fit into memory it is taken in twice as many pieces, from then on: the gradient is
+        still the whole batch's, batch norm alone sees less at a time.
         """
         while True:
             try:
                 loss, hits = self.gradient(x.contiguous(memory_format=torch.channels_last), y)
                 break
             except RuntimeError as error:
-                if not out_of_memory(error) or self.team.size > 1:  # the other ranks would wait for the gradient
+                if not out_of_memory(error):
                     raise
                 self.take_smaller_pieces(len(y))
         try:
@@ -168,18 +152,13 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         total = len(y) if self.loss_weights is None else self.loss_weights[y].sum()
         loss, hits = torch.zeros((), device=x.device), torch.zeros((), device=x.device)
-        own = y[part_of(len(y), self.team.rank, self.team.size)]
-        # Batch norm has no variance over one image; and as many on each rank, though their parts may differ by one.
-        pieces = max(1, min(self.pieces, len(y) // self.team.size // 2))
-        parts = list(zip(x.tensor_split(pieces), own.tensor_split(pieces), strict=True))
-        for number, (part, labels) in enumerate(parts, 1):
-            with self.team.gathering(self.learner, last=number == pieces):
-                with self.precision.autocast():
-                    logits = self.learner(part).float()
-                smoothing = self.member.label_smoothing
-                summed = F.cross_entropy(logits, labels, self.loss_weights, reduction="sum", label_smoothing=smoothing)
-                # A team's gradient is the mean over its ranks; the whole batch's is their sum.
-                self.scaler.scale(summed / total * self.team.size).backward()
+        pieces = max(1, min(self.pieces, len(y) // 2))  # batch norm has no variance over one image
+        for part, labels in zip(x.tensor_split(pieces), y.tensor_split(pieces), strict=True):
+            with self.precision.autocast():
+                logits = self.net(part).float()
+            smoothing = self.member.label_smoothing
+            summed = F.cross_entropy(logits, labels, self.loss_weights, reduction="sum", label_smoothing=smoothing)
+            self.scaler.scale(summed / total).backward()
             loss += (summed / total).detach()
             hits += (logits.argmax(1) == labels).sum()
         return loss, hits
@@ -212,8 +191,6 @@ class Trainer:
         """All that `load` needs to go on to the bit: tensors, copied to the host, and plain values."""
         device = self.train.images.device
         half = self.half and {name: getattr(self.half, name) for name in Half.__dataclass_fields__}
-        if half:
-            half["sums"] = self.team.summed(half["sums"])
         return on_host(
             {
                 "net": self.net.state_dict(),
@@ -247,9 +224,6 @@ class Trainer:
         self.generator.set_state(state["generator"])
         half, self.pieces = state["half"], state["pieces"]
         self.half = half and Half(**half | {name: half[name].to(device) for name in ("order", "sums")})
-        if half and self.team.rank:
-            self.half.sums = torch.zeros_like(self.half.sums)  # the first rank has what all had summed
-        self.team.part_dropout()
 
 
 def training_side(member: Member, number: int, epochs: int) -> int | None:
