@@ -55,6 +55,7 @@ OTHER_NAMES = {
     "warmup": "warmup_fraction",
     "wd": "weight_decay",
 }
+UNHASHED = ("description", "published", "form", "time_budget_hours")
 OTHER_CHOICES = {
     "faces": "dataset",
     "own": "pretrained",
@@ -307,8 +308,11 @@ def as_dict(config) -> dict:
 
 
 def config_hash(config) -> str:
-    """16 hexadecimal digits that name what is trained; texts, the submission's form and the budget do not count."""
-    plain = {
-        k: v for k, v in as_dict(config).items() if k not in ("description", "published", "form", "time_budget_hours")
-    }
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+    """16 hexadecimal digits that identify what is trained: see `hash_of_settings`."""
+    return hash_of_settings(as_dict(config))
+
+
+def hash_of_settings(settings: dict) -> str:
+    """The hash of settings as `as_dict` gives them. Texts, the submission's form and the time budget do not count."""
+    counted = {key: value for key, value in settings.items() if key not in UNHASHED}
+    return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,196 @@
+"""Recorded results: what is copied from a run, and that the tables say it of runs as they were."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src import config, recipes
+from src.ensemble import predictions
+from src.main import main
+from src.submit import check
+from tests.conftest import fake_bundle
+from tools import record, result_tables
+from tools.migrate_results import migrated
+
+
+@pytest.fixture(scope="module")
+def run(faces, tmp_path_factory) -> Path:
+    """A finished run of the quick recipe: one epoch on 100 rows."""
+    output = tmp_path_factory.mktemp("run")
+    command = ["run", "--recipe", "quick", "--set", "epochs=1", "max_train_rows=100", "--device", "cpu", "--seed", "3"]
+    assert main([*command, "--input", str(faces), "--output", str(output)], fake_bundle()) == 0
+    return output
+
+
+@pytest.fixture
+def project(tmp_path) -> Path:
+    """A folder with a README to be filled in and an empty results/."""
+    (tmp_path / "results").mkdir()
+    (tmp_path / "README.md").write_text(f"before\n{record.BEGIN}\nstale\n{record.END}\nafter\n")
+    return tmp_path
+
+
+def call(project: Path, *arguments: str) -> int:
+    return record.main([*arguments, "--results", str(project / "results"), "--readme", str(project / "README.md")])
+
+
+def altered(run: Path, place: Path, change) -> Path:
+    """A copy of the run whose run.json `change` has changed in place."""
+    copy = shutil.copytree(run, place)
+    content = json.loads((copy / "run.json").read_text())
+    change(content)
+    (copy / "run.json").write_text(json.dumps(content))
+    return copy
+
+
+def test_a_recorded_run_has_its_figures_history_score_and_probabilities(run, faces, project):
+    assert call(project, str(run), "--input", str(faces)) == 0
+    folder = project / "results" / "quick-max_train_rows=100-epochs=1-cpu-seed3"
+    assert sorted(f.name for f in folder.iterdir()) == ["history.csv", "run.json", "score.json", "test_probs.npz"]
+    probs = np.load(folder / "test_probs.npz")["probs"]
+    assert probs.dtype == np.float16 and probs.shape == (80, 7)
+    assert np.array_equal(probs.argmax(1), check.read(run / "submission.csv"))
+    assert set(pd.read_csv(folder / "history.csv")["member"]) == {"compact_cnn", "simple_cnn_v2"}
+    page = (project / "results" / "README.md").read_text()
+    accuracy = json.loads((run / "run.json").read_text())["ensemble"]["valid_accuracy"]
+    assert f"| {100 * accuracy:.2f} |" in page and "| max_train_rows=100, epochs=1 |" in page
+
+
+def test_the_table_of_recipes_counts_only_runs_of_a_recipe_as_it_stands(run, faces, project):
+    call(project, str(run), "--input", str(faces))
+    text = (project / "README.md").read_text()
+    assert text.startswith("before\n") and text.endswith("after\n") and "stale" not in text
+    assert all(f"| `{name}` |" in text for name in recipes.RECIPES)
+    assert next(line for line in text.splitlines() if "`quick`" in line).endswith("| – | – | not run |")
+
+
+def test_runs_of_several_seeds_are_given_as_mean_and_deviation():
+    common = {"recipe": "baseline", "changed": "–", "device": "cpu", "epochs": "3 of 4", "seconds": "10"}
+    rows = [common | {"valid": value, "PublicTest": value} for value in ("60.00", "62.00")]
+    for table in (result_tables.summary_of_recipes(rows), result_tables.table_of_recipes(rows)):
+        line = next(line for line in table.splitlines() if "`baseline`" in line)
+        assert "61.00 ± 1.41" in line and "cpu" in line
+
+
+def test_a_run_of_other_sources_does_not_take_the_place_of_a_recorded_one(run, faces, project):
+    def elsewhere(content):
+        next(content[key] for key in ("code", "source") if key in content).update(digest="f" * 16, commit="fff1234")
+
+    other = altered(run, project / "other", elsewhere)
+    for one in (run, other, run, other):
+        assert call(project, str(one), "--input", str(faces)) == 0
+    first, second = sorted(folder for folder in (project / "results").iterdir() if folder.is_dir())
+    assert second.name == f"{first.name}-fff1234"
+    assert json.loads((first / "run.json").read_text())["code"]["digest"] == "0" * 16
+
+
+def test_the_probabilities_are_those_of_the_submission_whatever_members_it_has(run, faces, project):
+    alone = altered(run, project / "alone", lambda content: content["ensemble"].update(members=["simple_cnn_v2"]))
+    assert call(project, str(alone), "--input", str(faces)) == 0
+    probs = np.load(next((project / "results").rglob("test_probs.npz")))["probs"]
+    expected = predictions.load(run / "predictions/simple_cnn_v2.npz").test
+    assert np.array_equal(probs, expected.astype(np.float16))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"status": "interrupted"}, "interrupted"),
+        ({"ensemble": {"members": ["another"], "valid_accuracy": 0.5, "valid_f1": 0.5}}, "ensemble.members"),
+    ],
+)
+def test_a_run_that_is_not_whole_is_refused(run, faces, project, capsys, change, words):
+    wrong = altered(run, project / "wrong", lambda content: content.update(change))
+    assert call(project, str(wrong), "--input", str(faces)) == 2
+    assert words in capsys.readouterr().err and not any((project / "results").iterdir())
+
+
+def test_a_readme_without_the_marks_is_left_alone(project, capsys):
+    (project / "README.md").write_text("mine")
+    assert call(project) == 2
+    assert "marks" in capsys.readouterr().err
+    assert (project / "README.md").read_text() == "mine"
+
+
+# ------------------------------------------------------------------------------------- "changed"
+
+
+def ran(*assignments: str, name: str = "quick", results: dict | None = None) -> dict:
+    """The part of a run.json that says what ran."""
+    recipe = config.as_dict(config.override(recipes.get(name), list(assignments)))
+    whole = {member["name"]: {"scheduled_epochs": member["epochs"]} for member in recipe["members"]}
+    return {"recipe": recipe, "members": whole if results is None else results}
+
+
+@pytest.mark.parametrize(
+    "assignments",
+    [
+        [],
+        ["folds=3", "max_train_rows=50", "epochs=2", "augment.scale=0.1"],
+        ["simple_cnn_v2.lr=0.5", "compact_cnn.seed=4"],
+        ["dropout=0.25", "compact_cnn.augment.erase=0.5"],
+    ],
+)
+def test_what_changed_is_said_as_set_takes_it(assignments):
+    found = result_tables.changes(ran(*assignments))
+    assert sorted(found) == sorted(assignments)
+
+
+def test_seed_texts_and_budget_are_no_changes():
+    assert result_tables.changes(ran("seed=4", "time_budget_hours=3")) == []
+
+
+def test_what_the_time_budget_took_and_what_failed_are_changes():
+    content = ran(results={"compact_cnn": {"scheduled_epochs": 1}})
+    assert result_tables.changes(content) == ["compact_cnn shortened", "without simple_cnn_v2"]
+
+
+# ------------------------------------------------------------------------------------ older run.json
+
+
+OLD = {
+    "status": "finished",
+    "source": {"digest": "0" * 16, "commit": "abc", "dirty": False},
+    "recipe": {
+        "name": "r",
+        "about": "text",
+        "members": [{"name": "m", "batch": 64, "views": "plain", "normalization": "own", "augment": {"flip": 0.5}}],
+        "rows": 200,
+        "hours": None,
+        "form": "hosts",
+    },
+    "recipe_digest": "1" * 16,
+    "rows": {"train": 1, "valid": 2, "test": 3},
+    "members": {"m": {"valid_accuracy": 0.123, "start": "from scratch", "pieces": 1, "strikes": 0, "planned": 4}},
+    "missing": {"a": "why"},
+    "left_out": {},
+    "progress": {"m": {"epochs": 3, "planned": 4}},
+    "plan": {"m": {"epochs": 4, "seconds": 1.5}},
+}
+
+
+def test_an_older_run_json_gets_the_present_names_and_keeps_its_figures():
+    new = migrated(OLD)
+    assert new["code"] == OLD["source"] and new["failed"] == {"a": "why"} and new["skipped"] == {}
+    assert new["rows"] == OLD["rows"] and new["estimate"] == OLD["plan"]
+    member = {"name": "m", "batch_size": 64, "tta": "none", "normalization": "pretrained", "augment": {"flip": 0.5}}
+    texts = {"name": "r", "description": "text", "form": "no_header"}
+    assert new["recipe"] == texts | {"members": [member], "max_train_rows": 200, "time_budget_hours": None}
+    assert new["config_hash"] == config.hash_of_settings(new["recipe"])
+    counts = {"initial_weights": "from scratch", "accumulation_steps": 1, "rollbacks": 0, "scheduled_epochs": 4}
+    assert new["members"] == {"m": {"valid_accuracy": 0.123} | counts}
+    assert new["progress"] == {"m": {"epochs": 3, "scheduled_epochs": 4}}
+
+
+def test_a_run_json_with_the_present_names_stays_as_it_is():
+    assert migrated(migrated(OLD)) == migrated(OLD)
+
+
+def test_the_recorded_results_have_the_present_names():
+    for file in Path(record.__file__).parent.parent.glob("results/*/run.json"):
+        content = json.loads(file.read_text(encoding="utf-8"))
+        assert migrated(content) == content, file

@@ -1,0 +1,1 @@
+"""What runs at home only, beside the sources that are bundled."""

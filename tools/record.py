@@ -1,0 +1,131 @@
+"""Recorded results: a finished run becomes a folder of results/, and all folders become the tables of the documents.
+
+    python -m tools.record RUN … --input DIR     record runs, scored with the labels below DIR, and rewrite the tables
+    python -m tools.record                       rewrite the tables
+
+A folder holds run.json, history.csv, score.json and test_probs.npz (`probs`, float16 (t, 7), in test.csv's order).
+Nobody edits the tables by hand.
+"""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from src import run_json
+from src.csv_cells import read_cells
+from src.ensemble import blend, predictions
+from src.errors import UserError
+from src.files import replacing
+from src.run_folder import RunFolder
+from src.submit import score
+from tools import result_tables
+from tools.migrate_results import migrated
+
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+COMMAND = "python -m tools.record"
+MAX_NAME = 80  # characters of the changed settings: a folder's name has 255 at most
+
+
+def record(run: Path, source: Path, results: Path) -> Path:
+    """Copies what a result needs from the folder of a finished run into a folder of `results`; returns that folder.
+
+    source: where the competition's files and the labels for scoring are. Raises UserError for a run that is not
+    finished, for predictions of other data, and for a submission that cannot be scored.
+    """
+    folder = RunFolder(run)
+    content = folder.read()
+    if content.get("status") != "finished":
+        raise UserError(f"{run}: the run is {content.get('status')}; run the same command again to finish it")
+    run_json.need_all(content, folder.run_json)
+    content = migrated(content)
+    scored = score.score(folder.submission, source).to_dict()
+    members = [predictions.load(folder.predictions(m), content["data_digest"]) for m in blended_members(content, run)]
+    histories = [read_history(folder.member(m) / "history.csv").assign(member=m) for m in content["members"]]
+    target = result_folder(results, content)
+    target.mkdir(parents=True, exist_ok=True)
+    write_json(target / "run.json", content)
+    write_json(target / "score.json", scored)
+    np.savez_compressed(target / "test_probs.npz", probs=blend.mean(members).test.astype(np.float16))
+    pd.concat(histories).to_csv(target / "history.csv", index=False, float_format="%.6g")
+    return target
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Writes readable JSON."""
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def blended_members(content: dict, run: Path) -> list[str]:
+    """The members whose mean the submission is. UserError where run.json names others than it holds."""
+    used = content["ensemble"].get("members", list(content["members"]))
+    if not isinstance(used, list) or not used or not all(isinstance(n, str) and n in content["members"] for n in used):
+        raise UserError(f"{run / 'run.json'}: ensemble.members must name members of the run; run it again.")
+    return used
+
+
+def result_folder(results: Path, content: dict) -> Path:
+    """The run's folder below `results`. Where a run of other sources has that name, the commit is appended."""
+    target = results / result_name(content)
+    if not (target / "run.json").exists():
+        return target
+    there = json.loads((target / "run.json").read_text(encoding="utf-8"))
+    return (
+        target if there["code"] == content["code"] else target.with_name(f"{target.name}-{content['code']['commit']}")
+    )
+
+
+def result_name(content: dict) -> str:
+    """<recipe>-<changed settings>-<device>-seed<S> as a file's name; long ones are cut and end with the config hash."""
+    device = re.sub(r"[^a-z0-9]+", "-", content["device"].split("(")[0].lower()).strip("-")
+    changed = re.sub(r"[^A-Za-z0-9.=_]+", "-", "".join(f"-{c}" for c in result_tables.changes(content)))
+    if len(changed) > MAX_NAME:
+        changed = f"{changed[:MAX_NAME]}-{content['config_hash']}"
+    return f"{content['recipe']['name']}{changed}-{device}-seed{content['recipe']['seed']}"
+
+
+def read_history(path: Path) -> pd.DataFrame:
+    """The cells of history.csv as text, one row an epoch. UserError for anything else, or over 2 MB."""
+    header, *rows = read_cells(path)
+    even = len(set(header)) == len(header) and all(len(row) == len(header) for row in rows)
+    if not even or "epoch" not in header or not all(row[header.index("epoch")].isdecimal() for row in rows):
+        raise UserError(f"{path}: not a history of this kit, with a row for each epoch.\nTrain the member again.")
+    return pd.DataFrame(rows, columns=list(header))
+
+
+def rewrite(readme: Path, table: str) -> None:
+    """Puts the table between its two marks in the README."""
+    text = readme.read_text(encoding="utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise UserError(f"{readme}: the marks {BEGIN} and {END} must each be there once")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    with replacing(readme) as temporary:
+        temporary.write_text(f"{before}{BEGIN}\n{table}{END}{after}", encoding="utf-8")
+
+
+def main(argv: list[str]) -> int:
+    """The command line; exit code 0, or 2 for the user's error."""
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__.split("\n")[0])
+    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="folder of a finished run")
+    parser.add_argument("--input", type=Path, default=Path("input"), metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--readme", type=Path, default=Path("README.md"), metavar="FILE", help="default: %(default)s")
+    arguments = parser.parse_args(argv)
+    try:
+        for run in arguments.runs:
+            print(record(run, arguments.input, arguments.results))
+        rows = result_tables.rows_of_runs(arguments.results)
+        (arguments.results / "README.md").write_text(result_tables.page(rows), encoding="utf-8")
+        rewrite(arguments.readme, result_tables.summary_of_recipes(rows))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

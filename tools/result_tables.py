@@ -1,0 +1,166 @@
+"""The tables of recorded results: a row a run, and a row a recipe with what was published beside what was measured."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from src import config, recipes
+from src.submit.score import WITHOUT_COPY
+
+NONE = "–"
+MEASURED = {"valid": 2, "PublicTest": 2, "seconds": 0}  # digits after the point
+PAGE = """# Recorded results
+
+`python -m tools.record` makes this page from the files in these folders; nobody edits it by hand. To repeat a run:
+`python -m src run --recipe RECIPE --seed SEED --output DIR`, with `--set` for what stands under "changed"; then
+`python -m tools.record DIR --input input`.
+
+## Recipes
+
+What the reference notebooks printed, and what this kit measured with the same settings: means over the runs whose
+recipe was not changed, ± the deviation where there are several. The columns are explained at the end.
+
+{recipes}
+## Runs
+
+{runs}
+Accuracies are in percent. `epochs`: the best epoch, whose weights were kept, and the number of epochs. `seconds`: the
+whole run, from reading the files to the checked submission; other programs may have used the machine at the same time.
+`images/s`: training alone. `train`: accuracy of the training batches, augmented and with dropout. `valid`: accuracy on
+the validation fold, which chose the epoch. `PublicTest` chose nothing; `no copies`: PublicTest without the rows that
+are also in train.csv. A `+` after the commit: the tree had uncommitted changes.
+"""
+
+
+def changes(content: dict) -> list[str]:
+    """How a run differed from the recipe of its name as it is now: settings as `--set` takes them, and lost members."""
+    ran = content["recipe"]
+    if ran["name"] not in recipes.RECIPES:
+        return ["recipe no longer here"]
+    named = config.as_dict(recipes.get(ran["name"]))
+    return changed_settings(ran, named) + shortened(content)
+
+
+def changed_settings(ran: dict, named: dict) -> list[str]:
+    """The settings, as `key=value`, in which a recipe that ran differs from the named one, texts and seed apart.
+
+    A member's setting bears the member's name where only some of the members differ in it.
+    """
+    members = {member["name"]: flat(member) for member in named["members"]}
+    theirs = {member["name"]: flat(member) for member in ran["members"]}
+    if list(members) != list(theirs):
+        return [f"members={'+'.join(theirs)}"]
+    skipped = ("name", "seed", "description", "published", "time_budget_hours", "members")
+    changed = different({k: v for k, v in ran.items() if k not in skipped}, named)
+    by_member = {name: different(settings, members[name]) for name, settings in theirs.items()}
+    for assignment in dict.fromkeys(a for found in by_member.values() for a in found):
+        having = [name for name, found in by_member.items() if assignment in found]
+        everywhere = len(having) == len(by_member) and not assignment.startswith("seed=")
+        changed += [assignment] if everywhere else [f"{name}.{assignment}" for name in having]
+    return changed
+
+
+def different(ran: dict, named: dict) -> list[str]:
+    """`key=value` for each value that is another one; a setting that the older recipe did not have is not compared."""
+    return [f"{k}={'none' if v is None else v}" for k, v in ran.items() if named.get(k, v) != v]
+
+
+def flat(member: dict) -> dict:
+    """A member's settings with `augment.<key>` as keys."""
+    return {k: v for k, v in member.items() if k != "augment"} | {
+        f"augment.{k}": v for k, v in member["augment"].items()
+    }
+
+
+def shortened(content: dict) -> list[str]:
+    """Members that the time budget shortened and members that are missing: such a run is not comparable."""
+    asked = {member["name"]: member["epochs"] for member in content["recipe"]["members"]}
+    found = {name: result.get("scheduled_epochs", asked.get(name)) for name, result in content["members"].items()}
+    less = [f"{name} shortened" for name, epochs in found.items() if name in asked and epochs < asked[name]]
+    return less + [f"without {name}" for name in asked if name not in found]
+
+
+def row_of_run(folder: Path) -> dict:
+    """One row of the table of runs, from the files of one folder."""
+    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    scored = json.loads((folder / "score.json").read_text(encoding="utf-8"))
+    members = run["members"].values()
+    public = {m["rows"]: m for m in scored["measures"] if m["usage"] == "PublicTest"}
+    return {
+        "recipe": run["recipe"]["name"],
+        "changed": ", ".join(changes(run)) or NONE,
+        "seed": run["recipe"]["seed"],
+        "commit": run["code"]["commit"] + ("+" if run["code"]["dirty"] else ""),
+        "device": run["device"],
+        "epochs": " + ".join(f"{m['best_epoch']} of {m['epochs']}" for m in members),
+        "seconds": f"{run['seconds']:.0f}",
+        "images/s": " + ".join(f"{m['images_per_second']:.0f}" for m in members),
+        "train": " + ".join(f"{100 * m['train_accuracy']:.2f}" for m in members),
+        "valid": f"{100 * run['ensemble']['valid_accuracy']:.2f}",
+        "valid F1": f"{run['ensemble']['valid_f1']:.3f}",
+        "PublicTest": f"{100 * public['all']['accuracy']:.2f}",
+        "no copies": f"{100 * public[WITHOUT_COPY]['accuracy']:.2f}",
+    }
+
+
+def rows_of_runs(results: Path) -> list[dict]:
+    """The rows of all folders, in the order of the recipes."""
+    order = list(recipes.RECIPES)
+    rows = [row_of_run(file.parent) for file in sorted(results.glob("*/score.json"))]
+    return sorted(rows, key=lambda r: order.index(r["recipe"]) if r["recipe"] in order else len(order))
+
+
+def markdown(rows: list[dict]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(rows[0]) + " |", "| " + " | ".join("---" for _ in rows[0]) + " |"]
+    return "\n".join(lines + ["| " + " | ".join(str(v) for v in r.values()) + " |" for r in rows]) + "\n"
+
+
+def page(rows: list[dict]) -> str:
+    """results/README.md: the table of recipes, and the table of runs."""
+    return PAGE.format(recipes=table_of_recipes(rows), runs=markdown(rows) if rows else "None yet.\n")
+
+
+def table_of_recipes(rows: list[dict]) -> str:
+    """Every recipe, what was published of it, and what was measured with it, unchanged."""
+    lines = []
+    for recipe in recipes.RECIPES.values():
+        runs = unchanged(recipe, rows)
+        measured = {key: mean([float(r[key]) for r in runs], digits) for key, digits in MEASURED.items()}
+        shown = {key: "; ".join(dict.fromkeys(r[key] for r in runs)) or NONE for key in ("epochs", "device")}
+        lines.append(described(recipe) | {"runs": len(runs) or NONE} | measured | shown)
+    return markdown(lines)
+
+
+def summary_of_recipes(rows: list[dict]) -> str:
+    """The README's table: every recipe with the measured accuracies and the number of runs."""
+    lines = []
+    for recipe in recipes.RECIPES.values():
+        runs = unchanged(recipe, rows)
+        seen = {key: mean([float(r[key]) for r in runs]) for key in ("valid", "PublicTest")}
+        where = "; ".join(sorted({r["device"] for r in runs}))
+        figures = {"measured: valid": seen["valid"], "PublicTest": seen["PublicTest"]}
+        lines.append(described(recipe) | figures | {"runs, on": f"{len(runs)}, {where}" if runs else "not run"})
+    return markdown(lines)
+
+
+def unchanged(recipe: config.Recipe, rows: list[dict]) -> list[dict]:
+    """The runs of the recipe as it is."""
+    return [r for r in rows if r["recipe"] == recipe.name and r["changed"] == NONE]
+
+
+def described(recipe: config.Recipe) -> dict:
+    """The columns that say what a recipe is."""
+    return {
+        "recipe": f"`{recipe.name}`",
+        "what it is": recipe.description,
+        "published, %": recipe.published or NONE,
+    }
+
+
+def mean(values: list[float], digits: int = 2) -> str:
+    """Mean ± deviation over runs, the value itself for one run, or a dash."""
+    if len(values) < 2:
+        return f"{values[0]:.{digits}f}" if values else NONE
+    return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
