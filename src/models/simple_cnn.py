@@ -30,7 +30,7 @@ def unbiased(last: nn.Linear) -> nn.Linear:
 
     With torch's own start, Adam's first steps push the hidden units the same way, to quiet random logits, and since
     their inputs are all positive they never come back: 119 of v2's 128 were dead after two epochs on 6,000 faces, and
-    50 with this start (benchmarks/dead_units.py).
+    50 with this start (LOG.md).
     """
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
