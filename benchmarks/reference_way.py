@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from src import models
-from src.config import MEAN, STD, Augment, Member
+from src.config import Augment, Member
+from src.dataset import PIXEL_MEAN, PIXEL_STD
 
 
 def transform(how: Augment) -> Callable:
@@ -30,7 +31,7 @@ def transform(how: Augment) -> Callable:
         steps.append(transforms.RandomAffine(0, shift, scale, how.shear or None, way))
     if how.brightness or how.contrast:
         steps.append(transforms.ColorJitter(how.brightness, how.contrast))
-    steps += [transforms.ToTensor(), transforms.Normalize([MEAN], [STD])]
+    steps += [transforms.ToTensor(), transforms.Normalize([PIXEL_MEAN], [PIXEL_STD])]
     if how.erase:
         steps.append(transforms.RandomErasing(how.erase))
     return transforms.Compose(steps)

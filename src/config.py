@@ -14,12 +14,8 @@ import types
 import typing
 from dataclasses import dataclass, field
 
+from src.dataset import IMAGE_SIZE
 from src.errors import UserError
-
-# Mean and deviation of train.csv's pixels (129.47 ± 65.04 of 255), with which every network's input is normalised;
-# made-up faces too: a network must not depend on the sample.
-MEAN, STD = 0.5077, 0.2551
-
 
 # Words that people write for a setting or a choice, and what it is called here: `--set` names the right one.
 OTHER_NAMES = {
@@ -140,7 +136,10 @@ class Member(Checked):
         None, "side in pixels that faces are enlarged to, on the device; none: the network's own", 8, 1024
     )
     initial_image_size: int = setting(
-        48, "side in pixels of the training images in the first epoch, from which it grows to 48", 24, 48
+        IMAGE_SIZE,
+        "side in pixels of the training images in the first epoch, from which it grows to 48",
+        24,
+        IMAGE_SIZE,
     )
     resize_fraction: float = setting(
         0.0, "fraction of all epochs over which the training images grow to 48, by 12 pixels at a time", 0, 1

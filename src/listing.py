@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 
 from src.config import Recipe, scalar_keys
+from src.dataset import IMAGE_SIZE
 from src.recipes import RECIPES
 
 HEAD = ("recipe", "family", "parameters", "MFLOP", "input", "epochs", "published, %", "what it is")
@@ -56,7 +57,7 @@ def size_of(network: str, size: int | None = None) -> Size:
 
     with torch.device("meta"), torch.inference_mode(), FlopCounterMode(display=False) as counter:
         net = models.create(network, image_size=size).eval()
-        net(torch.empty(1, 1, 48, 48))
+        net(torch.empty(1, 1, IMAGE_SIZE, IMAGE_SIZE))
     parameters = sum(p.numel() for p in net.parameters())
     return Size(models.family(network), parameters, counter.get_total_flops(), size or models.side(network))
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from src import config, host, listing, recipes
+from src.dataset import CLASS_NAMES
 from src.errors import UserError
 from src.train.deadline import process_started
 
@@ -140,7 +141,7 @@ def command_check(arguments: argparse.Namespace, bundle: dict) -> int:
     data = competition.read(arguments.input)
     checked = check.check(arguments.submission, len(data.test), data.example)
     print(f"{arguments.submission}: valid; {checked.rows:,} rows, {checked.form}")
-    for name, count in zip(competition.EXPRESSIONS, checked.counts, strict=True):
+    for name, count in zip(CLASS_NAMES, checked.counts, strict=True):
         print(f"  {name:9s} {count:6,}")
     for warning in checked.warnings:
         print(f"warning: {warning}")

@@ -14,7 +14,8 @@ from torchvision.transforms import functional as TF
 
 from src.config import Augment
 from src.data import augment as module
-from src.data.augment import MEAN, STD, augment, erase, geometry, light, normalise, plain
+from src.data.augment import augment, erase, geometry, light, normalise, plain
+from src.dataset import PIXEL_MEAN, PIXEL_STD
 
 ALL = Augment(rotation=15, flip=0.5, shift=0.1, scale=0.1, shear=10, brightness=0.2, contrast=0.2, erase=0.5)
 EACH = [Augment(**{f.name: getattr(ALL, f.name)}) for f in dataclasses.fields(Augment)]
@@ -36,7 +37,7 @@ def smooth(n: int) -> torch.Tensor:
 
 def pixels(x: torch.Tensor) -> torch.Tensor:
     """Normalised images back in 0 … 1."""
-    return x * STD + MEAN
+    return x * PIXEL_STD + PIXEL_MEAN
 
 
 def short(how: Augment) -> str:

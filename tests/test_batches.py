@@ -6,8 +6,9 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 
 from src.config import Augment
-from src.data.augment import MEAN, STD, plain
+from src.data.augment import plain
 from src.data.batches import Rows, class_weights, epoch_order, on_device, steps, train_batches
+from src.dataset import PIXEL_MEAN, PIXEL_STD
 
 COUNTS = (400, 44, 410, 722, 483, 317, 497)  # FER2013's shares: 16.5 times as many Happy as Disgust
 MOVED = Augment(rotation=15, flip=0.5, shift=0.1, scale=0.1, shear=10)
@@ -25,7 +26,7 @@ def numbered(n: int) -> Rows:
 
 def numbers_of(batch: Rows) -> torch.Tensor:
     """The row numbers that the middle pixels tell."""
-    return ((batch.images[:, 0, 24, 24] * STD + MEAN) * 255).round().long()
+    return ((batch.images[:, 0, 24, 24] * PIXEL_STD + PIXEL_MEAN) * 255).round().long()
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from src.data import archive, table
-from src.data.competition import EXPRESSIONS, find, read, read_labelled
+from src.data.competition import find, read, read_labelled
+from src.dataset import CLASS_NAMES
 from src.errors import UserError
 
 USAGES = table.USAGES
@@ -96,7 +97,7 @@ def put_images(folder: Path, faces: tuple) -> None:
     """Named by row number and in mixed case, as people pass them around; png keeps every pixel."""
     for i, (image, label, usage) in enumerate(zip(*faces, strict=True)):
         place = (
-            folder / ("train" if usage == 0 else "test") / (EXPRESSIONS[label].lower() if i % 2 else EXPRESSIONS[label])
+            folder / ("train" if usage == 0 else "test") / (CLASS_NAMES[label].lower() if i % 2 else CLASS_NAMES[label])
         )
         place.mkdir(parents=True, exist_ok=True)
         face = Image.fromarray(image)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from src.data import competition
-from src.data.augment import MEAN, STD
 from src.data.split import copy_groups, split
+from src.dataset import PIXEL_MEAN, PIXEL_STD
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +19,8 @@ def test_the_counts_are_those_of_the_competition(data):
 
 
 def test_the_normalisation_is_that_of_the_training_images(data):
-    assert data.train.images.mean() / 255 == pytest.approx(MEAN, abs=1e-4)
-    assert data.train.images.std() / 255 == pytest.approx(STD, abs=1e-4)
+    assert data.train.images.mean() / 255 == pytest.approx(PIXEL_MEAN, abs=1e-4)
+    assert data.train.images.std() / 255 == pytest.approx(PIXEL_STD, abs=1e-4)
 
 
 def test_the_copies_are_those_known_and_none_is_on_both_sides_of_the_split(data):

@@ -8,6 +8,7 @@ import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from src.data import competition, sample
+from src.dataset import CLASS_NAMES
 
 # The same with numpy 1.26 and 2.4, with and without its AVX2 loops: drawing is exact arithmetic throughout.
 DIGEST = "0adb242ae3631abcd52737bd371d97e51d7f7acf1c6089bc5f1fb00f9533fac5"
@@ -168,9 +169,7 @@ def test_folder_counts_rows_within_their_usage(written):
     names = {path.name for path in written["folder"].rglob("*.png")}
     counts = {"Training": TRAIN, "PublicTest": 30, "PrivateTest": 31}
     assert names == {f"{usage}_{row}.png" for usage, count in counts.items() for row in range(count)}
-    assert {path.name for path in (written["folder"] / "train").iterdir()} == {
-        name.lower() for name in competition.EXPRESSIONS
-    }
+    assert {path.name for path in (written["folder"] / "train").iterdir()} == {name.lower() for name in CLASS_NAMES}
 
 
 @pytest.mark.parametrize("form", sample.FORMS)

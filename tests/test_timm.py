@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from src import models
-from src.config import MEAN, STD
+from src.dataset import PIXEL_MEAN, PIXEL_STD
 from src.errors import UserError
 from src.models import pretrained
 from src.models.front import Front, normalization_of
@@ -133,7 +133,7 @@ def test_the_last_layer_is_found_where_it_is_a_convolution_and_where_there_are_t
 
 def as_input(pixels: torch.Tensor) -> torch.Tensor:
     """Pixels in 0 … 1 as networks get them."""
-    return (pixels - MEAN) / STD
+    return (pixels - PIXEL_MEAN) / PIXEL_STD
 
 
 def test_the_front_enlarges_bilinearly_and_normalises_the_pixels_anew():
@@ -153,7 +153,7 @@ def test_the_front_leaves_what_has_its_side_and_its_normalisation():
         ("vit", 0.5, 0.5),
         ("mobilevit_xxs", 0.0, 1.0),
         ("resnet18", (0.485 + 0.456 + 0.406) / 3, (0.229 + 0.224 + 0.225) / 3),
-        ("compact_cnn", MEAN, STD),
+        ("compact_cnn", PIXEL_MEAN, PIXEL_STD),
     ],
 )
 def test_a_networks_own_normalisation_is_that_of_its_published_weights_in_gray(network, mean, std):

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from src.config import MEAN, STD, Augment
+from src.config import Augment
+from src.dataset import PIXEL_MEAN, PIXEL_STD
 
 
 def normalise(x: Tensor) -> Tensor:
     """Pixels in 0 … 1, less the mean of train.csv, over its deviation. Changes `x` in place."""
-    return x.sub_(MEAN).div_(STD)
+    return x.sub_(PIXEL_MEAN).div_(PIXEL_STD)
 
 
 def plain(images: Tensor) -> Tensor:

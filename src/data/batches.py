@@ -15,6 +15,7 @@ from torch import Tensor
 from src.config import Augment
 from src.data.augment import augment
 from src.data.mapped import Mapped
+from src.dataset import NUM_CLASSES
 
 
 class Rows(NamedTuple):
@@ -38,7 +39,7 @@ def on_device(
     return Rows(torch.from_numpy(images[taken]).unsqueeze(1).to(device), known)
 
 
-def class_weights(labels: Tensor, classes: int = 7) -> Tensor:
+def class_weights(labels: Tensor, classes: int = NUM_CLASSES) -> Tensor:
     """Weights in inverse proportion to the class counts, float32 (classes,): n / (classes present × count).
 
     scikit-learn's "balanced" weights; a class that does not occur gets 0.

@@ -13,11 +13,11 @@ import numpy as np
 
 from src.data.archive import MEMBER, open_member
 from src.data.folder import read_folder, roots
-from src.data.table import EXPRESSIONS, Table, read_table
+from src.data.table import Table, read_table
 from src.errors import UserError
 from src.untrusted import walk
 
-__all__ = ["EXPRESSIONS", "Competition", "Faces", "Files", "Labelled", "find", "read", "read_labelled"]
+__all__ = ["Competition", "Faces", "Files", "Labelled", "find", "read", "read_labelled"]
 
 _FULL = ("emotion", "usage", "pixels")
 _ARCHIVES = ("fer2013.tar.gz", "fer2013.tgz", "fer2013.tar")
@@ -30,7 +30,7 @@ _ATTACH = (
 
 @dataclass(frozen=True)
 class Faces:
-    """images uint8 (n, 48, 48); labels int64 (n,) that index EXPRESSIONS, or None."""
+    """images uint8 (n, 48, 48); labels int64 (n,) that index CLASS_NAMES, or None."""
 
     images: np.ndarray
     labels: np.ndarray | None

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from src.data.table import EXPRESSIONS, SIDE, UNREAD, USAGES, Table
+from src.data.table import UNREAD, USAGES, Table
+from src.dataset import CLASS_NAMES, IMAGE_SIZE
 from src.errors import UserError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 
 _NAME = re.compile(rf"({'|'.join(USAGES)})_(\d{{1,18}})", re.ASCII)
-_LABELS = {name.lower(): label for label, name in enumerate(EXPRESSIONS)}
+_LABELS = {name.lower(): label for label, name in enumerate(CLASS_NAMES)}
 _MODES = frozenset({"L", "RGB", "P"})
 _IMAGES = 200_000  # FER2013 has 35,887
 _FILE_LIMIT = 1_000_000  # bytes: a 48x48 face has about 1,600
@@ -47,7 +48,7 @@ def read_folder(root: Path, files: list[Path], *, sealed: bool) -> Table:
         rows = [_row(file, sealed) for file in faces]
     # Two images of one number are ordered by their pixels, so that no label can decide the order of the test data.
     rows.sort()
-    images = np.frombuffer(b"".join(row[2] for row in rows), np.uint8).reshape(-1, SIDE, SIDE)
+    images = np.frombuffer(b"".join(row[2] for row in rows), np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
     usage, labels = np.array([row[0] for row in rows], np.uint8), np.array([row[3] for row in rows], np.int64)
     return Table(images, labels, usage)
 
@@ -67,7 +68,7 @@ def _row(file: Path, sealed: bool) -> tuple[int, int, bytes, int]:
         raise UserError(f"{file}: a {match[1]} image has no place under {file.parts[-3]}/.\n{_REMOVE}")
     label = UNREAD if sealed and usage else _LABELS.get(file.parts[-2].lower())
     if label is None:
-        raise UserError(f"{file.parent}: this folder is named by none of {', '.join(EXPRESSIONS)}.\n{_REMOVE}")
+        raise UserError(f"{file.parent}: this folder is named by none of {', '.join(CLASS_NAMES)}.\n{_REMOVE}")
     return usage, int(match[2]), _pixels(file), label
 
 
@@ -79,7 +80,7 @@ def _pixels(file: Path) -> bytes:
         with Image.open(file, formats=("JPEG", "PNG")) as image:
             if getattr(image, "n_frames", 1) > 1:
                 raise UserError(f"{file}: {image.n_frames:,} pictures in one file, where one face is due.\n{_REMOVE}")
-            if image.size != (SIDE, SIDE) or image.mode not in _MODES:
+            if image.size != (IMAGE_SIZE, IMAGE_SIZE) or image.mode not in _MODES:
                 what = f"the image is {image.width}x{image.height}, mode {image.mode}"
                 raise UserError(f"{file}: {what}; 48x48 in 8-bit grey is due.\n{_REMOVE}")
             return image.convert("L").tobytes()

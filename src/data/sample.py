@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from src.data.competition import EXPRESSIONS
+from src.dataset import CLASS_NAMES, IMAGE_SIZE, NUM_CLASSES
 from src.files import replacing
 
 FORMS = ("csv", "icml", "tar", "folder")
-SIZE = 48
+SIZE = IMAGE_SIZE
 TRAINING_COUNTS = (3995, 436, 4097, 7215, 4830, 3171, 4965)  # FER2013's Training rows, Angry to Neutral
 CLASS_FLOOR = 4  # a class with fewer faces could not stand in every fold
 TEST_COPIES = 0.01  # FER2013: 26 of 3,589 public and 17 of 3,589 private rows repeat one of their own part
@@ -82,8 +82,8 @@ def draw(labels: np.ndarray, seed: Seed) -> np.ndarray:
     The same labels and seed give the same bytes on every machine. A label out of range raises ValueError.
     """
     labels = np.asarray(labels, dtype=np.int64)
-    if labels.ndim != 1 or np.any((labels < 0) | (labels >= len(EXPRESSIONS))):
-        raise ValueError(f"labels must be one row of whole numbers from 0 to {len(EXPRESSIONS) - 1}")
+    if labels.ndim != 1 or np.any((labels < 0) | (labels >= NUM_CLASSES)):
+        raise ValueError(f"labels must be one row of whole numbers from 0 to {NUM_CLASSES - 1}")
     rng = np.random.default_rng(seed)
     fields = _fields(labels, rng)
     images = np.empty((len(labels), SIZE, SIZE), np.uint8)
@@ -103,7 +103,7 @@ def faces(n: int, seed: Seed, copies: float = 0.04) -> tuple[np.ndarray, np.ndar
         raise ValueError(f"cannot make {n} faces with a share of {copies} copies: n >= 1, 0 <= copies <= 0.5")
     rng = np.random.default_rng(seed)
     extra = round(n * copies)
-    labels = np.repeat(np.arange(len(EXPRESSIONS)), class_counts(n - extra))
+    labels = np.repeat(np.arange(NUM_CLASSES), class_counts(n - extra))
     images = draw(labels, rng.integers(2**32, size=4).tolist())
     order = rng.permutation(np.concatenate([np.arange(n - extra), rng.integers(n - extra, size=extra)]))
     return images[order], labels[order]
@@ -111,7 +111,7 @@ def faces(n: int, seed: Seed, copies: float = 0.04) -> tuple[np.ndarray, np.ndar
 
 def class_counts(n: int) -> np.ndarray:
     """How many of `n` faces belong to each class, int64 (7,): FER2013's shares, with a floor for the rare one."""
-    floor = min(CLASS_FLOOR, n // len(EXPRESSIONS))
+    floor = min(CLASS_FLOOR, n // NUM_CLASSES)
     wanted = np.array(TRAINING_COUNTS) * n / sum(TRAINING_COUNTS)
     counts = np.maximum(np.floor(wanted).astype(np.int64), floor)
     while counts.sum() < n:
@@ -131,7 +131,7 @@ def _fields(labels: np.ndarray, rng: np.random.Generator) -> Fields:
         change = np.array([changes.get(name, 0.0) for changes in CHANGES])[labels]
         jitter = SPREAD.get(name, 0.0) * (2 * rng.random(len(labels)) - 1)
         fields[name] = neutral + change * fields["strength"] + jitter
-    happy = labels == EXPRESSIONS.index("Happy")
+    happy = labels == CLASS_NAMES.index("Happy")
     fields["open"][happy] = 1.1 * rng.random(happy.sum())  # people smile with the mouth closed too
     for name in ("gap_up", "gap_down"):
         fields[name] = np.maximum(fields[name] * fields["open"], 0)
@@ -381,4 +381,4 @@ def _write_folder(folder: Path, rows: list[Row]) -> None:
         number = seen[usage] = seen.get(usage, -1) + 1
         png = io.BytesIO()
         Image.fromarray(image).save(png, "PNG")
-        _replace(folder / part / EXPRESSIONS[label].lower() / f"{usage}_{number}.png", png.getvalue())
+        _replace(folder / part / CLASS_NAMES[label].lower() / f"{usage}_{number}.png", png.getvalue())

@@ -15,19 +15,18 @@ from typing import BinaryIO
 
 import numpy as np
 
+from src.dataset import IMAGE_SIZE, NUM_CLASSES
 from src.errors import UserError
 
-EXPRESSIONS = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
 USAGES = ("Training", "PublicTest", "PrivateTest")
-SIDE = 48
-PIXELS = SIDE * SIDE
+PIXELS = IMAGE_SIZE * IMAGE_SIZE
 UNREAD = -1  # the label of a row whose label was not looked at
 
 _CHUNK = 256 * 1024  # bytes: the temporary arrays of a block, ten times as large, stay near the cache
 _TEXT_LIMIT = 1_000_000_000  # bytes of one file: at most 217,000 rows
 _LINE_LIMIT = 64 * 1024  # bytes: the longest honest row has 9,232 and a few
 _WORKERS = min(4, 1 + (os.cpu_count() or 1))  # one waits for the lock now and then
-_LABELS = {str(label).encode(): label for label in range(len(EXPRESSIONS))}
+_LABELS = {str(label).encode(): label for label in range(NUM_CLASSES)}
 _USAGES = {usage.encode(): number for number, usage in enumerate(USAGES)}
 _AGAIN = "Download the file again, or remove it if it is not the competition's."
 
@@ -180,7 +179,7 @@ def _decode_block(block: _Block, layout: _Layout) -> Table:
         pixels = _pixels_fast(b"\n".join(b" ".join(text.split()) for text in texts) + b"\n", len(texts))
     if pixels is None:
         pixels = np.stack([_pixels_slow(text, block.first + i, layout.name) for i, text in enumerate(texts)])
-    return Table(pixels.reshape(-1, SIDE, SIDE), labels, usage)
+    return Table(pixels.reshape(-1, IMAGE_SIZE, IMAGE_SIZE), labels, usage)
 
 
 def _fields(block: _Block, layout: _Layout) -> dict[str, list[bytes]]:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from src.dataset import NUM_CLASSES
 from src.ensemble.predictions import Predictions
 from src.errors import UserError
 
@@ -32,6 +33,6 @@ def mean(members: list[Predictions]) -> Predictions:
 def mean_by_row(members: list[Predictions]) -> tuple[np.ndarray, np.ndarray]:
     """All validation rows, int64 (v,) ascending, and the mean of the probabilities given for each, float32 (v, 7)."""
     rows, at = np.unique(np.concatenate([m.valid_rows for m in members]), return_inverse=True)
-    sums = np.zeros((len(rows), 7))
+    sums = np.zeros((len(rows), NUM_CLASSES))
     np.add.at(sums, at, np.concatenate([m.valid for m in members]))
     return rows, (sums / np.bincount(at, minlength=len(rows))[:, None]).astype(np.float32)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from src.dataset import NUM_CLASSES
 from src.errors import UserError
 from src.files import replacing
 from src.untrusted import parse_json, read_bytes, unzip
@@ -111,7 +112,7 @@ def check(content: dict, header: dict, where: str) -> None:
         or rows.dtype != np.int64
         or split.dtype.kind != "U"
         or probs.dtype != np.float32
-        or probs.shape != (len(rows), 7)
+        or probs.shape != (len(rows), NUM_CLASSES)
         or split.shape != rows.shape
     ):
         raise UserError(

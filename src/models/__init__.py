@@ -11,6 +11,7 @@ from functools import partial
 from torch import nn
 
 from src.config import nearest
+from src.dataset import IMAGE_SIZE
 from src.errors import UserError
 from src.models.attention_cnn import attention_cnn
 from src.models.compact_cnn import compact_cnn
@@ -54,7 +55,7 @@ def side(name: str) -> int:
     """The side in pixels of the images that a network was made for; faces are enlarged to it."""
     if name.startswith(TIMM):
         return own_side(name.removeprefix(TIMM))
-    return ENLARGED.get(find(name), 48)
+    return ENLARGED.get(find(name), IMAGE_SIZE)
 
 
 def create(
@@ -69,7 +70,7 @@ def create(
     make, pixels = find(name), image_size or side(name)
     enlarged = name.startswith(TIMM) or make in ENLARGED
     body = make(dropout=dropout, side=pixels) if enlarged else make(dropout=dropout)
-    if pixels == 48 and normalization == "dataset":
+    if pixels == IMAGE_SIZE and normalization == "dataset":
         return body
     front = Front(pixels, *(normalization_of(body) if normalization == "pretrained" else ()))
     return nn.Sequential(OrderedDict(front=front, body=body))

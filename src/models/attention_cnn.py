@@ -7,6 +7,8 @@ Input (n, 1, 48, 48), output (n, 7); 325,886 parameters. CBAM is the Convolution
 import torch
 from torch import Tensor, nn
 
+from src.dataset import NUM_CLASSES
+
 WIDTHS = (32, 64, 128)
 
 
@@ -67,4 +69,4 @@ def attention_cnn(dropout: float | None = None) -> nn.Sequential:
     pool = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     rate = 0.5 if dropout is None else dropout
     head = [nn.Linear(WIDTHS[-1], 256), nn.BatchNorm1d(256), nn.ReLU(inplace=True), nn.Dropout(rate)]
-    return nn.Sequential(*layers, *pool, *head, nn.Linear(256, 7))
+    return nn.Sequential(*layers, *pool, *head, nn.Linear(256, NUM_CLASSES))

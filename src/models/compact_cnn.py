@@ -8,6 +8,8 @@ connected layers.
 
 from torch import nn
 
+from src.dataset import NUM_CLASSES
+
 WIDTHS = (32, 48, 96, 192)
 
 
@@ -23,5 +25,10 @@ def compact_cnn(dropout: float | None = None) -> nn.Sequential:
     layers = [*conv(1, stem, 4, 2), *conv(stem, first), nn.MaxPool2d(2)]
     for inputs, outputs, pool in ((first, second, True), (second, third, False)):
         layers += [*conv(inputs, outputs), *conv(outputs, outputs), *([nn.MaxPool2d(2)] if pool else [])]
-    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2 if dropout is None else dropout), nn.Linear(third, 7)]
+    head = [
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(0.2 if dropout is None else dropout),
+        nn.Linear(third, NUM_CLASSES),
+    ]
     return nn.Sequential(*layers, *head)

@@ -5,6 +5,8 @@ Input (n, 1, 48, 48), output (n, 7). Parameters: v1 524,999; v2 (also of v3) 366
 
 from torch import nn
 
+from src.dataset import NUM_CLASSES
+
 
 def block(inputs: int, outputs: int) -> list[nn.Module]:
     """Convolution 3x3, batch norm, ReLU, and a pooling that halves the side."""
@@ -21,7 +23,7 @@ def deep_cnn(widths: tuple[int, ...], hidden: int, early: float, dropout: float)
         layers += [nn.Dropout2d(early)] if early and number < len(widths) - 2 else []
     pool = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     head = [nn.Linear(widths[-1], hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), nn.Dropout(dropout)]
-    return nn.Sequential(*layers, *pool, *head, nn.Linear(hidden, 7))
+    return nn.Sequential(*layers, *pool, *head, nn.Linear(hidden, NUM_CLASSES))
 
 
 def deep_cnn_v1(dropout: float | None = None) -> nn.Sequential:

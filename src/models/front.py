@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from src.config import MEAN, STD
+from src.dataset import PIXEL_MEAN, PIXEL_STD
 
 
 def normalization_of(body: nn.Module) -> tuple[float, float]:
@@ -12,7 +12,7 @@ def normalization_of(body: nn.Module) -> tuple[float, float]:
     They are given for red, green and blue; a gray image takes their means. The kit's own where nothing is published.
     """
     published = getattr(body, "pretrained_cfg", {})
-    mean, std = published.get("mean", (MEAN,)), published.get("std", (STD,))
+    mean, std = published.get("mean", (PIXEL_MEAN,)), published.get("std", (PIXEL_STD,))
     return sum(mean) / len(mean), sum(std) / len(std)
 
 
@@ -22,9 +22,9 @@ class Front(nn.Module):
     Bilinear, on the device: the enlarged images never lie in memory beyond one batch.
     """
 
-    def __init__(self, side: int, mean: float = MEAN, std: float = STD):
+    def __init__(self, side: int, mean: float = PIXEL_MEAN, std: float = PIXEL_STD):
         super().__init__()
-        self.side, self.gain, self.offset = side, STD / std, (MEAN - mean) / std
+        self.side, self.gain, self.offset = side, PIXEL_STD / std, (PIXEL_MEAN - mean) / std
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, 1, h, w) → (n, 1, side, side)."""

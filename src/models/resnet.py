@@ -8,6 +8,8 @@ that the maps are four times as wide: 11,171,271 (18 layers), 21,279,431 (34).
 import torchvision
 from torch import nn
 
+from src.dataset import NUM_CLASSES
+
 # What torchvision's weights were trained with and where they differ from ours, in timm's words.
 PUBLISHED = {
     "mean": (0.485, 0.456, 0.406),
@@ -19,7 +21,7 @@ PUBLISHED = {
 
 def resnet(layers: int, dropout: float | None, small_images: bool) -> nn.Module:
     """torchvision's ResNet of that depth with a one-channel stem, and dropout (0) before the last layer."""
-    net = getattr(torchvision.models, f"resnet{layers}")(num_classes=7)
+    net = getattr(torchvision.models, f"resnet{layers}")(num_classes=NUM_CLASSES)
     kernel, stride = (3, 1) if small_images else (7, 2)
     net.conv1 = nn.Conv2d(1, 64, kernel, stride, kernel // 2, bias=False)
     nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision starts its own

@@ -5,6 +5,8 @@ Input (n, 1, 48, 48), output (n, 7). Parameters: v0 4,720,263; v1 1,232,775; v2 
 
 from torch import nn
 
+from src.dataset import IMAGE_SIZE, NUM_CLASSES
+
 
 def block(inputs: int, outputs: int, kernel: int, norm: bool) -> list[nn.Module]:
     """Convolution at full size, batch norm if asked for, ReLU, and a pooling that halves the side.
@@ -19,10 +21,10 @@ def block(inputs: int, outputs: int, kernel: int, norm: bool) -> list[nn.Module]
 
 def simple_cnn(widths: tuple[int, ...], kernel: int, norm: bool, dropout: float) -> nn.Sequential:
     """A block a width, then hidden layer of 128 and 7 logits, with dropout before each of the two if it is not 0."""
-    inputs, side = (1, *widths), 48 // 2 ** len(widths)
+    inputs, side = (1, *widths), IMAGE_SIZE // 2 ** len(widths)
     layers = [layer for i, o in zip(inputs, widths, strict=False) for layer in block(i, o, kernel, norm)]
     hidden = [nn.Flatten(), nn.Linear(widths[-1] * side**2, 128), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, *drop(dropout), *hidden, *drop(dropout), unbiased(nn.Linear(128, 7)))
+    return nn.Sequential(*layers, *drop(dropout), *hidden, *drop(dropout), unbiased(nn.Linear(128, NUM_CLASSES)))
 
 
 def unbiased(last: nn.Linear) -> nn.Linear:

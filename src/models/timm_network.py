@@ -8,6 +8,7 @@ import difflib
 
 from torch import nn
 
+from src.dataset import NUM_CLASSES
 from src.errors import UserError
 
 TIMM = "timm:"
@@ -36,6 +37,6 @@ def timm_network(name: str, dropout: float | None = None, side: int | None = Non
     sides = {} if side in (None, own) or not timm.get_pretrained_cfg(name).fixed_input_size else {"img_size": side}
     rates = {} if dropout is None else {"drop_rate": dropout}
     try:
-        return timm.create_model(name, in_chans=1, num_classes=7, **sides, **rates)
+        return timm.create_model(name, in_chans=1, num_classes=NUM_CLASSES, **sides, **rates)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         raise UserError(f"network={TIMM}{name}: timm cannot make it with {sides | rates}: {error}") from None

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from src.csv_cells import read_cells, short, shown
-from src.data.competition import EXPRESSIONS
+from src.dataset import CLASS_NAMES, NUM_CLASSES
 from src.errors import UserError
 
 LABEL_COLUMNS = ("emotion", "label", "class")
@@ -97,7 +97,7 @@ def check(path: str | Path, rows: int, example: Path | None = None) -> Checked:
     labels = _ordered_labels(sheet, shown)
     if len(labels) != rows:
         raise UserError(f"{sheet.path.name} has {len(labels):,} rows; the test set has {rows:,}. Write it anew.")
-    counts = np.bincount(labels, minlength=len(EXPRESSIONS))
+    counts = np.bincount(labels, minlength=NUM_CLASSES)
     warnings = _warn_of_columns(sheet, shown) + _warn_of_classes(counts)
     return Checked(_in_words(sheet), rows, tuple(counts.tolist()), warnings)
 
@@ -127,7 +127,7 @@ def _ordered_labels(sheet: Sheet, example: Sheet | None) -> np.ndarray:
 
 
 def _labels(sheet: Sheet) -> list[int]:
-    known = {str(label): label for label in range(len(EXPRESSIONS))}
+    known = {str(label): label for label in range(NUM_CLASSES)}
     for row, cells in enumerate(sheet.rows):
         if cells[sheet.target] not in known:
             raise UserError(f"{sheet.line(row)}: the label is {shown(cells[sheet.target])}. Labels are integers 0-6.")
@@ -203,8 +203,8 @@ def _warn_of_columns(sheet: Sheet, example: Sheet | None) -> tuple[str, ...]:
 
 
 def _warn_of_classes(counts: np.ndarray) -> tuple[str, ...]:
-    predicted = [name for name, count in zip(EXPRESSIONS, counts, strict=True) if count]
+    predicted = [name for name, count in zip(CLASS_NAMES, counts, strict=True) if count]
     if len(predicted) == 1:
         return (f"every row is {predicted[0]}",)
-    absent = [name for name in EXPRESSIONS if name not in predicted]
+    absent = [name for name in CLASS_NAMES if name not in predicted]
     return (f"never predicted: {', '.join(absent)}",) if absent else ()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from src.csv_cells import shown
-from src.data.competition import EXPRESSIONS
+from src.dataset import NUM_CLASSES
 from src.errors import UserError
 from src.files import replacing
 from src.submit.check import Sheet, parse
@@ -53,8 +53,8 @@ def _valid(labels: np.ndarray) -> np.ndarray:
     labels = np.asarray(labels)
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels):
         raise ValueError(f"labels must be integers of shape (n,), not {labels.dtype} of shape {labels.shape}")
-    if labels.min() < 0 or labels.max() >= len(EXPRESSIONS):
-        wrong = int(np.flatnonzero((labels < 0) | (labels >= len(EXPRESSIONS)))[0])
+    if labels.min() < 0 or labels.max() >= NUM_CLASSES:
+        wrong = int(np.flatnonzero((labels < 0) | (labels >= NUM_CLASSES))[0])
         raise ValueError(f"labels must be 0-6; row {wrong} is {labels[wrong]}")
     return labels
 

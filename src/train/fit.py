@@ -13,12 +13,13 @@ from torch import nn
 
 from src.config import Member
 from src.data.batches import Rows
+from src.dataset import NUM_CLASSES
 from src.errors import UserError
 from src.train.precision import Precision
 from src.train.trainer import Trainer, on_host
 
 MOST_STRIKES = 3
-RUNAWAY = 2 * math.log(7)  # twice the loss of a blind guess among seven
+RUNAWAY = 2 * math.log(NUM_CLASSES)  # twice the loss of a uniform guess
 
 
 class Diverged(UserError):

@@ -12,6 +12,7 @@ from torch import nn
 
 from src import models
 from src.config import Member
+from src.dataset import IMAGE_SIZE
 from src.errors import UserError
 from src.files import digest
 from src.models import pretrained
@@ -63,7 +64,7 @@ def prepare(member: Member, folder: Path) -> Start:
 def require_faces(member: Member, net: nn.Module) -> None:
     """Raise UserError where the network does not take faces of the member's size."""
     try:
-        net.eval()(torch.zeros(1, 1, 48, 48))
+        net.eval()(torch.zeros(1, 1, IMAGE_SIZE, IMAGE_SIZE))
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         size = member.image_size or models.side(member.network)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from src import host
 from src.config import Member
 from src.data.batches import Rows, class_weights, epoch_order, steps, train_batches
+from src.dataset import IMAGE_SIZE
 from src.errors import UserError
 from src.train.convolution import accelerate
 from src.train.device import out_of_memory
@@ -232,9 +233,9 @@ def training_side(member: Member, number: int, epochs: int) -> int | None:
     Small images first cost a fraction of the time and teach most of it (Tan & Le 2021, "progressive learning").
     """
     growing = round(member.resize_fraction * epochs)
-    if number > growing or member.initial_image_size == 48:
+    if number > growing or member.initial_image_size == IMAGE_SIZE:
         return None
-    return member.initial_image_size + (48 - member.initial_image_size) * (number - 1) // growing // 12 * 12
+    return member.initial_image_size + (IMAGE_SIZE - member.initial_image_size) * (number - 1) // growing // 12 * 12
 
 
 def on_host(value):
