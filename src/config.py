@@ -1,8 +1,8 @@
-"""Settings: frozen dataclasses, strict overrides, and the digest by which two runs are told apart.
+"""Settings: frozen dataclasses, overrides from the command line, and the hash that tells two configurations apart.
 
-Configuration is plain Python. A `Recipe` holds `Member`s, a member holds its `Augment`; every field carries its range,
-so that a recipe in the source and a `--set key=value` on the command line pass the same check. A typo is an error that
-names the nearest right key: a setting that is silently ignored would cost a day's GPU hours.
+A `Recipe` holds `Member`s, and a member holds its `Augment`. Every field declares its type and its range, so that a
+recipe in the source and `--set key=value` on the command line pass the same check. An unknown key is an error that
+names the nearest known one, since a setting that is silently ignored could cost a day of GPU time.
 """
 
 import dataclasses
@@ -17,7 +17,10 @@ from dataclasses import dataclass, field
 from src.dataset import IMAGE_SIZE
 from src.errors import UserError
 
-# Words that people write for a setting or a choice, and what it is called here: `--set` names the right one.
+NOT_SETTABLE = ("name", "description", "published", "members", "augment")
+NOT_HASHED = ("description", "published", "form", "time_budget_hours")
+
+# Names that people use for a setting or a choice, and the name here: the error message names it.
 OTHER_NAMES = {
     "arch": "network",
     "architecture": "network",
@@ -51,7 +54,6 @@ OTHER_NAMES = {
     "warmup": "warmup_fraction",
     "wd": "weight_decay",
 }
-UNHASHED = ("description", "published", "form", "time_budget_hours")
 OTHER_CHOICES = {
     "faces": "dataset",
     "own": "pretrained",
@@ -61,21 +63,23 @@ OTHER_CHOICES = {
 }
 
 
+# ---------------------------------------------------------------------------------------------- fields
+
+
 def setting(default, help, low=None, high=None, choices=None):
     """A dataclass field with a default, a line of help, and its range (both ends allowed) or its choices."""
     return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
 
 
-def nearest(word: str, known) -> str:
-    """«; did you mean X?» for the known word nearest to `word`, or nothing where none is near."""
-    found = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
-    return f"; did you mean {found[0]}?" if found else ""
+class Checked:
+    """A dataclass that checks its fields against their declared types and ranges when it is made."""
 
-
-def hint(word: str, known, other: dict[str, str]) -> str:
-    """ "; it is called X" where `other` says so of a word that people use, else the nearest known word."""
-    name = other.get(word.lower())
-    return f"; it is called {name}" if name in known else nearest(word, known)
+    def __post_init__(self):
+        kinds = typing.get_type_hints(type(self))
+        for f in dataclasses.fields(self):
+            value = check_type(f.name, getattr(self, f.name), kinds[f.name])
+            object.__setattr__(self, f.name, value)  # an int has become a float where a float is declared
+            check_range(f.name, value, f.metadata)
 
 
 def check_type(name: str, value, kind):
@@ -90,39 +94,43 @@ def check_type(name: str, value, kind):
 
 
 def check_range(name: str, value, meta) -> None:
-    """Raise UserError where `value` lies outside the field's range or choices."""
+    """Raises UserError if `value` is outside the field's range or choices."""
     choices, low, high = meta.get("choices"), meta.get("low"), meta.get("high")
     if choices and value not in choices:
         raise UserError(f"{name}={value}: choose one of {', '.join(choices)}{hint(str(value), choices, OTHER_CHOICES)}")
     if value is None or (low is None and high is None):
         return
-    if not low <= value <= high:  # also catches nan
+    if not low <= value <= high:  # this also catches nan
         raise UserError(f"{name}={value}: it must lie between {low:,} and {high:,}")
 
 
-class Checked:
-    """A dataclass whose fields are checked against their declared types and ranges when it is made."""
+def nearest(word: str, known) -> str:
+    """`; did you mean X?` with the known word nearest to `word`, or nothing if none is near."""
+    found = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
+    return f"; did you mean {found[0]}?" if found else ""
 
-    def __post_init__(self):
-        kinds = typing.get_type_hints(type(self))
-        for f in dataclasses.fields(self):
-            value = check_type(f.name, getattr(self, f.name), kinds[f.name])
-            object.__setattr__(self, f.name, value)  # an int where a float is declared has become one
-            check_range(f.name, value, f.metadata)
+
+def hint(word: str, known, other: dict[str, str]) -> str:
+    """`; it is called X` if `other` has a known name for the word, else the nearest known word."""
+    name = other.get(word.lower())
+    return f"; it is called {name}" if name in known else nearest(word, known)
+
+
+# -------------------------------------------------------------------------------------------- settings
 
 
 @dataclass(frozen=True)
 class Augment(Checked):
-    """How far a training image may be moved and relit; each image draws its own parameters. Zero is off."""
+    """Random changes of training images; each image draws its own parameters. Zero turns a change off."""
 
-    rotation: float = setting(0.0, "rotation up to ± this many degrees", 0, 180)
-    flip: float = setting(0.0, "probability of a mirror image", 0, 1)
-    shift: float = setting(0.0, "translation up to ± this fraction of the side, each way", 0, 1)
-    scale: float = setting(0.0, "size between 1 - this and 1 + this", 0, 0.9)
-    shear: float = setting(0.0, "shear up to ± this many degrees", 0, 80)
-    brightness: float = setting(0.0, "brightness times 1 ± this", 0, 1)
-    contrast: float = setting(0.0, "contrast times 1 ± this", 0, 1)
-    erase: float = setting(0.0, "probability that a rectangle of 2-33 % of the image is blanked out", 0, 1)
+    rotation: float = setting(0.0, "rotation by up to ± this many degrees", 0, 180)
+    flip: float = setting(0.0, "probability of a horizontal flip", 0, 1)
+    shift: float = setting(0.0, "translation by up to ± this fraction of the image size, each way", 0, 1)
+    scale: float = setting(0.0, "scaling by 1 ± up to this", 0, 0.9)
+    shear: float = setting(0.0, "shear by up to ± this many degrees", 0, 80)
+    brightness: float = setting(0.0, "brightness times 1 ± up to this", 0, 1)
+    contrast: float = setting(0.0, "contrast times 1 ± up to this", 0, 1)
+    erase: float = setting(0.0, "probability that a rectangle of 2-33 % of the image is erased", 0, 1)
 
 
 @dataclass(frozen=True)
@@ -130,106 +138,159 @@ class Member(Checked):
     """One network with its training settings."""
 
     name: str = setting("", "the member's name: letters, digits, '_', '-' and '.'")
-    network: str = setting("simple_cnn_v1", "a name of the registry of networks")
-    dropout: float | None = setting(None, "dropout rate; none: the network's own", 0, 0.95)
+    network: str = setting("simple_cnn_v1", "a registered network, or timm:<name>")
+    dropout: float | None = setting(None, "dropout rate; none: the network's default", 0, 0.95)
     image_size: int | None = setting(
-        None, "side in pixels that faces are enlarged to, on the device; none: the network's own", 8, 1024
+        None, "pixels a side that images are resized to, on the device; none: the network's native size", 8, 1024
     )
     initial_image_size: int = setting(
-        IMAGE_SIZE,
-        "side in pixels of the training images in the first epoch, from which it grows to 48",
-        24,
-        IMAGE_SIZE,
+        IMAGE_SIZE, "pixels a side of the training images in the first epoch; they grow to 48", 24, IMAGE_SIZE
     )
     resize_fraction: float = setting(
-        0.0, "fraction of all epochs over which the training images grow to 48, by 12 pixels at a time", 0, 1
+        0.0, "fraction of the epochs in which the training images grow to 48, in steps of 12 pixels", 0, 1
     )
     normalization: str = setting(
-        "dataset",
-        "of the input: by train.csv's pixels, or as the network's published weights had it",
-        choices=("dataset", "pretrained"),
+        "dataset", "of the input: train.csv's, or that of the pretrained weights", choices=("dataset", "pretrained")
     )
     pretrained: str = setting(
-        "none", "the start: none; auto: weights below the input folder, else the hub's, else none; or a file or folder"
+        "none", "initial weights: none; auto: a file below the input folder, else the hub, else none; a file or folder"
     )
-    freeze_epochs: int = setting(0, "first so many epochs in which the last layer alone learns", 0, 10_000)
+    freeze_epochs: int = setting(0, "number of first epochs that train the last layer only", 0, 10_000)
     layer_decay: float = setting(
-        1.0, "learning rate times this for each layer below the last (norms and biases then decay no weights)", 0.1, 1
+        1.0, "learning rate times this for each layer before the last; norms and biases get no weight decay", 0.1, 1
     )
-    epochs: int = setting(30, "the most epochs", 1, 10_000)
-    batch_size: int = setting(64, "images a step", 2, 65_536)
+    epochs: int = setting(30, "maximum number of epochs", 1, 10_000)
+    batch_size: int = setting(64, "images per step", 2, 65_536)
     optimizer: str = setting("adam", "", choices=("adam", "adamw", "sgd"))
     lr: float = setting(1e-3, "learning rate (the peak of the schedule)", 1e-9, 100)
     weight_decay: float = setting(0.0, "weight decay", 0, 10)
-    momentum: float = setting(0.9, "momentum of sgd (Nesterov's)", 0, 0.9999)
+    momentum: float = setting(0.9, "Nesterov momentum of sgd", 0, 0.9999)
     schedule: str = setting("constant", "", choices=("constant", "plateau", "cosine", "one_cycle"))
     warmup_fraction: float = setting(
-        0.0, "fraction of all steps in which the rate rises to its peak; one_cycle takes 0.3 for 0", 0, 0.9
+        0.0, "fraction of the steps in which the rate rises to its peak; 0 means 0.3 for one_cycle", 0, 0.9
     )
     cosine_epochs: int = setting(
-        0, "cosine: epochs down to 0, from where the rate rises again; 0: all there are", 0, 10_000
+        0, "cosine: epochs until the rate is 0, after which it rises again; 0: all epochs", 0, 10_000
     )
     lr_patience: int = setting(
-        3, "plateau: the rate falls after more than this many epochs without a better validation loss", 0, 10_000
+        3, "plateau: the rate falls after more than this many epochs without a lower validation loss", 0, 10_000
     )
-    lr_factor: float = setting(0.5, "plateau: what the rate is multiplied by", 0.01, 0.99)
+    lr_factor: float = setting(0.5, "plateau: factor of the rate", 0.01, 0.99)
     early_stopping_patience: int = setting(
-        0, "early stop after this many epochs without a better validation accuracy; 0: never", 0, 10_000
+        0, "stop after this many epochs without a higher validation accuracy; 0: never", 0, 10_000
     )
     class_balancing: str = setting(
-        "none", "against class imbalance", choices=("none", "weights", "sampler", "weights+sampler")
+        "none", "correction of class imbalance", choices=("none", "weights", "sampler", "weights+sampler")
     )
     label_smoothing: float = setting(0.0, "label smoothing", 0, 0.9)
     ema: float = setting(
-        0.0, "decay a step of the weights' moving average, which is then evaluated and kept; 0: off", 0, 0.99999
+        0.0, "decay per step of the weights' moving average, which is evaluated and saved instead; 0: off", 0, 0.99999
     )
-    tta: str = setting("none", "what is averaged at prediction time", choices=("none", "flip"))
+    tta: str = setting("none", "test-time augmentation: the views whose mean is predicted", choices=("none", "flip"))
     precision: str = setting("auto", "auto: by the device's capability", choices=("auto", "float32", "bf16", "fp16"))
-    seed: int = setting(0, "added to the recipe's seed, so that members of one network can differ", 0, 2**31 - 1)
+    seed: int = setting(0, "added to the recipe's seed, so that members with one network can differ", 0, 2**31 - 1)
     augment: Augment = field(default=Augment())
 
     def __post_init__(self):
         super().__post_init__()
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name):
-            raise UserError(
-                f"member name {self.name!r}: it becomes a file's name; use letters, digits, '_', '-' and '.'"
-            )
+            raise UserError(f"member name {self.name!r}: it becomes a file name; use letters, digits, '_', '-' and '.'")
 
 
 @dataclass(frozen=True)
 class Recipe(Checked):
-    """Members in the order of their worth, the split they are trained on, and what is made of them."""
+    """Members in order of importance, the split they are trained on, and the form of the submission."""
 
     name: str = setting("", "the recipe's name")
     description: str = setting("", "one line for the table")
-    published: str = setting("", "what the reference notebooks printed, where they did")
+    published: str = setting("", "the accuracies that the reference notebooks printed")
     members: tuple = setting((), "the members")
-    folds: int = setting(5, "the training data is cut into this many folds", 2, 100)
-    fold: int = setting(0, "the fold kept for validation", 0, 99)
+    folds: int = setting(5, "number of folds of the training data", 2, 100)
+    fold: int = setting(0, "the fold for validation", 0, 99)
     split_seed: int = setting(0, "seed of the split", 0, 2**31 - 1)
     valid: str = setting(
         "fold", "train: validate on the training rows, to see that a network can overfit", choices=("fold", "train")
     )
-    max_train_rows: int | None = setting(None, "use the first so many rows of the training data; none: all", 14, 10**9)
+    max_train_rows: int | None = setting(None, "use the first so many rows of train.csv; none: all", 14, 10**9)
     seed: int = setting(0, "seed of the training", 0, 2**31 - 1)
     time_budget_hours: float | None = setting(
-        None, "the most hours, from the start of the process on; none: no end, in a kernel 11.5", 0, 10_000
+        None, "maximum hours since the start of the process; none: no limit, but 11.5 in a kernel", 0, 10_000
     )
     form: str = setting(
-        "auto", "submission: auto follows example_submission.csv", choices=("auto", "kaggle", "no_header")
+        "auto", "of the submission; auto: as in example_submission.csv", choices=("auto", "kaggle", "no_header")
     )
 
     def __post_init__(self):
         super().__post_init__()
         names = [m.name for m in self.members]
         if not names or len(set(names)) < len(names):
-            raise UserError(f"recipe {self.name}: members must be there and have different names, not {names}")
+            raise UserError(f"recipe {self.name}: it needs members with different names, not {names}")
         if self.fold >= self.folds:
             raise UserError(f"fold={self.fold}: with folds={self.folds} it can be 0 to {self.folds - 1}")
 
 
+# ------------------------------------------------------------------------------------------- overrides
+
+
+def settable_fields(cls) -> list[str]:
+    """The fields of `cls` that can be set from the command line."""
+    return [f.name for f in dataclasses.fields(cls) if f.name not in NOT_SETTABLE]
+
+
+def member_keys() -> list[str]:
+    """The keys of a member and of its augmentation."""
+    return [*settable_fields(Member), *(f"augment.{key}" for key in settable_fields(Augment))]
+
+
+def keys(recipe: Recipe) -> list[str]:
+    """Every key that `override` takes for this recipe; a member's key without a name sets all members."""
+    of_members = [f"{member.name}.{key}" for member in recipe.members for key in member_keys()]
+    return [*settable_fields(Recipe), *(key for key in member_keys() if key != "seed"), *of_members]
+
+
+def override(recipe: Recipe, assignments: list[str]) -> Recipe:
+    """`recipe` with each `key=value` applied, in order.
+
+    A key is a field of the recipe (`folds=10`), a field of every member (`epochs=3`, `augment.rotation=10`), or a field
+    of one member (`simple_cnn_v2.lr=0.01`). Raises UserError for an unknown key (naming the nearest), a value of the
+    wrong type, and one out of range. Each assignment is checked on its own: `folds=10` must come before `fold=7`.
+    """
+    for assignment in assignments:
+        key, equals, text = (part.strip() for part in assignment.partition("="))
+        if not equals:
+            raise UserError(f"--set {assignment}: write key=value")
+        recipe = with_setting(recipe, key, text)
+    return recipe
+
+
+def with_setting(recipe: Recipe, key: str, text: str) -> Recipe:
+    """`recipe` with one key replaced by the value that `text` writes."""
+    name = member_named_in(recipe, key)
+    if key not in keys(recipe):
+        known = member_keys() if name else keys(recipe)
+        what = hint(key.removeprefix(f"{name}."), known, OTHER_NAMES)
+        raise UserError(f"{key}: no such setting{what} (`recipes {recipe.name}` lists them)")
+    if key in settable_fields(Recipe):
+        return with_field(recipe, key, text)
+    member_key = key.removeprefix(f"{name}.") if name else key
+    members = (with_field(m, member_key, text) if name in ("", m.name) else m for m in recipe.members)
+    return dataclasses.replace(recipe, members=tuple(members))
+
+
+def member_named_in(recipe: Recipe, key: str) -> str:
+    """The member that the key names, or "": the longest name that fits, since one can begin with another and a dot."""
+    return max((m.name for m in recipe.members if key.startswith(f"{m.name}.")), key=len, default="")
+
+
+def with_field(config, key: str, text: str):
+    """The dataclass with its field `key` (or `augment.<field>`) replaced by the value that `text` writes."""
+    if key.startswith("augment."):
+        return dataclasses.replace(config, augment=with_field(config.augment, key.removeprefix("augment."), text))
+    return dataclasses.replace(config, **{key: parse(key, text, typing.get_type_hints(type(config))[key])})
+
+
 def parse(name: str, text: str, kind):
-    """The value that `text` writes, of the declared `kind`; UserError where it does not write one."""
+    """The value of type `kind` that `text` writes; UserError if it writes none."""
     if isinstance(kind, types.UnionType):
         return None if text.lower() == "none" else parse(name, text, typing.get_args(kind)[0])
     what = {str: "a text", int: "a whole number", float: "a number"}[kind]
@@ -239,66 +300,7 @@ def parse(name: str, text: str, kind):
         raise UserError(f"{name}={text}: {what} is needed") from None
 
 
-def scalar_keys(cls) -> list[str]:
-    """The fields of `cls` that can be set from the command line."""
-    return [
-        f.name
-        for f in dataclasses.fields(cls)
-        if f.name not in ("name", "description", "published", "members", "augment")
-    ]
-
-
-def member_keys() -> list[str]:
-    """The keys of a member and of its augmentation."""
-    return [*scalar_keys(Member), *(f"augment.{key}" for key in scalar_keys(Augment))]
-
-
-def keys(recipe: Recipe) -> list[str]:
-    """Every key that `override` takes for this recipe; a member's key without a name is set for all members."""
-    of_members = [f"{member.name}.{key}" for member in recipe.members for key in member_keys()]
-    return [*scalar_keys(Recipe), *(key for key in member_keys() if key != "seed"), *of_members]
-
-
-def replace_one(target, key: str, text: str):
-    """`target` with its field `key` (or `augment.field`) replaced by what `text` writes."""
-    if key.startswith("augment."):
-        return dataclasses.replace(target, augment=replace_one(target.augment, key.removeprefix("augment."), text))
-    return dataclasses.replace(target, **{key: parse(key, text, typing.get_type_hints(type(target))[key])})
-
-
-def override(recipe: Recipe, assignments: list[str]) -> Recipe:
-    """`recipe` with each `key=value` applied, in order.
-
-    A key is a field of the recipe (`folds=10`), a field of every member (`epochs=3`, `augment.rotation=10`), or a field
-    of one member (`simple_cnn_v2.lr=0.01`). Raises UserError for an unknown key (naming the nearest), a value of the
-    wrong type, and one out of range, after each assignment: `folds=10` must stand before `fold=7`.
-    """
-    for assignment in assignments:
-        key, equals, text = (part.strip() for part in assignment.partition("="))
-        if not equals:
-            raise UserError(f"--set {assignment}: write key=value")
-        recipe = apply(recipe, key, text)
-    return recipe
-
-
-def apply(recipe: Recipe, key: str, text: str) -> Recipe:
-    """`recipe` with one key replaced, wherever the key belongs."""
-    if key not in keys(recipe):
-        member = member_of(recipe, key)
-        known = member_keys() if member else keys(recipe)
-        what = hint(key.removeprefix(f"{member}."), known, OTHER_NAMES)
-        raise UserError(f"{key}: no such setting{what} (`recipes {recipe.name}` lists them)")
-    if key in scalar_keys(Recipe):
-        return replace_one(recipe, key, text)
-    name = member_of(recipe, key)
-    plain = key.removeprefix(f"{name}.") if name else key
-    members = (replace_one(m, plain, text) if name in ("", m.name) else m for m in recipe.members)
-    return dataclasses.replace(recipe, members=tuple(members))
-
-
-def member_of(recipe: Recipe, key: str) -> str:
-    """The member that the key names, or "": the longest name, since one may begin with another and a dot."""
-    return max((m.name for m in recipe.members if key.startswith(f"{m.name}.")), key=len, default="")
+# ------------------------------------------------------------------------------------------------ hash
 
 
 def as_dict(config) -> dict:
@@ -313,5 +315,5 @@ def config_hash(config) -> str:
 
 def hash_of_settings(settings: dict) -> str:
     """The hash of settings as `as_dict` gives them. Texts, the submission's form and the time budget do not count."""
-    counted = {key: value for key, value in settings.items() if key not in UNHASHED}
+    counted = {key: value for key, value in settings.items() if key not in NOT_HASHED}
     return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:16]

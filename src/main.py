@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from src import config, host, listing, recipes
+from src import config, host, recipe_table, recipes
 from src.dataset import CLASS_NAMES
 from src.errors import UserError
 from src.train.deadline import process_started
@@ -121,7 +121,9 @@ def command_quick(arguments: argparse.Namespace, bundle: dict) -> int:
 
 def command_recipes(arguments: argparse.Namespace, bundle: dict) -> int:
     """The table of recipes, or every setting of one."""
-    print(listing.settings(recipes.get(arguments.recipe)) if arguments.recipe else listing.table())
+    print(
+        recipe_table.settings_table(recipes.get(arguments.recipe)) if arguments.recipe else recipe_table.recipes_table()
+    )
     return 0
 
 

@@ -1,9 +1,8 @@
-"""Every named recipe, each a short difference from a default.
+"""Every named recipe. To add one, add an entry to RECIPES at the end.
 
-All but `quick`, `baseline` and `sprint` repeat the reference notebooks' experiments with their settings. What the
-notebooks leave open is the same in all of them: shear ±10°, brightness and contrast ±20 %, a plateau halves the rate
-after more than three epochs without a better loss, an early stop comes after seven, class weights are scikit-learn's
-"balanced" ones.
+All but `quick`, `baseline` and `sprint` repeat experiments of the reference notebooks with the notebooks' settings.
+Settings that the notebooks do not give are the same in all of them: shear ±10°, brightness and contrast ±20 %; the
+plateau schedule halves the rate after more than three epochs without a lower loss; early stopping after seven epochs.
 """
 
 from dataclasses import replace
@@ -17,7 +16,7 @@ SHIFTED = Augment(rotation=15, flip=0.5, shift=0.1)
 
 
 def single(name: str, description: str, published: str = "", *, valid="fold", max_train_rows=None, **member) -> Recipe:
-    """A recipe of one member that bears the recipe's name."""
+    """A recipe of one member with the recipe's name."""
     return Recipe(name, description, published, (Member(name, **member),), valid=valid, max_train_rows=max_train_rows)
 
 
@@ -34,7 +33,7 @@ def varied(base: Recipe, name: str, description: str, published: str = "", **cha
 
 SIMPLE_V0 = single(
     "simple_cnn_v0",
-    "200 images that are both train and validation: can the net overfit?",
+    "trains and validates on the same 200 images, to see that the network can overfit",
     "val 100 at epoch 13",
     network="simple_cnn_v0",
     epochs=100,
@@ -43,7 +42,7 @@ SIMPLE_V0 = single(
 )
 SIMPLE_V1 = single(
     "simple_cnn_v1",
-    "two 5x5 convolutions, dropout, early stop",
+    "two 5x5 convolutions, dropout, early stopping",
     "train 83.87, val 57.66",
     network="simple_cnn_v1",
     epochs=30,
@@ -51,7 +50,7 @@ SIMPLE_V1 = single(
 )
 SIMPLE_V2 = single(
     "simple_cnn_v2",
-    "v1 + batch norm, augmented by rotation, flip and shift, plateau",
+    "v1 with batch norm, rotation, flip and shift, plateau schedule",
     "train 55.08, val 57.89, best val 59.11",
     network="simple_cnn_v2",
     lr=5e-4,
@@ -61,12 +60,10 @@ SIMPLE_V2 = single(
     early_stopping_patience=7,
     augment=SHIFTED,
 )
-
-
 SIMPLE_V3 = varied(
     SIMPLE_V2,
     "simple_cnn_v3",
-    "v2 + weighted loss and sampler: the double correction",
+    "v2 with class weights and a weighted sampler: corrects the imbalance twice",
     "train 14.08, val 1.76",
     optimizer="adamw",
     class_balancing="weights+sampler",
@@ -84,8 +81,8 @@ DEEP_V1 = single(
 )
 DEEP_V2 = single(
     "deep_cnn_v2",
-    "v1 with Dropout2d, narrower, dropout .7 (early stop 5; the text's other state has 7)",
-    "train 93.93, val 57.72 (v1's, printed again)",
+    "v1 with Dropout2d, fewer channels, dropout .7 (early stopping after 5 epochs; elsewhere the notebooks say 7)",
+    "train 93.93, val 57.72 (same figures as v1)",
     network="deep_cnn_v2",
     weight_decay=1e-4,
     schedule="plateau",
@@ -93,11 +90,11 @@ DEEP_V2 = single(
     epochs=30,
     early_stopping_patience=5,
 )
-DEEP_V3 = varied(DEEP_V2, "deep_cnn_v3", "v2 + full augmentation", "train 51, val 55", augment=FULL)
+DEEP_V3 = varied(DEEP_V2, "deep_cnn_v3", "v2 with full augmentation", "train 51, val 55", augment=FULL)
 
 ATTENTION_V1 = single(
     "attention_cnn_v1",
-    "three pairs of convolutions with CBAM, light augmentation, AdamW",
+    "three pairs of convolutions with CBAM, rotation and flip, AdamW",
     "train 76, val 63",
     network="attention_cnn",
     optimizer="adamw",
@@ -110,7 +107,7 @@ ATTENTION_V1 = single(
 ATTENTION_V2 = varied(
     ATTENTION_V1,
     "attention_cnn_v2",
-    "v1 in 20 epochs, batch 128, half the rate",
+    "v1 with 20 epochs, batch size 128, half the learning rate",
     "train 68, val 63",
     epochs=20,
     batch_size=128,
@@ -119,7 +116,7 @@ ATTENTION_V2 = varied(
 ATTENTION_V3 = varied(
     ATTENTION_V1,
     "attention_cnn_v3",
-    "v1 with label smoothing, cosine of T_max 10",
+    "v1 with label smoothing, cosine schedule of 10 epochs",
     "train 71, val 62",
     dropout=0.3,
     lr=3e-4,
@@ -131,7 +128,7 @@ ATTENTION_V3 = varied(
 ATTENTION_V4 = varied(
     ATTENTION_V1,
     "attention_cnn_v4",
-    "v1 with label smoothing, lower rate, more decay",
+    "v1 with label smoothing, lower learning rate, more weight decay",
     "train 63, val 61.98",
     dropout=0.3,
     lr=3e-4,
@@ -142,14 +139,14 @@ ATTENTION_V4 = varied(
 
 
 def residual(name: str, description: str, published: str, **member) -> Recipe:
-    """A ResNet's recipe. The notebooks name neither epochs, nor augmentation, nor schedule."""
+    """A ResNet's recipe. The notebooks give no epochs, augmentation or schedule."""
     common = {"schedule": "plateau", "epochs": 40, "early_stopping_patience": 7, "augment": FULL}
     return single(name, description, published, **common, **member)
 
 
 RESNET18_ADAM = residual(
     "resnet18_adam",
-    "ResNet-18 of one channel",
+    "ResNet-18 with one input channel",
     "test 65.31, train 73.43, val 64.73",
     network="resnet18",
     dropout=0.3,
@@ -194,7 +191,7 @@ RESNET50_ADAM = residual(
 
 VIT = single(
     "vit",
-    "ViT-Tiny at 224x224, pretrained where weights can be had",
+    "ViT-Tiny at 224x224, pretrained if weights are available",
     "test 55.66, train 59.04, val 58.02",
     network="vit",
     normalization="pretrained",
@@ -208,10 +205,10 @@ VIT = single(
     epochs=20,
     augment=Augment(rotation=15, flip=0.5, brightness=0.2, contrast=0.2),
 )
-# The notebooks' final model, of which they print no settings: those of `attention_cnn_v1` with full augmentation.
+# The notebooks print no settings for their final model; these are those of `attention_cnn_v1` with full augmentation.
 MOBILEVIT = single(
     "mobilevit_xxs",
-    "MobileViT-XXS, the notebooks' final model, pretrained where weights can be had",
+    "MobileViT-XXS, the notebooks' final model, pretrained if weights are available",
     network="mobilevit_xxs",
     normalization="pretrained",
     pretrained="auto",
@@ -231,8 +228,8 @@ def together(name: str, description: str, *recipes: Recipe) -> Recipe:
 
 NOTEBOOK_ENSEMBLE = together(
     "notebook_ensemble",
-    "the notebooks' chosen members together: planned there, no figures published",
-    RESNET18_ADAM,  # in the order of their published accuracy: a deadline leaves out the last ones
+    "ensemble of the notebooks' selected networks; they planned it and published no figures",
+    RESNET18_ADAM,  # in order of published accuracy: the time budget skips the last ones
     RESNET34_ADAMW,
     ATTENTION_V2,
     VIT,
@@ -242,7 +239,7 @@ NOTEBOOK_ENSEMBLE = together(
 
 QUICK = Recipe(
     "quick",
-    "the whole way on made-up faces, under a minute on two CPU cores",
+    "an end-to-end run on synthetic faces, under a minute on two CPU cores",
     members=tuple(
         Member(
             name,
@@ -259,7 +256,7 @@ QUICK = Recipe(
 
 BASELINE = single(
     "baseline",
-    "the kit's own: a compact CNN, one cycle, label smoothing, moving average, flips",
+    "a compact CNN with one-cycle schedule, label smoothing, weight averaging and flip TTA",
     network="compact_cnn",
     epochs=24,
     batch_size=128,
@@ -277,7 +274,7 @@ BASELINE = single(
 SPRINT = varied(
     BASELINE,
     "sprint",
-    "made for the shortest time to 65.31 % on the validation fold: small images first",
+    "shortest time to 65.31 % on the validation fold: training starts with small images",
     epochs=24,
     ema=0.998,
     initial_image_size=36,
@@ -294,11 +291,20 @@ RECIPES = {
         SIMPLE_V1,
         SIMPLE_V2,
         SIMPLE_V3,
-        varied(SIMPLE_V3, "simple_cnn_v3_weighted", "v2 + weighted loss alone", class_balancing="weights"),
-        varied(SIMPLE_V3, "simple_cnn_v3_sampler", "v2 + weighted sampler alone", class_balancing="sampler"),
-        *(DEEP_V1, DEEP_V2, DEEP_V3),
-        *(ATTENTION_V1, ATTENTION_V2, ATTENTION_V3, ATTENTION_V4),
-        *(RESNET18_ADAM, RESNET18_SGD, RESNET34_ADAM, RESNET34_ADAMW, RESNET50_ADAM),
+        varied(SIMPLE_V3, "simple_cnn_v3_weighted", "v2 with class weights", class_balancing="weights"),
+        varied(SIMPLE_V3, "simple_cnn_v3_sampler", "v2 with a weighted sampler", class_balancing="sampler"),
+        DEEP_V1,
+        DEEP_V2,
+        DEEP_V3,
+        ATTENTION_V1,
+        ATTENTION_V2,
+        ATTENTION_V3,
+        ATTENTION_V4,
+        RESNET18_ADAM,
+        RESNET18_SGD,
+        RESNET34_ADAM,
+        RESNET34_ADAMW,
+        RESNET50_ADAM,
         VIT,
         MOBILEVIT,
         NOTEBOOK_ENSEMBLE,
@@ -307,7 +313,7 @@ RECIPES = {
 
 
 def get(name: str) -> Recipe:
-    """The recipe of that name; UserError naming the nearest where there is none."""
+    """The recipe of that name; UserError with the nearest name if there is none."""
     if name not in RECIPES:
         raise UserError(f"{name}: no such recipe{nearest(name, RECIPES)} (`recipes` lists them)")
     return RECIPES[name]

@@ -16,7 +16,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from src import recipes
-from src.config import Augment, Member, Recipe, as_dict, config_hash, keys, nearest, override, scalar_keys
+from src.config import Augment, Member, Recipe, as_dict, config_hash, keys, nearest, override, settable_fields
 from src.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,7 +24,7 @@ TWO = Recipe(
     "two", "description", "published", (Member("first", epochs=3, lr=0.1), Member("second.b", epochs=4, lr=0.2))
 )
 CONFIGS = (Recipe, Member, Augment)
-FIELDS = [(cls, f) for cls in CONFIGS for f in dataclasses.fields(cls) if f.name in scalar_keys(cls)]
+FIELDS = [(cls, f) for cls in CONFIGS for f in dataclasses.fields(cls) if f.name in settable_fields(cls)]
 NUMBERS = [(cls, f) for cls, f in FIELDS if not isinstance(f.default, str)]
 TEXT_FOR_PEOPLE = ("description", "published")
 repeatable = examples(max_examples=150, derandomize=True, database=None, deadline=None)
@@ -97,7 +97,7 @@ def test_writing_what_a_setting_already_is_changes_nothing(name):
     recipe = recipes.get(name)
     for cls in CONFIGS:
         for i, member in enumerate(recipe.members):
-            for key in scalar_keys(cls):
+            for key in settable_fields(cls):
                 assignment = f"{key_of(cls, key, member.name)}={value_of(recipe, cls, key, i)}"
                 assert override(recipe, [assignment]) == recipe, assignment
 
@@ -109,7 +109,7 @@ def test_every_listed_key_is_taken_and_the_member_keys_reach_all_members():
         value = another(f, f.default)
         changed = override(TWO, [f"{key}={value}"])
         assert changed != TWO, key
-        if key not in scalar_keys(Recipe):
+        if key not in settable_fields(Recipe):
             homes = [m.augment if key.startswith("augment.") else m for m in changed.members]
             assert [getattr(home, f.name) for home in homes] == [value, value]
 
@@ -292,7 +292,7 @@ def test_a_whole_number_in_the_source_becomes_a_fraction_where_one_is_declared()
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "../x", "a b", ".hidden", "-option", "Ärger", "a\n", "a\\b"])
 def test_a_members_name_that_is_no_safe_file_name_is_refused(name):
-    with pytest.raises(UserError, match="becomes a file's name"):
+    with pytest.raises(UserError, match="becomes a file name"):
         Member(name)
 
 
@@ -303,7 +303,7 @@ def test_a_members_name_that_is_a_safe_file_name_is_taken(name):
 
 @pytest.mark.parametrize("members", [(), (Member("a"), Member("b"), Member("a"))])
 def test_a_recipe_needs_members_with_different_names(members):
-    with pytest.raises(UserError, match="recipe r: members must be there and have different names"):
+    with pytest.raises(UserError, match="recipe r: it needs members with different names"):
         Recipe("r", members=members)
 
 

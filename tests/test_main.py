@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from src import listing, recipes
 from src import main as module
+from src import recipe_table, recipes
 from src.data import sample
 from src.main import main
 from tests.conftest import fake_bundle
@@ -99,7 +99,7 @@ def test_ctrl_c_ends_with_130(monkeypatch, capsys):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(listing, "table", interrupted)
+    monkeypatch.setattr(recipe_table, "recipes_table", interrupted)
     assert "interrupted" in says(capsys, "recipes", code=130)
 
 
@@ -107,7 +107,7 @@ def test_a_defect_keeps_its_traceback(monkeypatch):
     def broken():
         raise ZeroDivisionError
 
-    monkeypatch.setattr(listing, "table", broken)
+    monkeypatch.setattr(recipe_table, "recipes_table", broken)
     with pytest.raises(ZeroDivisionError):
         main(["recipes"], fake_bundle())
 

@@ -120,7 +120,7 @@ PUBLISHED = {
     "simple_cnn_v3_weighted": "",
     "simple_cnn_v3_sampler": "",
     "deep_cnn_v1": "train 93.93, val 57.72",
-    "deep_cnn_v2": "train 93.93, val 57.72 (v1's, printed again)",
+    "deep_cnn_v2": "train 93.93, val 57.72 (same figures as v1)",
     "deep_cnn_v3": "train 51, val 55",
     "attention_cnn_v1": "train 76, val 63",
     "attention_cnn_v2": "train 68, val 63",

@@ -22,7 +22,7 @@ from src.train.fit import Trainer, fit
 from src.train.precision import Precision
 from src.train.start import freeze_body, network, prepare
 from tests.conftest import fake_bundle
-from tests.networks import faces as random_faces
+from tests.support.networks import faces as random_faces
 
 FLOAT32 = Precision("float32", "", torch.device("cpu"))
 TINY = {"network": "timm:test_resnet", "image_size": 48, "batch_size": 16, "epochs": 2}

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from src.dataset import NUM_CLASSES
+from src.models.registry import register
 
 WIDTHS = (32, 64, 128)
 
@@ -28,7 +29,7 @@ class ChannelAttention(nn.Module):
 class SpatialAttention(nn.Module):
     """σ(7x7 convolution over [mean over channels, maximum over channels]), one weight a position.
 
-    `map` holds the weights of the last forward pass, (n, 1, h, w), without gradient: a picture of where it looked.
+    `map` holds the weights of the last forward pass, (n, 1, h, w), without gradient, to show where the network looks.
     """
 
     def __init__(self, kernel: int = 7):
@@ -56,13 +57,14 @@ class CBAM(nn.Module):
 
 
 def block(inputs: int, outputs: int) -> list[nn.Module]:
-    """(Convolution 3x3, batch norm, ReLU) twice, a pooling that halves the side, CBAM."""
+    """(Convolution 3x3, batch norm, ReLU) twice, a pooling that halves the map size, CBAM."""
     layers = []
     for before in (inputs, outputs):
         layers += [nn.Conv2d(before, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
     return [*layers, nn.MaxPool2d(2), CBAM(outputs)]
 
 
+@register()
 def attention_cnn(dropout: float | None = None) -> nn.Sequential:
     """Blocks of 32, 64, 128, global average pooling, FC 128→256 with batch norm, ReLU, dropout .5, FC 7."""
     layers = [layer for i, o in zip((1, *WIDTHS), WIDTHS, strict=False) for layer in block(i, o)]

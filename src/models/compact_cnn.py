@@ -1,14 +1,15 @@
-"""A compact CNN made for 48x48 faces and a small budget: the kit's own network for `baseline`.
+"""A compact CNN for 48x48 images and a small time budget: the network of the recipe `baseline`.
 
-Input (n, 1, 48, 48), output (n, 7); 639,079 parameters. A strided 4x4 stem halves the side at once, since the full-size
-maps are where the simple CNNs spend most of their time; 3x3 convolutions follow, each with batch norm and ReLU
-(Simonyan & Zisserman 2015; Ioffe & Szegedy 2015), and global average pooling (Lin et al. 2014) replaces large fully
+Input (n, 1, 48, 48), output (n, 7); 639,079 parameters. A 4x4 convolution of stride 2 halves the image size at once,
+since the simple CNNs spend most of their time on maps of full size. 3x3 convolutions follow, each with batch norm and
+ReLU (Simonyan & Zisserman 2015; Ioffe & Szegedy 2015). Global average pooling (Lin et al. 2014) replaces large fully
 connected layers.
 """
 
 from torch import nn
 
 from src.dataset import NUM_CLASSES
+from src.models.registry import register
 
 WIDTHS = (32, 48, 96, 192)
 
@@ -19,16 +20,13 @@ def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> list[nn
     return [layer, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
 
+@register()
 def compact_cnn(dropout: float | None = None) -> nn.Sequential:
-    """Stem 48→24, one convolution at 24, two at 12, two at 6, global average pooling, dropout (.2), 7 logits."""
+    """Stem 48→24, one convolution at 24, two at 12, two at 6, global average pooling, dropout .2, logits."""
     stem, first, second, third = WIDTHS
     layers = [*conv(1, stem, 4, 2), *conv(stem, first), nn.MaxPool2d(2)]
     for inputs, outputs, pool in ((first, second, True), (second, third, False)):
         layers += [*conv(inputs, outputs), *conv(outputs, outputs), *([nn.MaxPool2d(2)] if pool else [])]
-    head = [
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Dropout(0.2 if dropout is None else dropout),
-        nn.Linear(third, NUM_CLASSES),
-    ]
-    return nn.Sequential(*layers, *head)
+    pool = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    head = [nn.Dropout(0.2 if dropout is None else dropout), nn.Linear(third, NUM_CLASSES)]
+    return nn.Sequential(*layers, *pool, *head)

@@ -1,14 +1,16 @@
-"""MobileViT (Mehta & Rastegari 2022), timm's: the final model of the reference notebooks.
+"""MobileViT (Mehta & Rastegari 2022), as timm has it: the final model of the reference notebooks.
 
-Input (n, 1, 64, 64), enlarged from faces, output (n, 7); 952,983 parameters. It halves the side five times and cuts the
-maps into patches of 2x2, so 64 is the first side that it takes without resizing its own maps.
+Input (n, 1, 64, 64), output (n, 7); 952,983 parameters. The network halves the image size five times and cuts the maps
+into patches of 2x2, so 64 is the smallest size at which it need not resize its own maps.
 """
 
 from torch import nn
 
-from src.models.timm_network import timm_network
+from src.models.registry import register
+from src.models.timm_networks import timm_network
 
 
-def mobilevit_xxs(dropout: float | None = None, side: int = 64) -> nn.Module:
+@register(image_size=64)
+def mobilevit_xxs(dropout: float | None = None, image_size: int = 64) -> nn.Module:
     """MobileViT-XXS."""
-    return timm_network("mobilevit_xxs", dropout, side)
+    return timm_network("mobilevit_xxs", dropout, image_size)

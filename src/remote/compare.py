@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 
 from src.data import competition
 from src.errors import UserError
-from src.listing import aligned
+from src.recipe_table import aligned
 from src.run_folder import RunFolder
 from src.submit import score
 

@@ -34,7 +34,7 @@ def network(member: Member, file: Path | None = None) -> nn.Module:
     """A new network of the member's with the file's weights, where there is one; the rest is torch's generator's."""
     net = models.create(member.network, member.dropout, member.image_size, member.normalization)
     if file is not None:
-        pretrained.load(models.body_of(net), file)
+        pretrained.load_weights(models.body_of(net), file)
     return net
 
 
@@ -53,10 +53,10 @@ def prepare(member: Member, folder: Path) -> Start:
             raise UserError(f"{member.name}.{key}: {member.network} is the kit's own, without published weights")
     if member.pretrained == "none":
         return Start(None, "from scratch", size)
-    file, origin = pretrained.find(member.pretrained, published, folder)
+    file, origin = pretrained.find_weights(member.pretrained, published, folder)
     if file is None:
         return Start(None, f"from scratch, not comparable with a pretrained start: {origin}", size)
-    pretrained.load(models.body_of(net), file)
+    pretrained.load_weights(models.body_of(net), file)
     return Start(file, f"pretrained: {file} [{digest(file)[:16]}], {origin}", size)
 
 
@@ -67,7 +67,7 @@ def require_faces(member: Member, net: nn.Module) -> None:
         net.eval()(torch.zeros(1, 1, IMAGE_SIZE, IMAGE_SIZE))
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        size = member.image_size or models.side(member.network)
+        size = member.image_size or models.native_image_size(member.network)
         raise UserError(f"{member.name}: {member.network} does not take images of side {size}: {reason}") from None
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from src import models
 from src.models.attention_cnn import CBAM, SpatialAttention
-from tests.networks import faces, make, parameters
+from tests.support.networks import faces, make, parameters
 
 CNNS = [name for name in models.names() if models.family(name).endswith("_cnn")]
 OWN_DROPOUT = {

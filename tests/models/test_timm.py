@@ -8,11 +8,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from src import models
-from src.dataset import PIXEL_MEAN, PIXEL_STD
+from src.dataset import PIXEL_MEAN as MEAN
+from src.dataset import PIXEL_STD as STD
 from src.errors import UserError
 from src.models import pretrained
-from src.models.front import Front, normalization_of
-from tests.networks import faces, parameters, seasoned
+from src.models.input_adapter import InputAdapter, published_normalization
+from tests.support.networks import faces, parameters, seasoned
 
 TINY = "test_resnet"  # timm's own for its tests: 0.5 million parameters
 SIDES = {"vit_tiny_patch16_224": 64, "mobilevit_xxs": 64, TINY: 48}
@@ -46,7 +47,7 @@ def test_a_gray_image_gets_the_answer_that_the_three_channel_network_gives_it_th
     name, file, reference = three
     net = models.create(f"timm:{name}", image_size=SIDES[name])
     body = models.body_of(net).eval()
-    pretrained.load(body, file)
+    pretrained.load_weights(body, file)
     models.head_of(body).load_state_dict(models.head_of(reference).state_dict())
     x = torch.rand(2, 1, SIDES[name], SIDES[name])
     torch.testing.assert_close(body(x), reference(x.expand(-1, 3, -1, -1)), rtol=1e-3, atol=1e-4)
@@ -79,9 +80,9 @@ def test_the_vit_is_timms_tiny_one():
 @pytest.mark.parametrize(("size", "side"), [(None, 160), (48, 48), (64, 64)])
 def test_any_network_of_timms_takes_faces_at_its_own_side_or_another(size, side):
     net = seasoned(models.create(f"timm:{TINY}", image_size=size))
-    fronts = [layer.side for layer in net.modules() if isinstance(layer, Front)]
+    fronts = [layer.image_size for layer in net.modules() if isinstance(layer, InputAdapter)]
     assert fronts == ([] if side == 48 else [side])
-    assert models.side(f"timm:{TINY}") == 160
+    assert models.native_image_size(f"timm:{TINY}") == 160
     assert net(faces(2)).shape == (2, 7)
 
 
@@ -93,7 +94,7 @@ def test_another_size_of_the_vit_has_other_positions_and_takes_faces():
 @pytest.mark.parametrize(
     ("name", "near"), [("tets_resnet", "test_resnet"), ("mobilenetv3_smal_050", "mobilenetv3_small_050")]
 )
-@pytest.mark.parametrize("ask", [models.create, models.side])
+@pytest.mark.parametrize("ask", [models.create, models.native_image_size])
 def test_an_unknown_name_of_timms_names_near_ones(ask, name, near):
     with pytest.raises(UserError, match=rf"network=timm:{name}: timm [\d.]+ has no such network; near: .*{near}"):
         ask(f"timm:{name}")
@@ -133,18 +134,18 @@ def test_the_last_layer_is_found_where_it_is_a_convolution_and_where_there_are_t
 
 def as_input(pixels: torch.Tensor) -> torch.Tensor:
     """Pixels in 0 … 1 as networks get them."""
-    return (pixels - PIXEL_MEAN) / PIXEL_STD
+    return (pixels - MEAN) / STD
 
 
 def test_the_front_enlarges_bilinearly_and_normalises_the_pixels_anew():
     pixels = torch.rand(3, 1, 48, 48)
     expected = (F.interpolate(pixels, size=(64, 64), mode="bilinear") - 0.5) / 0.25
-    torch.testing.assert_close(Front(64, 0.5, 0.25)(as_input(pixels)), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(InputAdapter(64, 0.5, 0.25)(as_input(pixels)), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_front_leaves_what_has_its_side_and_its_normalisation():
     x = faces(2)
-    assert Front(48)(x) is x
+    assert InputAdapter(48)(x) is x
 
 
 @pytest.mark.parametrize(
@@ -153,15 +154,15 @@ def test_the_front_leaves_what_has_its_side_and_its_normalisation():
         ("vit", 0.5, 0.5),
         ("mobilevit_xxs", 0.0, 1.0),
         ("resnet18", (0.485 + 0.456 + 0.406) / 3, (0.229 + 0.224 + 0.225) / 3),
-        ("compact_cnn", PIXEL_MEAN, PIXEL_STD),
+        ("compact_cnn", MEAN, STD),
     ],
 )
 def test_a_networks_own_normalisation_is_that_of_its_published_weights_in_gray(network, mean, std):
     with torch.device("meta"):
         net = models.create(network, normalization="pretrained")
-    assert normalization_of(net.body) == pytest.approx((mean, std))
-    pixels = torch.rand(1, 1, models.side(network), models.side(network))
-    torch.testing.assert_close(net.front(as_input(pixels)), (pixels - mean) / std, rtol=1e-4, atol=1e-5)
+    assert published_normalization(net.body) == pytest.approx((mean, std))
+    pixels = torch.rand(1, 1, models.native_image_size(network), models.native_image_size(network))
+    torch.testing.assert_close(net.adapter(as_input(pixels)), (pixels - mean) / std, rtol=1e-4, atol=1e-5)
 
 
 def test_a_normalisation_is_no_other_network():
@@ -171,7 +172,7 @@ def test_a_normalisation_is_no_other_network():
     torch.manual_seed(1)
     own = models.create("resnet18", normalization="pretrained").eval()
     pixels = torch.rand(1, 1, 48, 48)
-    mean, std = normalization_of(plain)
+    mean, std = published_normalization(plain)
     torch.testing.assert_close(own(as_input(pixels)), plain((pixels - mean) / std), rtol=1e-3, atol=1e-4)
 
 

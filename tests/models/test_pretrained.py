@@ -65,7 +65,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 # ---------------------------------------------------------------------------------------------------- reading
 
 
-@pytest.mark.parametrize("wrap", [(), *((key,) for key in pretrained.WRAPPED), ("model", "state_dict")])
+@pytest.mark.parametrize("wrap", [(), *((key,) for key in pretrained.WRAPPER_KEYS), ("model", "state_dict")])
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".bin"])
 def test_torchs_files_are_read_bare_and_as_training_scripts_wrap_them(tmp_path, suffix, wrap):
     content = STATE
@@ -74,21 +74,21 @@ def test_torchs_files_are_read_bare_and_as_training_scripts_wrap_them(tmp_path, 
     torch.save(content, tmp_path / f"w{suffix}")
     if wrap == ("model", "state_dict"):
         with pytest.raises(UserError, match="holds no table of tensors"):  # in the order of their commonness alone
-            pretrained.read(tmp_path / f"w{suffix}")
+            pretrained.read_tensors(tmp_path / f"w{suffix}")
     else:
-        assert same(pretrained.read(tmp_path / f"w{suffix}"), STATE)
+        assert same(pretrained.read_tensors(tmp_path / f"w{suffix}"), STATE)
 
 
 @pytest.mark.parametrize("old", [True, False])
 def test_both_forms_of_torchs_files_and_safetensors_hold_the_same(tmp_path, old):
     torch.save(STATE, tmp_path / "w.pth", _use_new_zipfile_serialization=not old)
     save_file(STATE, tmp_path / "w.safetensors")
-    assert same(pretrained.read(tmp_path / "w.pth"), pretrained.read(tmp_path / "w.safetensors"))
+    assert same(pretrained.read_tensors(tmp_path / "w.pth"), pretrained.read_tensors(tmp_path / "w.safetensors"))
 
 
 def test_names_from_a_training_on_several_devices_lose_their_prefix(tmp_path):
     torch.save({f"module.{key}": value for key, value in STATE.items()}, tmp_path / "w.pth")
-    assert same(pretrained.read(tmp_path / "w.pth"), STATE)
+    assert same(pretrained.read_tensors(tmp_path / "w.pth"), STATE)
 
 
 class Trap:
@@ -110,7 +110,7 @@ def test_a_file_cannot_run_code(tmp_path, name, form):
     else:
         torch.save(content, tmp_path / name, _use_new_zipfile_serialization=form == "zip")
     with pytest.raises(UserError, match="not a file of weights, or damaged"):
-        pretrained.read(tmp_path / name)
+        pretrained.read_tensors(tmp_path / name)
     assert not (tmp_path / "ran").exists()
     if form == "old" and name == "w.pth":  # the trap is one: without the guard it springs
         torch.load(tmp_path / name, weights_only=False)
@@ -151,7 +151,7 @@ def test_a_damaged_file_is_one_clear_line(tmp_path, suffix):
     for content in damaged(whole(suffix)):
         file.write_bytes(content)
         with pytest.raises(UserError) as error:
-            pretrained.read(file)
+            pretrained.read_tensors(file)
         assert str(error.value).startswith(f"{file}: ") and len(str(error.value).splitlines()) == 1
         assert not str(error.value).rstrip().endswith(":")
 
@@ -160,22 +160,22 @@ def test_a_damaged_file_is_one_clear_line(tmp_path, suffix):
 def test_what_holds_no_table_of_tensors_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "w.pth")
     with pytest.raises(UserError, match=r"w\.pth: holds no table of tensors by name"):
-        pretrained.read(tmp_path / "w.pth")
+        pretrained.read_tensors(tmp_path / "w.pth")
 
 
 def test_a_table_with_numbers_for_names_is_refused(tmp_path):
     torch.save({0: torch.ones(2)}, tmp_path / "w.pth")
     with pytest.raises(UserError, match="holds no table of tensors by name"):
-        pretrained.read(tmp_path / "w.pth")
+        pretrained.read_tensors(tmp_path / "w.pth")
 
 
 # ------------------------------------------------------------------------------------------- into the network
 
 
 def test_all_is_taken_but_the_last_layer_and_the_first_is_summed_over_its_channels(weights):
-    net, state = body(), pretrained.read(weights)
+    net, state = body(), pretrained.read_tensors(weights)
     fresh = {key: value.clone() for key, value in net.state_dict().items()}
-    pretrained.load(net, weights)
+    pretrained.load_weights(net, weights)
     for key, value in net.state_dict().items():
         expected = state[key].sum(1, keepdim=True) if key == "conv1.0.weight" else state[key]
         if not key.endswith("num_batches_tracked"):
@@ -186,15 +186,17 @@ def test_weights_of_one_channel_are_taken_as_they_are(tmp_path):
     state = published(in_chans=1, num_classes=7).state_dict()
     torch.save(state, tmp_path / "w.pth")
     net = body()
-    pretrained.load(net, tmp_path / "w.pth")
+    pretrained.load_weights(net, tmp_path / "w.pth")
     assert torch.equal(net.conv1[0].weight, state["conv1.0.weight"])
 
 
 def test_files_from_before_batch_norms_counted_their_batches_are_taken(tmp_path, weights):
-    state = {key: value for key, value in pretrained.read(weights).items() if not key.endswith("num_batches_tracked")}
+    state = {
+        key: value for key, value in pretrained.read_tensors(weights).items() if not key.endswith("num_batches_tracked")
+    }
     torch.save(state, tmp_path / "w.pth")
     net = body()
-    pretrained.load(net, tmp_path / "w.pth")
+    pretrained.load_weights(net, tmp_path / "w.pth")
     assert torch.equal(net.layer1[0].conv1.weight, state["layer1.0.conv1.weight"])
 
 
@@ -208,11 +210,11 @@ def test_files_from_before_batch_norms_counted_their_batches_are_taken(tmp_path,
     ],
 )
 def test_another_networks_weights_are_refused_and_leave_the_network_as_it_is(tmp_path, weights, change, words):
-    torch.save(change(pretrained.read(weights)), tmp_path / "w.pth")
+    torch.save(change(pretrained.read_tensors(weights)), tmp_path / "w.pth")
     net = body()
     before = {key: value.clone() for key, value in net.state_dict().items()}
     with pytest.raises(UserError, match=rf"w\.pth: weights of another network than {TINY}") as error:
-        pretrained.load(net, tmp_path / "w.pth")
+        pretrained.load_weights(net, tmp_path / "w.pth")
     assert all(word in str(error.value) for word in words), error.value
     assert same(net.state_dict(), before)
 
@@ -224,7 +226,7 @@ def test_positions_that_are_no_vits_are_another_networks(tmp_path, shape):
     assert net.pos_embed.shape == (1, 1 + 16, 64)
     torch.save(net.state_dict() | {"pos_embed": torch.ones(shape)}, tmp_path / "w.pth")
     with pytest.raises(UserError, match="another network than test_vit"):
-        pretrained.load(net, tmp_path / "w.pth")
+        pretrained.load_weights(net, tmp_path / "w.pth")
 
 
 # --------------------------------------------------------------------------------------------- finding a file
@@ -258,20 +260,20 @@ def put(folder: Path, *names: str) -> list[Path]:
 )
 def test_a_file_is_found_by_the_networks_name_in_its_own_name_or_a_folders(tmp_path, name, architecture, found):
     files = put(tmp_path, name)
-    assert pretrained.candidates(tmp_path, architecture) == (files if found else [])
+    assert pretrained.files_for(architecture, tmp_path) == (files if found else [])
 
 
 def test_the_name_of_the_searched_folder_itself_does_not_count(tmp_path):
     put(tmp_path, "resnet18/model.pth")
-    assert pretrained.candidates(tmp_path / "resnet18", "resnet18") == []
+    assert pretrained.files_for("resnet18", tmp_path / "resnet18") == []
 
 
 def test_a_name_in_the_files_own_name_goes_before_one_in_a_folders(tmp_path):
     by_folder, by_file = put(tmp_path, "a-resnet18/model.pth", "z/resnet18.pth")
-    assert pretrained.candidates(tmp_path, "resnet18") == [by_file, by_folder]
-    assert pretrained.find("auto", PUBLISHED, tmp_path) == (by_file, "first of 2 files that bear its name")
+    assert pretrained.files_for("resnet18", tmp_path) == [by_file, by_folder]
+    assert pretrained.find_weights("auto", PUBLISHED, tmp_path) == (by_file, "first of 2 files with its name")
     by_file.unlink()
-    assert pretrained.find("auto", PUBLISHED, tmp_path) == (by_folder, "by its name")
+    assert pretrained.find_weights("auto", PUBLISHED, tmp_path) == (by_folder, "by its name")
 
 
 @pytest.mark.parametrize("beside", ["run.json", "members/resnet18/history.csv"])
@@ -279,20 +281,20 @@ def test_what_a_run_of_the_kit_left_is_no_pretrained_weight(tmp_path, beside, mo
     """An attached run: `members/resnet18/model.safetensors` bears the name, and was trained on these very faces."""
     monkeypatch.setattr(pretrained, "download", lambda *_: tmp_path / "hub")
     put(tmp_path, "run/members/resnet18/model.safetensors", f"run/{beside}")
-    assert pretrained.candidates(tmp_path, "resnet18") == []
-    assert pretrained.find("auto", PUBLISHED, tmp_path)[1] == "from the hub"
+    assert pretrained.files_for("resnet18", tmp_path) == []
+    assert pretrained.find_weights("auto", PUBLISHED, tmp_path)[1] == "from the hub"
 
 
 def test_a_named_file_is_taken_whatever_it_is_called(tmp_path):
     (file,) = put(tmp_path, "weights.pth")
-    assert pretrained.find(str(file), PUBLISHED, Path("nowhere")) == (file, "as given")
+    assert pretrained.find_weights(str(file), PUBLISHED, Path("nowhere")) == (file, "as given")
 
 
 def test_in_a_named_folder_the_networks_file_is_taken_or_the_only_one(tmp_path):
     other, mine = put(tmp_path, "two/other.pth", "two/resnet18.pth")
     (only,) = put(tmp_path, "one/model.pth")
-    assert pretrained.find(str(other.parent), PUBLISHED, tmp_path)[0] == mine
-    assert pretrained.find(str(only.parent), PUBLISHED, tmp_path)[0] == only
+    assert pretrained.find_weights(str(other.parent), PUBLISHED, tmp_path)[0] == mine
+    assert pretrained.find_weights(str(only.parent), PUBLISHED, tmp_path)[0] == only
 
 
 @pytest.mark.parametrize(
@@ -306,7 +308,7 @@ def test_in_a_named_folder_the_networks_file_is_taken_or_the_only_one(tmp_path):
 def test_a_named_start_that_is_not_there_is_the_users_error_and_no_hub_is_asked(tmp_path, files, wish, words):
     put(tmp_path, *files)
     with pytest.raises(UserError, match=rf"pretrained=.*{wish}: {words}; name a file \(\.safetensors"):
-        pretrained.find(str(tmp_path / wish), PUBLISHED, tmp_path)
+        pretrained.find_weights(str(tmp_path / wish), PUBLISHED, tmp_path)
 
 
 # ---------------------------------------------------------------------------------------------------- the hub
@@ -324,25 +326,25 @@ def hub(monkeypatch, tmp_path):
         return str(file)
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", client)
-    monkeypatch.setattr(pretrained, "reach", lambda url: asked.append(url))
+    monkeypatch.setattr(pretrained, "require_answer", lambda url: asked.append(url))
     return asked, file
 
 
 def test_without_a_file_the_hub_is_asked_its_cache_first(tmp_path, hub):
     asked, file = hub
-    assert pretrained.find("auto", PUBLISHED, tmp_path / "empty") == (file, "from the hub")
+    assert pretrained.find_weights("auto", PUBLISHED, tmp_path / "empty") == (file, "from the hub")
     what = ("timm/resnet18.a1", "model.safetensors")
     assert asked == [(*what, True), constants.ENDPOINT, (*what, False)]
 
 
 def test_what_is_in_the_cache_needs_no_server(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, local_files_only: str(tmp_path / "cached"))
-    assert pretrained.find("auto", PUBLISHED, tmp_path / "empty") == (tmp_path / "cached", "from the hub")
+    assert pretrained.find_weights("auto", PUBLISHED, tmp_path / "empty") == (tmp_path / "cached", "from the hub")
 
 
 def test_where_a_file_bears_the_name_the_hub_is_not_asked(tmp_path, hub):
     put(tmp_path, "resnet18.pth")
-    pretrained.find("auto", PUBLISHED, tmp_path)
+    pretrained.find_weights("auto", PUBLISHED, tmp_path)
     assert hub[0] == []
 
 
@@ -362,9 +364,9 @@ def test_a_hub_that_cannot_be_had_is_one_line_and_no_error(tmp_path, monkeypatch
         raise failure
 
     monkeypatch.setattr(pretrained, "download", fail)
-    file, line = pretrained.find("auto", PUBLISHED, tmp_path)
+    file, line = pretrained.find_weights("auto", PUBLISHED, tmp_path)
     assert file is None and len(line.splitlines()) == 1
-    assert "the hub gives none" in line and type(failure).__name__ in line and str(tmp_path) in line
+    assert "the hub cannot be used" in line and type(failure).__name__ in line and str(tmp_path) in line
 
 
 @pytest.mark.parametrize("repository", ["timm/resnet18.a1", None])
@@ -382,9 +384,9 @@ def test_a_server_that_does_not_answer_is_noticed_before_any_download(tmp_path, 
     monkeypatch.setattr(urllib.request, "urlopen", silent)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", absent)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    file, line = pretrained.find("auto", PUBLISHED | {"hf_hub_id": repository}, tmp_path)
+    file, line = pretrained.find_weights("auto", PUBLISHED | {"hf_hub_id": repository}, tmp_path)
     assert file is None and "TimeoutError: timed out" in line
-    assert waited == [("HEAD", pretrained.SECONDS)]
+    assert waited == [("HEAD", pretrained.HUB_TIMEOUT)]
 
 
 def test_a_server_that_refuses_has_answered(monkeypatch):
@@ -392,7 +394,7 @@ def test_a_server_that_refuses_has_answered(monkeypatch):
         raise urllib.error.HTTPError(request.full_url, 403, "no", {}, None)
 
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
-    pretrained.reach("https://example.org")
+    pretrained.require_answer("https://example.org")
 
 
 def test_torchvisions_weights_are_downloaded_once_and_checked_by_their_digest(tmp_path, monkeypatch):
@@ -402,7 +404,7 @@ def test_torchvisions_weights_are_downloaded_once_and_checked_by_their_digest(tm
         seen.append((url.rpartition("/")[2], hash_prefix))
         Path(path).write_bytes(b"")
 
-    monkeypatch.setattr(pretrained, "reach", lambda url: None)
+    monkeypatch.setattr(pretrained, "require_answer", lambda url: None)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
     files = [pretrained.download("resnet18", None) for _ in range(2)]
@@ -415,7 +417,7 @@ def test_weights_that_unpack_to_more_than_memory_are_refused_unread(tmp_path, mo
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data/0", bytes(2**20))
     assert path.stat().st_size < 2**12
-    monkeypatch.setattr(pretrained, "LARGEST", 2**19)
+    monkeypatch.setattr(pretrained, "MAX_BYTES", 2**19)
     monkeypatch.setattr(torch, "load", None)  # it is not asked
-    with pytest.raises(UserError, match="more than 0 are not read"):
-        pretrained.read(path)
+    with pytest.raises(UserError, match="at most 0 are read"):
+        pretrained.read_tensors(path)

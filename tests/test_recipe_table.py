@@ -3,7 +3,7 @@
 import pytest
 import torchvision
 
-from src import listing, recipes
+from src import recipe_table, recipes
 from src.config import keys, override
 
 
@@ -15,12 +15,12 @@ def rows(text: str) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def table() -> dict[str, list[str]]:
-    return {row[0]: row for row in rows(listing.table())}
+    return {row[0]: row for row in rows(recipe_table.recipes_table())}
 
 
 def test_the_table_has_a_line_for_each_recipe_in_order_with_every_column(table):
     assert list(table) == list(recipes.RECIPES)
-    assert {len(row) for row in table.values()} == {len(listing.HEAD)}
+    assert {len(row) for row in table.values()} == {len(recipe_table.HEAD)}
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)
@@ -79,7 +79,7 @@ BY_HAND = {
 
 @pytest.mark.parametrize("network", BY_HAND)
 def test_the_cost_of_a_network_is_the_one_computed_by_hand(network):
-    assert listing.size_of(network).flop == BY_HAND[network]
+    assert recipe_table.network_cost(network).flop == BY_HAND[network]
 
 
 @pytest.mark.parametrize(
@@ -106,25 +106,25 @@ def test_the_cost_of_a_resnet_at_224_is_torchvisions_but_for_two_channels_and_99
     """Theirs counts a multiplication with an addition as one, in units of 10^9."""
     theirs = 2e9 * torchvision.models.get_model_weights(f"resnet{layers}").IMAGENET1K_V1.meta["_ops"]
     less = conv(2, 64, 7, 112) + linear(2048 if layers == 50 else 512, 993)
-    assert listing.size_of(f"resnet{layers}", 224).flop == pytest.approx(theirs - less, rel=1e-3)
+    assert recipe_table.network_cost(f"resnet{layers}", 224).flop == pytest.approx(theirs - less, rel=1e-3)
 
 
 def test_another_size_is_another_cost_and_input():
-    small, large = listing.size_of("resnet18", 96), listing.size_of("resnet18", 192)
-    assert (small.side, large.side) == (96, 192) and small.parameters == large.parameters
+    small, large = recipe_table.network_cost("resnet18", 96), recipe_table.network_cost("resnet18", 192)
+    assert (small.image_size, large.image_size) == (96, 192) and small.parameters == large.parameters
     assert large.flop == pytest.approx(4 * small.flop, rel=0.01)
 
 
 def test_epochs_are_a_span_where_the_members_differ():
     quick = override(recipes.get("quick"), ["compact_cnn.epochs=4", "simple_cnn_v2.epochs=6"])
-    assert listing.row(quick)[5] == "4-6"
-    assert listing.row(override(quick, ["epochs=5"]))[5] == "5"
+    assert recipe_table.row(quick)[5] == "4-6"
+    assert recipe_table.row(override(quick, ["epochs=5"]))[5] == "5"
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)
 def test_the_settings_hold_every_key_with_a_value_that_can_be_set(name):
     recipe = recipes.get(name)
-    listed = [(row[0], row[1]) for row in rows(listing.settings(recipe))]
+    listed = [(row[0], row[1]) for row in rows(recipe_table.settings_table(recipe))]
     several = len(recipe.members) > 1
     prefix = tuple(f"{m.name}." for m in recipe.members)
     of_recipe = {key for key in keys(recipe) if hasattr(recipe, key)}
@@ -135,16 +135,16 @@ def test_the_settings_hold_every_key_with_a_value_that_can_be_set(name):
 
 @pytest.mark.parametrize("name", recipes.RECIPES)
 def test_no_key_stands_twice_in_the_settings(name):
-    listed = [row[0] for row in rows(listing.settings(recipes.get(name)))]
+    listed = [row[0] for row in rows(recipe_table.settings_table(recipes.get(name)))]
     assert len(set(listed)) == len(listed)
 
 
 def test_the_settings_follow_an_override():
     changed = override(recipes.get("quick"), ["simple_cnn_v2.lr=0.0123", "folds=9"])
-    listed = {row[0]: row[1] for row in rows(listing.settings(changed))}
+    listed = {row[0]: row[1] for row in rows(recipe_table.settings_table(changed))}
     assert listed["simple_cnn_v2.lr"] == "0.0123" and listed["folds"] == "9"
     assert listed["compact_cnn.lr"] == "0.003"
 
 
 def test_columns_are_as_wide_as_their_widest_cell():
-    assert listing.aligned([("a", "bb", "c"), ("ddd", "e", "")]) == "a    bb  c\nddd  e"
+    assert recipe_table.aligned([("a", "bb", "c"), ("ddd", "e", "")]) == "a    bb  c\nddd  e"

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from src import models
 from src.models import pretrained
-from tests.networks import faces, parameters, seasoned
+from tests.support.networks import faces, parameters, seasoned
 
 WEIGHTS = {
     18: torchvision.models.ResNet18_Weights.IMAGENET1K_V1,
@@ -30,7 +30,7 @@ def ours(name: str, reference: nn.Module, tmp_path) -> nn.Module:
     """The kit's, started from the reference's weights as from any file; and with its last layer."""
     torch.save(reference.state_dict(), tmp_path / "weights.pth")
     net = seasoned(models.create(name))
-    pretrained.load(net, tmp_path / "weights.pth")
+    pretrained.load_weights(net, tmp_path / "weights.pth")
     models.head_of(net).load_state_dict(reference.fc.state_dict())
     return net
 
@@ -66,7 +66,7 @@ def test_the_stem_for_small_images_stays_fresh_where_the_rest_is_pretrained(name
     torch.save(theirs(int(name[6:8])).state_dict(), tmp_path / "weights.pth")
     net = models.create(name)
     before = {key: value.clone() for key, value in net.state_dict().items()}
-    pretrained.load(net, tmp_path / "weights.pth")
+    pretrained.load_weights(net, tmp_path / "weights.pth")
     kept = {key for key, value in net.state_dict().items() if torch.equal(value, before[key])}
     assert {"conv1.weight", "fc.1.weight", "fc.1.bias"} <= kept
     assert not {key for key in kept if key.endswith("conv1.weight")} - {"conv1.weight"}

@@ -1,0 +1,34 @@
+"""Resizes and renormalizes the input of a network that was made for other images than FER2013's."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from src.dataset import PIXEL_MEAN, PIXEL_STD
+
+
+def published_normalization(body: nn.Module) -> tuple[float, float]:
+    """Mean and deviation, for pixels scaled to 0-1, with which the network's published weights were trained.
+
+    They are published for red, green and blue; gray images take their means. Where nothing is published: the dataset's.
+    """
+    published = getattr(body, "pretrained_cfg", {})
+    mean, std = published.get("mean", (PIXEL_MEAN,)), published.get("std", (PIXEL_STD,))
+    return sum(mean) / len(mean), sum(std) / len(std)
+
+
+class InputAdapter(nn.Module):
+    """Turns images (n, 1, h, w), normalized with the dataset's mean and deviation, into (n, 1, size, size) with others.
+
+    It resizes bilinearly on the device, one batch at a time, so that the data stays in memory at its own size.
+    """
+
+    def __init__(self, image_size: int, mean: float = PIXEL_MEAN, std: float = PIXEL_STD):
+        super().__init__()
+        self.image_size, self.gain, self.offset = image_size, PIXEL_STD / std, (PIXEL_MEAN - mean) / std
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 1, h, w) → (n, 1, image_size, image_size)."""
+        if (self.gain, self.offset) != (1.0, 0.0):
+            x = x * self.gain + self.offset
+        size = (self.image_size, self.image_size)
+        return x if x.shape[-2:] == size else F.interpolate(x, size=size, mode="bilinear", align_corners=False)

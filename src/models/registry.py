@@ -1,0 +1,100 @@
+"""The registry of networks: each family's file registers its functions, and `create` makes a network by its name.
+
+Every network takes images that are normalized with FER2013's mean and deviation, float (n, 1, 48, 48), and returns
+logits, float (n, 7). A network that was made for other images gets an `InputAdapter` that resizes and renormalizes.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from src.config import nearest
+from src.dataset import IMAGE_SIZE
+from src.errors import UserError
+from src.models.input_adapter import InputAdapter, published_normalization
+from src.models.timm_networks import TIMM, pretrained_image_size, timm_network
+
+Make = Callable[..., nn.Module]
+NETWORKS: dict[str, Make] = {}  # by the function's name
+IMAGE_SIZES: dict[str, int] = {}  # of the networks that were made for other images than FER2013's
+
+
+def register(image_size: int = IMAGE_SIZE) -> Callable[[Make], Make]:
+    """Decorator: adds a function `make(dropout)` to the registry under its own name.
+
+    image_size: pixels a side of the images that the network was made for. Where it is not FER2013's, the function is
+    called as `make(dropout, image_size)`.
+    """
+
+    def add(make: Make) -> Make:
+        name = make.__name__
+        if name in NETWORKS:
+            raise ValueError(f"two networks are called {name}")
+        NETWORKS[name] = make
+        if image_size != IMAGE_SIZE:
+            IMAGE_SIZES[name] = image_size
+        return make
+
+    return add
+
+
+def names() -> list[str]:
+    """The names of the registered networks; `create` also knows `timm:<name>` for every network of timm."""
+    return list(NETWORKS)
+
+
+def find(name: str) -> Make:
+    """The function that makes the network; UserError with the nearest name for an unknown one."""
+    if name.startswith(TIMM):
+        return partial(timm_network, name.removeprefix(TIMM))
+    if name not in NETWORKS:
+        known = f"{', '.join(NETWORKS)}, {TIMM}<name>"
+        raise UserError(f"network={name}: no such network{nearest(name, NETWORKS)}; there are {known}")
+    return NETWORKS[name]
+
+
+def family(name: str) -> str:
+    """The name of the file that defines the network, without its ending."""
+    return "timm" if name.startswith(TIMM) else find(name).__module__.rpartition(".")[2]
+
+
+def native_image_size(name: str) -> int:
+    """Pixels a side of the images that the network was made for; images are resized to it."""
+    if name.startswith(TIMM):
+        return pretrained_image_size(name.removeprefix(TIMM))
+    find(name)
+    return IMAGE_SIZES.get(name, IMAGE_SIZE)
+
+
+def create(
+    name: str, dropout: float | None = None, image_size: int | None = None, normalization: str = "dataset"
+) -> nn.Module:
+    """A new network with random initial weights, drawn from torch's global generator.
+
+    dropout: the rate; None: the network's default. image_size: pixels a side that images are resized to; None: the
+    network's native size. normalization: "dataset" keeps that of the input, "pretrained" takes that of the published
+    weights. Raises UserError for an unknown name.
+    """
+    make, pixels = find(name), image_size or native_image_size(name)
+    takes_size = name.startswith(TIMM) or name in IMAGE_SIZES
+    body = make(dropout=dropout, image_size=pixels) if takes_size else make(dropout=dropout)
+    if pixels == IMAGE_SIZE and normalization == "dataset":
+        return body
+    adapter = InputAdapter(pixels, *(published_normalization(body) if normalization == "pretrained" else ()))
+    return nn.Sequential(OrderedDict(adapter=adapter, body=body))
+
+
+def body_of(net: nn.Module) -> nn.Module:
+    """The network without its input adapter."""
+    return net.body if isinstance(getattr(net, "adapter", None), InputAdapter) else net
+
+
+def head_of(net: nn.Module) -> nn.Module:
+    """The last layer, whose outputs are the logits. In some of timm's networks it is a convolution, or two layers."""
+    body = body_of(net)
+    if not hasattr(body, "get_classifier"):
+        return [layer for layer in body.modules() if isinstance(layer, nn.Linear)][-1]
+    head = body.get_classifier()
+    return nn.ModuleList(head) if isinstance(head, tuple) else head
