@@ -13,6 +13,7 @@ import statistics
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,7 +21,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src import recipes
-from src.data.batches import Rows, steps, train_batches
+from src.data.augment import augment
+from src.data.batches import LabelledImages, steps, train_batches
 from src.train import precision
 from src.train.checkpoint import NAME, Keeper
 from src.train.device import choose
@@ -31,11 +33,11 @@ from src.train.trainer import Trainer, on_host
 TRAIN_ROWS = 22_967  # of the reference split
 
 
-def faces(rows: int, device: torch.device) -> Rows:
+def faces(rows: int, device: torch.device) -> LabelledImages:
     """Noise with labels: what a step costs does not depend on the picture."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (rows, 1, 48, 48), dtype=torch.uint8, generator=generator)
-    return Rows(images.to(device), torch.randint(0, 7, (rows,), generator=generator).to(device))
+    return LabelledImages(images.to(device), torch.randint(0, 7, (rows,), generator=generator).to(device))
 
 
 def timed_steps(trainer: Trainer, keeper: Keeper | None, course: Course) -> float:
@@ -44,9 +46,8 @@ def timed_steps(trainer: Trainer, keeper: Keeper | None, course: Course) -> floa
     started = time.perf_counter()
     if keeper:
         keeper.save(trainer.state(), course)
-    for x, y in train_batches(
-        trainer.train, order, trainer.member.batch_size, trainer.member.augment, trainer.generator
-    ):
+    transform = partial(augment, settings=trainer.member.augment, generator=trainer.generator)
+    for x, y in train_batches(trainer.train, order, trainer.member.batch_size, transform):
         loss, _ = trainer.step(x, y)
     loss.item()  # waits for the device
     if keeper:

@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import f1_score
 
 from src.config import Recipe
-from src.data.batches import Rows, on_device
+from src.data.batches import LabelledImages, on_device
 from src.data.competition import Competition
 from src.disk import Room
 from src.ensemble import predictions
@@ -40,7 +40,7 @@ class Run:
     earlier: float = 0.0  # seconds that earlier starts of this run have taken
     closing: list[float] = field(default_factory=list)  # seconds that blending, writing and checking have taken
 
-    def rows(self, numbers: np.ndarray) -> Rows:
+    def rows(self, numbers: np.ndarray) -> LabelledImages:
         """Training data by row numbers, on the device."""
         return on_device(self.data.train.images, self.data.train.labels, self.device, numbers)
 

@@ -14,7 +14,7 @@ import torch
 
 from src.config import Augment, Member
 from src.data import sample
-from src.data.batches import Rows, on_device
+from src.data.batches import LabelledImages, on_device
 from src.train import checkpoint
 from src.train.checkpoint import BEFORE, MAGIC, NAME, STEP, Keeper, read, write
 from src.train.fit import Course
@@ -37,11 +37,11 @@ KINDS = {
 
 
 @pytest.fixture(scope="module")
-def rows() -> Rows:
+def rows() -> LabelledImages:
     return on_device(*sample.faces(70, seed=11), CPU)
 
 
-def trainer(rows: Rows, **settings) -> Trainer:
+def trainer(rows: LabelledImages, **settings) -> Trainer:
     common = {
         "network": "compact_cnn",
         "epochs": 3,

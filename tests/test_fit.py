@@ -12,7 +12,7 @@ from torch import nn
 from src import models
 from src.config import Augment, Member
 from src.data import sample
-from src.data.batches import Rows, on_device
+from src.data.batches import LabelledImages, on_device
 from src.train.fit import Diverged, fit
 from src.train.precision import Precision
 from src.train.predict import probabilities
@@ -56,12 +56,12 @@ def member(**settings) -> Member:
 
 
 @pytest.fixture(scope="module")
-def rows() -> Rows:
+def rows() -> LabelledImages:
     return on_device(*sample.faces(70, seed=11), CPU)
 
 
 @pytest.fixture(scope="module")
-def held_out() -> Rows:
+def held_out() -> LabelledImages:
     return on_device(*sample.faces(40, seed=12), CPU)
 
 
@@ -175,7 +175,7 @@ def test_an_epoch_sees_each_row_once_without_a_sampler(rows, balance):
 @pytest.mark.parametrize("balance", ["sampler", "weights+sampler"])
 def test_the_sampler_shows_each_class_equally_often(balance):
     labels = torch.tensor([0] * 270 + [1] * 20 + [2] * 10)
-    rows = Rows(torch.zeros(300, 1, 48, 48, dtype=torch.uint8), labels)
+    rows = LabelledImages(torch.zeros(300, 1, 48, 48, dtype=torch.uint8), labels)
     trainer = Trainer(member(network="linear", class_balancing=balance, batch_size=300), rows, rows, FLOAT32, seed=1)
     seen = watched(trainer)
     for _ in range(10):
@@ -230,7 +230,7 @@ def test_evaluation_agrees_with_scikit_learn(rows, held_out):
 @pytest.mark.parametrize("kind", ["constant", "plateau", "cosine", "one_cycle"])
 def test_every_schedule_lasts_for_the_whole_training(rows, held_out, kind):
     """65 rows in batches of 16: the one row that is left over makes no step."""
-    some = Rows(rows.images[:65], rows.labels[:65])
+    some = LabelledImages(rows.images[:65], rows.labels[:65])
     settings = member(network="linear", schedule=kind, epochs=4, lr=0.01, warmup_fraction=0.25)
     fitted = fit(settings, some, held_out, FLOAT32, seed=1)
     rates = [row["lr"] for row in fitted.history]
@@ -426,7 +426,7 @@ def test_the_made_up_faces_are_learnt_far_above_chance():
 
 
 def test_simple_cnn_v0_overfits_sixty_images_and_then_stops(rows):
-    few = Rows(rows.images[:60], rows.labels[:60])
+    few = LabelledImages(rows.images[:60], rows.labels[:60])
     fitted = fit(member(network="simple_cnn_v0", epochs=40, batch_size=20), few, few, FLOAT32, seed=1)
     assert fitted.history[-1]["valid_accuracy"] == 1
     assert fitted.best_epoch == len(fitted.history) < 40

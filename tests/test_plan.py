@@ -7,7 +7,7 @@ import torch
 
 from src.config import Member
 from src.data import sample
-from src.data.batches import Rows, on_device
+from src.data.batches import LabelledImages, on_device
 from src.train import plan
 from src.train.deadline import Cost
 from src.train.precision import Precision
@@ -17,11 +17,11 @@ FLOAT32 = Precision("float32", "", CPU)
 
 
 @pytest.fixture(scope="module")
-def rows() -> Rows:
+def rows() -> LabelledImages:
     return on_device(*sample.faces(70, seed=11), CPU)
 
 
-def measured(rows: Rows, valid: Rows, tests: int, **settings) -> Cost:
+def measured(rows: LabelledImages, valid: LabelledImages, tests: int, **settings) -> Cost:
     ticks = count()
     member = Member("m", network="compact_cnn", batch_size=16, **settings)
     return plan.measure(member, rows, valid, tests, FLOAT32, clock=lambda: float(next(ticks)))
@@ -29,20 +29,20 @@ def measured(rows: Rows, valid: Rows, tests: int, **settings) -> Cost:
 
 def test_an_epoch_is_its_steps_and_its_validation(rows):
     """Three steps are taken, of which the first does not count: one second each. 40 faces are predicted in one."""
-    valid = Rows(rows.images[:40], rows.labels[:40])
+    valid = LabelledImages(rows.images[:40], rows.labels[:40])
     cost = measured(rows, valid, tests=80)
     assert cost.epoch == pytest.approx(5 * 1.0 + 40 / 40)
     assert cost.predict == pytest.approx((40 + 80) / 40)
 
 
 def test_views_multiply_the_prediction_alone(rows):
-    valid = Rows(rows.images[:40], rows.labels[:40])
+    valid = LabelledImages(rows.images[:40], rows.labels[:40])
     one, two = measured(rows, valid, 80), measured(rows, valid, 80, tta="flip")
     assert two.predict == 2 * one.predict and two.epoch == one.epoch
 
 
 def test_a_training_of_one_batch_can_be_planned(rows):
-    few = Rows(rows.images[:10], rows.labels[:10])
+    few = LabelledImages(rows.images[:10], rows.labels[:10])
     assert measured(few, few, 10).epoch > 0
 
 
@@ -70,6 +70,6 @@ def test_durations_are_for_people(seconds, words):
 def test_an_epoch_of_growing_images_is_the_mean_one(rows, monkeypatch):
     seconds = {24: 1.0, 36: 2.0, None: 5.0}
     monkeypatch.setattr(plan, "step_seconds", lambda trainer, side, clock: seconds[side])
-    valid = Rows(rows.images[:40], rows.labels[:40])
+    valid = LabelledImages(rows.images[:40], rows.labels[:40])
     cost = measured(rows, valid, 80, epochs=10, initial_image_size=24, resize_fraction=0.8)
     assert cost.epoch == pytest.approx(5 * (4 * 1.0 + 4 * 2.0 + 2 * 5.0) / 10 + 1)

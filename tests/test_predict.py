@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from src.data.augment import plain
+from src.data.augment import preprocess
 from src.train.precision import Precision
 from src.train.predict import probabilities
 
@@ -38,7 +38,7 @@ def test_each_row_holds_probabilities_in_float32(net, images, views, precision):
 def test_the_plain_view_is_the_softmax_in_evaluation_mode(net, images):
     probs = probabilities(net, images, "none", FLOAT32)
     with torch.no_grad():
-        logits = net.eval()(plain(images)).double()
+        logits = net.eval()(preprocess(images)).double()
     torch.testing.assert_close(probs.double(), logits.exp() / logits.exp().sum(1, keepdim=True), rtol=1e-5, atol=1e-6)
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from src import config, models
 from src.config import Member
 from src.data import sample
-from src.data.batches import Rows, on_device
+from src.data.batches import LabelledImages, on_device
 from src.errors import UserError
 from src.main import main
 from src.models import pretrained
@@ -46,7 +46,7 @@ def weights(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def rows() -> Rows:
+def rows() -> LabelledImages:
     return on_device(*sample.faces(48, seed=11), torch.device("cpu"))
 
 

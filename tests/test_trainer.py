@@ -7,7 +7,7 @@ from torch import nn
 from src import models
 from src.config import Member
 from src.data import sample
-from src.data.batches import Rows, on_device
+from src.data.batches import LabelledImages, on_device
 from src.errors import UserError
 from src.train.device import out_of_memory
 from src.train.fit import fit
@@ -46,7 +46,7 @@ def network(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def rows() -> Rows:
+def rows() -> LabelledImages:
     return on_device(*sample.faces(70, seed=11), CPU)
 
 

@@ -15,46 +15,46 @@ from src.dataset import PIXEL_MEAN, PIXEL_STD
 
 
 def normalise(x: Tensor) -> Tensor:
-    """Pixels in 0 … 1, less the mean of train.csv, over its deviation. Changes `x` in place."""
+    """Subtracts the mean of train.csv from pixels in 0 … 1 and divides by its deviation, in place."""
     return x.sub_(PIXEL_MEAN).div_(PIXEL_STD)
 
 
-def plain(images: Tensor) -> Tensor:
+def preprocess(images: Tensor) -> Tensor:
     """uint8 images (n, 1, h, w) as normalised float32, not augmented."""
     return normalise(images.float().div_(255))
 
 
-def augment(images: Tensor, how: Augment, generator: torch.Generator, side: int | None = None) -> Tensor:
-    """Augmented, normalised faces, float32 (n, 1, h, w), or (n, 1, side, side).
+def augment(images: Tensor, settings: Augment, generator: torch.Generator, image_size: int | None = None) -> Tensor:
+    """Augmented, normalised faces, float32 (n, 1, h, w), or (n, 1, image_size, image_size).
 
     images: uint8 (n, 1, h, w), on the generator's device. The draws depend on the generator and n alone.
     """
     draws = torch.rand((13, len(images)), generator=generator, device=images.device)
     x = images.to(torch.float32, copy=True).div_(255)
-    x = geometry(x, how, draws[:6], side)
-    x = light(x, how, draws[6:8])
-    return erase(normalise(x), how, draws[8:13])
+    x = geometry(x, settings, draws[:6], image_size)
+    x = color_jitter(x, settings, draws[6:8])
+    return erase(normalise(x), settings, draws[8:13])
 
 
-def within(draw: Tensor, limit: float) -> Tensor:
+def spread(draw: Tensor, limit: float) -> Tensor:
     """A draw from [0, 1) spread over ± limit."""
     return (2 * draw - 1) * limit
 
 
-def geometry(x: Tensor, how: Augment, draws: Tensor, side: int | None = None) -> Tensor:
-    """Flip, then rotation, shear, scale and shift by one grid; what comes in from outside the image is black.
+def geometry(x: Tensor, settings: Augment, draws: Tensor, image_size: int | None = None) -> Tensor:
+    """Flip, then rotation, shear, scale and shift by one grid; pixels from outside the image are black.
 
-    x: float (n, 1, h, w); draws: (6, n) in [0, 1) for flip, rotation, shear, scale, shift in x, shift in y. side:
-    of what comes out, in pixels, where it is not x's; half of x's or more: the grid takes four neighbours of a point.
+    x: float (n, 1, h, w); draws: (6, n) in [0, 1) for flip, rotation, shear, scale, shift in x, shift in y. image_size:
+    the result's side in pixels, None for x's own. It should be at least half of x's: the grid reads four neighbours.
     """
-    flip, size = draws[0] < how.flip, [*x.shape[:2], side or x.shape[2], side or x.shape[3]]
-    if size == list(x.shape) and not any((how.rotation, how.shift, how.scale, how.shear)):
-        return torch.where(flip.view(-1, 1, 1, 1), x.flip(-1), x) if how.flip else x
+    flip, size = draws[0] < settings.flip, [*x.shape[:2], image_size or x.shape[2], image_size or x.shape[3]]
+    if size == list(x.shape) and not any((settings.rotation, settings.shift, settings.scale, settings.shear)):
+        return torch.where(flip.view(-1, 1, 1, 1), x.flip(-1), x) if settings.flip else x
     theta = sampling_matrix(
-        rotation=within(draws[1], math.radians(how.rotation)),
-        shear=within(draws[2], math.radians(how.shear)),
-        scale=1 + within(draws[3], how.scale),
-        shift=torch.stack([within(draws[4], 2 * how.shift), within(draws[5], 2 * how.shift)], 1),
+        rotation=spread(draws[1], math.radians(settings.rotation)),
+        shear=spread(draws[2], math.radians(settings.shear)),
+        scale=1 + spread(draws[3], settings.scale),
+        shift=torch.stack([spread(draws[4], 2 * settings.shift), spread(draws[5], 2 * settings.shift)], 1),
         flip=flip,
     )
     grid = F.affine_grid(theta, size, align_corners=False)
@@ -62,7 +62,7 @@ def geometry(x: Tensor, how: Augment, draws: Tensor, side: int | None = None) ->
 
 
 def sampling_matrix(rotation: Tensor, shear: Tensor, scale: Tensor, shift: Tensor, flip: Tensor) -> Tensor:
-    """For each image the matrix (n, 2, 3) that takes a point of the result to the point of the source it shows.
+    """Matrices (n, 2, 3) that map each point of the result to the point of the source that it shows.
 
     rotation and shear in radians (n,), scale (n,), shift (n, 2) as x and y in half sides, flip bool (n,). The
     conventions are those of torchvision's `affine`: it is the inverse of shift · rotation · shear · scale. For square
@@ -78,38 +78,37 @@ def sampling_matrix(rotation: Tensor, shear: Tensor, scale: Tensor, shift: Tenso
     return theta * mirror
 
 
-def light(x: Tensor, how: Augment, draws: Tensor) -> Tensor:
-    """Brightness (a factor), then contrast (a factor on the distance to the image's mean), kept within 0 … 1.
+def color_jitter(x: Tensor, settings: Augment, draws: Tensor) -> Tensor:
+    """Brightness (a factor), then contrast (a factor on the distance to the image's mean), clamped to 0 … 1.
 
     x: float (n, 1, h, w) in 0 … 1; draws: (2, n) for brightness and contrast.
     """
-    if not how.brightness and not how.contrast:
+    if not settings.brightness and not settings.contrast:
         return x
-    bright, strong = (
-        1 + within(d, limit).view(-1, 1, 1, 1) for d, limit in zip(draws, (how.brightness, how.contrast), strict=True)
-    )
-    x = (x * bright).clamp_(0, 1)
+    brightness = 1 + spread(draws[0], settings.brightness).view(-1, 1, 1, 1)
+    contrast = 1 + spread(draws[1], settings.contrast).view(-1, 1, 1, 1)
+    x = (x * brightness).clamp_(0, 1)
     mean = x.mean((1, 2, 3), keepdim=True)
-    return ((x - mean) * strong + mean).clamp_(0, 1)
+    return ((x - mean) * contrast + mean).clamp_(0, 1)
 
 
-def erase(x: Tensor, how: Augment, draws: Tensor) -> Tensor:
-    """A rectangle set to 0, the mean grey: 2-33 % of the area, sides in the ratio 0.3-3.3 (Zhong et al. 2020).
+def erase(x: Tensor, settings: Augment, draws: Tensor) -> Tensor:
+    """Random erasing (Zhong et al. 2020): sets a rectangle of 2-33 % of the area, ratio 0.3-3.3, to 0, the mean grey.
 
-    x: normalised, float (n, 1, h, w); draws: (5, n) for whether at all, area, ratio, place down, place across.
+    x: normalised, float (n, 1, h, w); draws: (5, n) for whether, area, ratio, row, column.
     """
-    if not how.erase:
+    if not settings.erase:
         return x
     height, width = x.shape[-2:]
     area = 0.02 + 0.31 * draws[1]
     ratio = torch.exp(math.log(0.3) + (math.log(3.3) - math.log(0.3)) * draws[2])
-    down = between((area * ratio).sqrt() * height, draws[3], height)
-    across = between((area / ratio).sqrt() * width, draws[4], width)
-    hit = (draws[0] < how.erase).view(-1, 1, 1) & down.unsqueeze(2) & across.unsqueeze(1)
+    down = random_run((area * ratio).sqrt() * height, draws[3], height)
+    across = random_run((area / ratio).sqrt() * width, draws[4], width)
+    hit = (draws[0] < settings.erase).view(-1, 1, 1) & down.unsqueeze(2) & across.unsqueeze(1)
     return x.masked_fill(hit.unsqueeze(1), 0.0)
 
 
-def between(length: Tensor, draw: Tensor, side: int) -> Tensor:
+def random_run(length: Tensor, draw: Tensor, side: int) -> Tensor:
     """bool (n, side): a run of `length` pixels (at most the side), placed by a draw from [0, 1)."""
     length = length.round().clamp(1, side)
     start = (draw * (side - length + 1)).floor()

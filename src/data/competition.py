@@ -98,8 +98,7 @@ def find(folder: Path) -> Files:
 def read(folder: Path) -> Competition:
     """The competition below `folder`: train.csv with test.csv, else a file with Usage, else the folder form.
 
-    All images are in main memory then, 2,304 bytes each (83 MB), and for a moment twice, while a file's blocks are
-    joined; a run that keeps its images in a file (`mapped`) moves them there afterwards. The labels stay, 8 bytes each.
+    All images are in main memory then, 2,304 bytes each (83 MB).
     UserError if there is none, or if what is there is not in the competition's format.
     """
     files = find(folder)

@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import nn
 
 from src.config import Member
-from src.data.batches import Rows
+from src.data.batches import LabelledImages
 from src.dataset import NUM_CLASSES
 from src.errors import UserError
 from src.train.precision import Precision
@@ -92,8 +92,8 @@ class TimeUp(Exception):
 
 def fit(
     member: Member,
-    train: Rows,
-    valid: Rows,
+    train: LabelledImages,
+    valid: LabelledImages,
     precision: Precision,
     seed: int,
     report: Callable[[dict, bool], None] = lambda row, best: None,

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable
-from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from src.config import Member
-from src.data.batches import Rows, steps, train_batches
+from src.data.augment import augment
+from src.data.batches import LabelledImages, steps, train_batches
 from src.train.deadline import Cost
 from src.train.precision import Precision
 from src.train.predict import VIEWS, probabilities
@@ -18,8 +19,8 @@ MOST = 10
 
 def measure(
     member: Member,
-    train: Rows,
-    valid: Rows,
+    train: LabelledImages,
+    valid: LabelledImages,
     tests: int,
     precision: Precision,
     start: Path | None = None,
@@ -46,15 +47,14 @@ def measure(
 def step_seconds(trainer: Trainer, side: int | None, clock: Callable[[], float]) -> float:
     """Seconds of a step with images of this side; the first one, which allocates and chooses, does not count."""
     order, member = trainer.new_half().order, trainer.member
-    batches = train_batches(trainer.train, order, member.batch_size, member.augment, trainer.generator, side=side)
+    transform = partial(augment, settings=member.augment, generator=trainer.generator, image_size=side)
     begun, marks = clock(), []
     trainer.net.train()
-    with closing(batches):
-        for x, y in batches:
-            trainer.step(x, y)[0].item()  # waits for the device
-            marks.append(clock())
-            if len(marks) == MOST or (len(marks) > 2 and clock() - begun > ENOUGH):
-                break
+    for x, y in train_batches(trainer.train, order, member.batch_size, transform):
+        trainer.step(x, y)[0].item()  # waits for the device
+        marks.append(clock())
+        if len(marks) == MOST or (len(marks) > 2 and clock() - begun > ENOUGH):
+            break
     return (marks[-1] - marks[0]) / (len(marks) - 1) if len(marks) > 1 else marks[0] - begun
 
 

@@ -1,14 +1,11 @@
 """Probabilities from a trained network, averaged over views of each image."""
 
 from collections.abc import Callable
-from contextlib import closing
 
 import torch
 from torch import Tensor, nn
 
-from src.data.augment import plain
-from src.data.batches import gather
-from src.data.mapped import Mapped
+from src.data.augment import preprocess
 from src.train.device import out_of_memory
 from src.train.precision import Precision
 
@@ -21,7 +18,7 @@ VIEWS = {
 @torch.inference_mode()
 def probabilities(
     net: nn.Module,
-    images: Tensor | Mapped,
+    images: Tensor,
     views: str,
     precision: Precision,
     batch: int = 512,
@@ -33,20 +30,17 @@ def probabilities(
     that does not fit into memory is halved.
     """
     net.eval()
-    found, spans = [], [slice(at, at + batch) for at in range(0, len(images), batch)]
-    with closing(gather(images, spans)) as batches:
-        for x in batches:
-            at = 0
-            while at < len(x):
-                try:
-                    found.append(mean_over_views(net, plain(x[at : at + batch]), views, precision))
-                except RuntimeError as error:
-                    if not out_of_memory(error) or batch == 1:
-                        raise
-                    batch = max(1, batch // 2)
-                    continue
-                at += batch
-                between()
+    found, at = [], 0
+    while at < len(images):
+        try:
+            found.append(mean_over_views(net, preprocess(images[at : at + batch]), views, precision))
+        except RuntimeError as error:
+            if not out_of_memory(error) or batch == 1:
+                raise
+            batch = max(1, batch // 2)
+            continue
+        at += batch
+        between()
     return torch.cat(found)
 
 

@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from src import host
 from src.config import Member
-from src.data.batches import Rows, class_weights, epoch_order, steps, train_batches
+from src.data.augment import augment
+from src.data.batches import LabelledImages, class_weights, epoch_order, steps, train_batches
 from src.dataset import IMAGE_SIZE
 from src.errors import UserError
 from src.train.convolution import accelerate
@@ -51,8 +52,8 @@ class Trainer:
     def __init__(
         self,
         member: Member,
-        train: Rows,
-        valid: Rows,
+        train: LabelledImages,
+        valid: LabelledImages,
         precision: Precision,
         seed: int,
         start: Path | None = None,
@@ -101,16 +102,16 @@ class Trainer:
         freeze_body(self.net, number <= self.member.freeze_epochs)
         half = self.half
         started, before = time.perf_counter(), half.seconds
-        how, side = self.member.augment, training_side(self.member, number, self.schedule.epochs)
-        batches = train_batches(self.train, half.order, self.member.batch_size, how, self.generator, half.step, side)
+        side = training_side(self.member, number, self.schedule.epochs)
+        transform = partial(augment, settings=self.member.augment, generator=self.generator, image_size=side)
+        batches = train_batches(self.train, half.order, self.member.batch_size, transform, half.step)
         total = steps(len(half.order), self.member.batch_size)
-        with closing(batches):  # with what reads ahead for them, also where `between` raises
-            for x, y in progress(batches, total, f"{self.member.name} {number}/{self.schedule.epochs}", half.step):
-                loss, hits = self.step(x, y)
-                half.sums += torch.stack([loss * len(y), hits])
-                half.seen, half.step = half.seen + len(y), half.step + 1
-                half.seconds = before + time.perf_counter() - started
-                between()
+        for x, y in progress(batches, total, f"{self.member.name} {number}/{self.schedule.epochs}", half.step):
+            loss, hits = self.step(x, y)
+            half.sums += torch.stack([loss * len(y), hits])
+            half.seen, half.step = half.seen + len(y), half.step + 1
+            half.seconds = before + time.perf_counter() - started
+            between()
         loss, hits = half.sums.tolist()  # waits for the device
         half.seconds = before + time.perf_counter() - started
         return loss / half.seen, hits / half.seen
