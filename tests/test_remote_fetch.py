@@ -82,8 +82,8 @@ def test_the_files_of_most_worth_come_first(remote):
 @pytest.mark.parametrize("name", ["submission.csv", "compact_cnn.npz"])
 def test_a_download_that_was_cut_in_half_is_fetched_again(remote, left, cut, name):
     remote.kaggle.fail(f"file .*{name}", cut=cut)
-    said = remote("fetch")
-    assert "again" in said
+    remote("fetch")  # newer clients notice by themselves a length that does not agree, and repeat the download
+    assert remote.kaggle.faults[0].times == 0
     (home,) = (remote.root / "output").rglob(name)
     assert home.read_bytes() == next(left.rglob(name)).read_bytes()
 
@@ -98,7 +98,8 @@ def test_a_download_that_is_always_cut_is_an_error_and_leaves_no_half_file(remot
 
 def test_an_error_page_in_the_place_of_a_file_is_noticed(remote):
     remote.kaggle.fail("file .*run.json", 404, "gone", plain=True, times=99)
-    assert "run.json came damaged" in remote.error("fetch", code=1)
+    assert "run.json" in remote.error("fetch", code=1)  # older clients write the page into the file
+    assert not list((remote.root / "output").rglob("run.json"))
 
 
 @pytest.mark.parametrize("name", ["submission.csv", "members/compact_cnn/history.csv"])
@@ -250,5 +251,5 @@ def test_a_folder_without_weights_is_refused(remote, backbone, tmp_path):
 
 def test_weights_that_do_not_get_through_are_said(remote, backbone):
     remote.kaggle.fail("upload", 400, "broken", times=9)
-    assert "did not get through" in remote.error("weights", str(backbone), code=1)
+    assert "the upload of resnet18.safetensors" in remote.error("weights", str(backbone), code=1)
     assert "weights" not in (remote.root / "kernel-metadata.json").read_text()

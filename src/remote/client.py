@@ -35,7 +35,7 @@ class KaggleError(Exception):
 
 
 class Unanswered(Exception):
-    """One try that failed: `kind` is http, connection, timeout, client, missing or "no key"."""
+    """One try that failed: `kind` is http, file, connection, timeout, client, missing or "no key"."""
 
     def __init__(self, kind: str, message: str = "", status: int = 0, wait: float | None = None):
         super().__init__(message)
@@ -180,6 +180,8 @@ def complaint(name: str, failed: Unanswered, arguments: dict, waited: float) -> 
         return UserError(f"the Kaggle client cannot start: {said}\nInstall it: pip install -r requirements.txt")
     if failed.kind == "no key":
         return UserError(f"the Kaggle client has no key.\nMake one at {KEY_PAGE} and {where_keys_go()}")
+    if failed.kind == "file":
+        return KaggleError(f"{what}: Kaggle lists a file and does not send it: {said}.\nThe same command again, later.")
     if failed.status == 401:
         return UserError(f"{what}: Kaggle does not accept the key (401).\n{advice_on_keys()}")
     if failed.status == 403:

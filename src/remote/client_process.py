@@ -8,8 +8,10 @@ import contextlib
 import hashlib
 import io
 import json
+import re
 import sys
 import threading
+from urllib.parse import unquote, urlsplit
 
 
 def push(api, folder: str, timeout: int) -> dict:
@@ -64,6 +66,7 @@ class Listener(threading.Thread):
 
 
 LISTENERS: dict[str, Listener] = {}
+LOST_UPLOAD = re.compile(r"Upload unsuccessful: (.+)")
 
 
 def last_line(api, kernel: str, seconds: float) -> dict:
@@ -83,12 +86,23 @@ def submit(api, file: str, message: str, competition: str) -> dict:
 
 
 def dataset(api, folder: str, new: bool, notes: str) -> dict:
-    """Creates a private dataset from `folder`, or a new version of it."""
-    if new:
-        answer = api.dataset_create_new(folder, public=False, dir_mode="zip")
-    else:
-        answer = api.dataset_create_version(folder, notes, dir_mode="zip")
-    return {"status": (answer.status or "").lower(), "error": answer.error or "", "url": answer.url or ""}
+    """Creates a private dataset from `folder`, or a new version of it; `lost` names the files that were not uploaded.
+
+    Clients up to 2.2.4 print that an upload failed, and create the dataset without the file. Later ones raise it.
+    """
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            if new:
+                answer = api.dataset_create_new(folder, public=False, dir_mode="zip")
+            else:
+                answer = api.dataset_create_version(folder, notes, dir_mode="zip")
+    except ValueError as error:
+        if lost := LOST_UPLOAD.findall(str(error)):
+            return {"status": "", "error": "", "lost": lost}
+        raise
+    lost = LOST_UPLOAD.findall(printed.getvalue())
+    return {"status": (answer.status or "").lower(), "error": answer.error or "", "lost": lost}
 
 
 def dataset_status(api, dataset: str) -> dict:
@@ -125,7 +139,13 @@ def describe(error: Exception) -> dict:
     if response is not None:
         wait = response.headers.get("Retry-After") or ""
         wait = float(wait) if wait.isdecimal() else None
-        return {"kind": "http", "status": code(response), "message": str(error), "wait": wait}
+        found = {"kind": "http", "status": code(response), "message": str(error), "wait": wait}
+        address = urlsplit(response.url)
+        if "Service/" not in address.path and response.request.method == "GET":
+            # A file that Kaggle listed and does not serve. Its address holds a signature, so only the name is told.
+            name = unquote(address.path.split("/")[-1])
+            found |= {"kind": "file", "message": f"{name}: {response.status_code} {response.reason}"}
+        return found
     lost = isinstance(error, requests.RequestException | OSError)
     return {"kind": "connection" if lost else "client", "message": str(error)}
 

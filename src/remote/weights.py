@@ -31,13 +31,13 @@ def pack(root: Path, owner: str, folder: Path, name: str | None) -> str:
     with tempfile.TemporaryDirectory() as place:
         stage(Path(place), folder, files, dataset)
         answer = client.call("dataset", folder=place, new=not there, notes=f"{len(files)} files")
+    if answer["lost"]:
+        raise KaggleError(
+            f"weights: the upload of {', '.join(answer['lost'])} failed; {dataset} is not complete.\n"
+            "The same command again, later."
+        )
     if answer["error"] or answer["status"] != "ok":
         raise KaggleError(f"weights: Kaggle refused {dataset}: {answer['error'] or answer['status']}")
-    if "unsuccessful" in answer["said"]:
-        lost = re.findall(r"Upload unsuccessful: (\S+)", answer["said"])
-        raise KaggleError(
-            f"weights: {', '.join(lost)} did not get through, and {dataset} lacks it.\nThe same again, later."
-        )
     wait(dataset)
     kernel_metadata.add_dataset(root, dataset)
     return dataset
