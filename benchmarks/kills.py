@@ -27,7 +27,7 @@ from src import config, recipes
 from src.data import sample
 from src.errors import UserError
 from src.run import run
-from src.submit import check
+from src.submit.check import check_submission
 from src.train import guard
 
 ROWS, TESTS = 120, 40
@@ -78,7 +78,7 @@ def finished(output: Path) -> list[str]:
 def without_submission(output: Path) -> bool:
     """Whether a member is finished and no valid submission is there."""
     try:
-        return bool(finished(output)) and check.check(output / "submission.csv", TESTS).rows != TESTS
+        return bool(finished(output)) and check_submission(output / "submission.csv", TESTS).rows != TESTS
     except (OSError, UserError):
         return True
 

@@ -4,11 +4,12 @@ import time
 
 import numpy as np
 
-from src.ensemble import blend
+from src.ensemble.blend import mean_blend
 from src.ensemble.predictions import Predictions
 from src.errors import UserError
 from src.run_state import Run, percent
-from src.submit import check, write
+from src.submit.check import check_submission
+from src.submit.write import write_submission
 
 
 def submit(run: Run) -> None:
@@ -16,7 +17,7 @@ def submit(run: Run) -> None:
     started = time.perf_counter()
     names, blended = best_blend(run)
     labels, form = blended.test.argmax(1), run.recipe.form
-    run.room.write(lambda: write.write(run.folder.submission, labels, run.data.example, form))
+    run.room.write(lambda: write_submission(run.folder.submission, labels, run.data.example, form))
     run.record["ensemble"] = {"members": names} | run.quality(blended.valid_rows, blended.valid)
     run.save()
     run.closing.append(time.perf_counter() - started)
@@ -30,7 +31,7 @@ def best_blend(run: Run) -> tuple[list[str], Predictions]:
     """
     names = [member.name for member in run.recipe.members if member.name in run.record["members"]]
     members = [run.predictions(name) for name in names]
-    blends = [blend.mean(members[: n + 1]) for n in range(len(members))]
+    blends = [mean_blend(members[: n + 1]) for n in range(len(members))]
     accuracies = [run.quality(b.valid_rows, b.valid)["valid_accuracy"] for b in blends]
     best = max(range(len(blends)), key=lambda n: (accuracies[n], n))
     return names[: best + 1], blends[best]
@@ -42,10 +43,10 @@ def rehearse(run: Run) -> None:
     path = run.folder.path / ".rehearsal.csv"
     even = np.full((rows, 7), 1 / 7, np.float32)
     header = {"member": "rehearsal", "data_digest": run.data.digest}
-    blended = blend.mean([Predictions(header, np.arange(1), even[:1], even)] * len(run.recipe.members))
+    blended = mean_blend([Predictions(header, np.arange(1), even[:1], even)] * len(run.recipe.members))
     try:
-        write.write(path, blended.test.argmax(1), run.data.example, run.recipe.form)
-        check.check(path, rows, run.data.example)
+        write_submission(path, blended.test.argmax(1), run.data.example, run.recipe.form)
+        check_submission(path, rows, run.data.example)
     finally:
         path.unlink(missing_ok=True)
     run.closing.append(time.perf_counter() - started)
@@ -67,7 +68,7 @@ def end(run: Run) -> None:
     run.log(f"mean of {', '.join(used)}: {percent(run.record['ensemble'])}")
     for name, reason in lost.items():
         run.log(f"warning: {name} is missing: {reason}")
-    checked = check.check(run.folder.submission, len(run.data.test), run.data.example)
+    checked = check_submission(run.folder.submission, len(run.data.test), run.data.example)
     for warning in checked.warnings:
         run.log(f"warning: {warning}")
     run.log(f"{run.folder.submission}: {checked.rows:,} rows, checked; {run.record['seconds']:.0f} s in all")

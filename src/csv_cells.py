@@ -1,6 +1,6 @@
-"""The cells of a small CSV text: a submission, its example, a leaderboard, a history.
+"""Reads the cells of a small CSV text: a submission, its example, a leaderboard, a training history.
 
-Bound: 2 MB of text, where 7,178 rows have 56 KB; its cells take under 200 MB, however it is cut up.
+Limit: 2 MB of text; a submission of 7,178 rows has 56 KB. The cells take less than 200 MB of memory.
 """
 
 import csv
@@ -15,15 +15,15 @@ _SHOWN = 40
 
 
 def read_cells(path: Path) -> list[tuple[str, ...]]:
-    """The stripped cells of each line of a file, without the blank lines at its end; at least one line.
+    """The stripped cells of each line of a file, without blank lines at its end; at least one line.
 
-    UserError: no regular file, more than 2 MB, no CSV text in UTF-8, or nothing in it.
+    Raises UserError for anything but a regular file, for more than 2 MB, for no CSV text in UTF-8, for an empty file.
     """
     return parse_cells(read_bytes(path, LIMIT, "Give the path of a CSV file."), path.name)
 
 
 def parse_cells(content: bytes, name: str) -> list[tuple[str, ...]]:
-    """The cells of a CSV text, as in `read_cells`; `name` stands in the messages."""
+    """The cells of a CSV text, as `read_cells` returns them. `name` is the file's name in error messages."""
     try:
         text = io.StringIO(content.decode("utf-8-sig"), newline="")
         lines = [tuple(cell.strip() for cell in line) for line in csv.reader(text)]
@@ -36,11 +36,11 @@ def parse_cells(content: bytes, name: str) -> list[tuple[str, ...]]:
     return lines
 
 
-def short(text: str) -> str:
-    """The start of a text, with escapes for what is not printable."""
+def shorten(text: str) -> str:
+    """The first 40 characters of a text, with escapes for characters that cannot be printed."""
     return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")[1:-1]
 
 
-def shown(cell: str) -> str:
-    """A cell as a message shows it: its start, in quotes."""
-    return f"'{short(cell)}'"
+def quote(cell: str) -> str:
+    """A cell for an error message: shortened, in single quotes."""
+    return f"'{shorten(cell)}'"

@@ -129,19 +129,19 @@ def command_recipes(arguments: argparse.Namespace, bundle: dict) -> int:
 
 def command_ensemble(arguments: argparse.Namespace, bundle: dict) -> int:
     """Blends finished runs anew."""
-    from src.ensemble.reblend import reblend
+    from src.ensemble.reblend import blend_runs
 
-    print(reblend(arguments.runs, arguments.input, arguments.output, arguments.form))
+    print(blend_runs(arguments.runs, arguments.input, arguments.output, arguments.form))
     return 0
 
 
 def command_check(arguments: argparse.Namespace, bundle: dict) -> int:
     """Is the submission valid?"""
     from src.data import competition
-    from src.submit import check
+    from src.submit.check import check_submission
 
     data = competition.read(arguments.input)
-    checked = check.check(arguments.submission, len(data.test), data.example)
+    checked = check_submission(arguments.submission, len(data.test), data.example)
     print(f"{arguments.submission}: valid; {checked.rows:,} rows, {checked.form}")
     for name, count in zip(CLASS_NAMES, checked.counts, strict=True):
         print(f"  {name:9s} {count:6,}")
@@ -152,9 +152,9 @@ def command_check(arguments: argparse.Namespace, bundle: dict) -> int:
 
 def command_score(arguments: argparse.Namespace, bundle: dict) -> int:
     """What would the submission have scored, and ranked?"""
-    from src.submit import score
+    from src.submit.score import format_score, score_submission
 
-    print(score.text(score.score(arguments.submission, arguments.input, arguments.leaderboard)))
+    print(format_score(score_submission(arguments.submission, arguments.input, arguments.leaderboard)))
     return 0
 
 

@@ -7,8 +7,7 @@ from safetensors.torch import save
 
 from src.config import Member
 from src.data.batches import on_device
-from src.ensemble import predictions
-from src.ensemble.predictions import Predictions
+from src.ensemble.predictions import Predictions, save_predictions
 from src.files import replacing
 from src.run_state import Run, percent
 from src.train import precision as precisions
@@ -89,7 +88,7 @@ def finish(run: Run, member: Member, fitted: Fitted) -> None:
         for rows in (valid, test)
     ]
     content = Predictions(papers(run, member, fitted), run.valid_rows, *probs)
-    run.room.write(lambda: predictions.save(run.folder.predictions(member.name), content))
+    run.room.write(lambda: save_predictions(run.folder.predictions(member.name), content))
     figures = run.quality(run.valid_rows, probs[0]) | summary(run, member, fitted)
     run.record["members"][member.name] = figures
     if fitted.pieces > 1:

@@ -18,7 +18,7 @@ from src.disk import Room
 from src.errors import UserError
 from src.run_folder import RunFolder
 from src.run_state import Run, identity
-from src.submit import write
+from src.submit.write import read_example
 from src.train import device as devices
 from src.train import precision as precisions
 from src.train.deadline import Deadline
@@ -91,7 +91,7 @@ def preflight(
         precisions.choose(member.precision, device)
     starts = {member.name: prepare(member, source) for member in recipe.members}
     if recipe.form == "auto" and data.example:
-        write.follow(data.example, len(data.test))
+        read_example(data.example, len(data.test))
     images, labels = (part[: recipe.max_train_rows] for part in (data.train.images, data.train.labels))
     if recipe.valid == "train":
         return (np.arange(len(images)),) * 2, starts

@@ -11,8 +11,7 @@ from src.config import Recipe
 from src.data.batches import LabelledImages, on_device
 from src.data.competition import Competition
 from src.disk import Room
-from src.ensemble import predictions
-from src.ensemble.predictions import Predictions
+from src.ensemble.predictions import Predictions, load_predictions
 from src.run_folder import RunFolder
 from src.train.deadline import Deadline
 from src.train.start import Start
@@ -61,7 +60,7 @@ class Run:
 
     def predictions(self, member: str) -> Predictions:
         """A finished member's predictions."""
-        return predictions.load(self.folder.predictions(member), self.data.digest, len(self.data.test))
+        return load_predictions(self.folder.predictions(member), self.data.digest, len(self.data.test))
 
     def quality(self, rows: np.ndarray, probs: np.ndarray) -> dict:
         """Accuracy and macro-F1 of probabilities for training rows."""

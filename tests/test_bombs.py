@@ -13,7 +13,7 @@ import pytest
 
 from src.data.competition import find
 from src.errors import UserError
-from src.submit import check
+from src.submit.check import check_submission
 from src.untrusted import read_bytes
 from tests.conftest import ROOT
 
@@ -127,14 +127,14 @@ refused_face(sparse(face, 10 << 30, b"\\x89PNG"))
     "submission": (
         200,
         """
-from src.submit import check
+from src.submit.check import check_submission
 sheet = Path(sys.argv[1])
 before = peak()
-refused(check.check, sparse(sheet, 10 << 30), 9)
-refused(check.check, Path("/dev/zero"), 9)
-refused(check.check, put(sheet, b"3\\n"), 9, put(f"{sheet}.example", b"ab," * 666_000))
+refused(check_submission, sparse(sheet, 10 << 30), 9)
+refused(check_submission, Path("/dev/zero"), 9)
+refused(check_submission, put(sheet, b"3\\n"), 9, put(f"{sheet}.example", b"ab," * 666_000))
 for piece in (b"ab,", b"1\\n", b"12,1\\n", b'"'):
-    refused(check.check, put(sheet, b"id,emotion\\n" + piece * (1_999_000 // len(piece))), 9)
+    refused(check_submission, put(sheet, b"id,emotion\\n" + piece * (1_999_000 // len(piece))), 9)
 """,
     ),
     "board": (
@@ -142,17 +142,17 @@ for piece in (b"ab,", b"1\\n", b"12,1\\n", b'"'):
         """
 from src.submit import leaderboard
 before = peak()
-refused(leaderboard.read, sparse(sys.argv[1], 10 << 30))
-refused(leaderboard.read, put(sys.argv[1], lying([b"a.csv"], zeros(1_900), 2_000_000)))
-refused(leaderboard.read, put(sys.argv[1], lying([b"a.csv"], zeros(1_900), 2_000_000_000)))
-refused(leaderboard.read, put(sys.argv[1], lying([b"a.csv"] * 9_000, b"", 4_000_000)))
+refused(leaderboard.read_leaderboard, sparse(sys.argv[1], 10 << 30))
+refused(leaderboard.read_leaderboard, put(sys.argv[1], lying([b"a.csv"], zeros(1_900), 2_000_000)))
+refused(leaderboard.read_leaderboard, put(sys.argv[1], lying([b"a.csv"], zeros(1_900), 2_000_000_000)))
+refused(leaderboard.read_leaderboard, put(sys.argv[1], lying([b"a.csv"] * 9_000, b"", 4_000_000)))
 """,
     ),
     "predictions": (
         150,
         """
-from src.ensemble import predictions
-names = [b"rows.npy", b"split.npy", b"probs.npy", b"header.npy"]
+from src.ensemble.predictions import load_predictions
+names = [b"classes.npy", b"rows.npy", b"split.npy", b"probs.npy", b"header.npy"]
 def claims(shape, kind="<i8"):
     text = repr({"descr": kind, "fortran_order": False, "shape": shape}).encode()
     array = b"\\x93NUMPY\\1\\0" + struct.pack("<H", len(text)) + text
@@ -161,13 +161,13 @@ def claims(shape, kind="<i8"):
             archive.writestr(name.decode(), array)
     return Path(sys.argv[1])
 before = peak()
-refused(predictions.load, sparse(sys.argv[1], 10 << 30, b"PK\\3\\4"))
-refused(predictions.load, put(sys.argv[1], lying(names, zeros(3_000), 8_000_000)))
-refused(predictions.load, put(sys.argv[1], lying(names, zeros(3_000), 3_000_000_000)))
+refused(load_predictions, sparse(sys.argv[1], 10 << 30, b"PK\\3\\4"))
+refused(load_predictions, put(sys.argv[1], lying(names, zeros(3_000), 8_000_000)))
+refused(load_predictions, put(sys.argv[1], lying(names, zeros(3_000), 3_000_000_000)))
 for shape in ((2**30,), (2**40,), (2**62,), (2**32, 2**32), (3 << 28,)):
-    refused(predictions.load, claims(shape))
-refused(predictions.load, claims((), "<U1000000000"))
-refused(predictions.load, put(sys.argv[1], lying([b"x"] * 150_000, b"", 0)))
+    refused(load_predictions, claims(shape))
+refused(load_predictions, claims((), "<U1000000000"))
+refused(load_predictions, put(sys.argv[1], lying([b"x"] * 150_000, b"", 0)))
 """,
     ),
     "run.json": (
@@ -209,7 +209,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     pipe = tmp_path / "submission.csv"
     os.mkfifo(pipe)
     with pytest.raises(UserError, match="no regular file"):
-        check.check(pipe, 9)
+        check_submission(pipe, 9)
 
 
 @pytest.mark.parametrize("size", [0, 1, 99, 100, 101])

@@ -10,7 +10,7 @@ from src import closing, config, disk, recipes
 from src.disk import Room, require
 from src.errors import UserError
 from src.run import run
-from src.submit import check, write
+from src.submit.check import check_submission
 from tests.conftest import fake_bundle
 
 CHECKPOINTS = (
@@ -95,7 +95,7 @@ def test_a_run_is_refused_before_it_trains_where_the_disk_is_too_small(faces, tm
 
 def test_a_run_whose_disk_fills_up_still_leaves_its_submission(faces, tmp_path, monkeypatch):
     """submission.csv finds no space until the checkpoints have gone."""
-    real, tries = write.write, []
+    real, tries = closing.write_submission, []
 
     def full(path, *arguments):
         if path.name == "submission.csv" and list(path.parent.glob("members/*/checkpoint*")):
@@ -103,10 +103,10 @@ def test_a_run_whose_disk_fills_up_still_leaves_its_submission(faces, tmp_path, 
             raise OSError(errno.ENOSPC, "No space left on device")
         real(path, *arguments)
 
-    monkeypatch.setattr(closing.write, "write", full)
+    monkeypatch.setattr(closing, "write_submission", full)
     record = small(faces, tmp_path / "out")
     assert tries and record["status"] == "finished"
-    assert check.check(tmp_path / "out" / "submission.csv", 80).rows == 80
+    assert check_submission(tmp_path / "out" / "submission.csv", 80).rows == 80
 
 
 def test_a_run_that_was_refused_for_space_begins_when_there_is_some(faces, tmp_path, monkeypatch):

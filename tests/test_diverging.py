@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from src.main import main
-from src.submit import check
+from src.submit.check import check_submission
 from src.train import guard
 from src.train.guard import Guard
 from src.train.trainer import Trainer
@@ -38,7 +38,7 @@ def test_a_member_that_diverges_is_given_up_and_the_others_are_submitted(faces, 
     assert record["status"] == "finished" and not record["left_out"]
     said = capsys.readouterr().out
     assert said.count("half the learning rate") == 3 and "goes on without compact_cnn" in said
-    assert check.check(tmp_path / "submission.csv", 80).rows == 80
+    assert check_submission(tmp_path / "submission.csv", 80).rows == 80
 
 
 def test_a_run_whose_only_member_diverges_has_no_submission_and_says_why(faces, tmp_path, monkeypatch, capsys):
@@ -63,7 +63,7 @@ def test_a_member_that_does_not_fit_into_memory_is_left_and_the_others_are_submi
     assert start(faces, tmp_path) == 1
     record = json.loads((tmp_path / "run.json").read_text())
     assert list(record["members"]) == ["simple_cnn_v2"] and "memory" in record["missing"]["compact_cnn"]
-    assert check.check(tmp_path / "submission.csv", 80).rows == 80
+    assert check_submission(tmp_path / "submission.csv", 80).rows == 80
 
 
 class Killed(BaseException):

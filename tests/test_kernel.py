@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from src.submit import check
+from src.submit.check import check_submission
 from tests.conftest import ROOT
 
 FAULT = """
@@ -63,7 +63,7 @@ def test_alone_and_without_arguments_it_does_the_run_that_was_built_in(script, f
     assert record["environment"]["kernel"] == "Batch"
     digest = record["source"]["digest"]
     assert re.fullmatch("[0-9a-f]{16}", digest) and digest in done.stdout.splitlines()[1]
-    assert check.check(tmp_path / "out" / "submission.csv", 80, faces / "example_submission.csv").rows == 80
+    assert check_submission(tmp_path / "out" / "submission.csv", 80, faces / "example_submission.csv").rows == 80
     assert [f.name for f in script.parent.iterdir()] == ["script.py"]
     assert not any((tmp_path / "elsewhere").iterdir())
 
@@ -109,7 +109,7 @@ def test_a_signal_ends_the_run_in_order_and_the_same_command_goes_on(script, fac
         assert "goes on" in run.communicate(timeout=20)[1]
     assert run.returncode == code
     assert json.loads((output / "run.json").read_text())["status"] == "interrupted"
-    assert check.check(output / "submission.csv", 80).rows == 80
+    assert check_submission(output / "submission.csv", 80).rows == 80
     assert (output / "predictions/compact_cnn.npz").exists()
     again = start(script, faces, output, "run", "--set", "simple_cnn_v2.epochs=500", "--hours", "0.0001")
     assert "compact_cnn: finished before" in again.stdout
@@ -142,7 +142,7 @@ def test_a_second_signal_ends_at_once_and_the_submission_stays(script, faces, tm
         run.send_signal(signal.SIGTERM)
         assert "once more ends at once" in run.communicate(timeout=10)[1]
     assert run.returncode == 143
-    assert check.check(output / "submission.csv", 80).rows == 80
+    assert check_submission(output / "submission.csv", 80).rows == 80
 
 
 def test_the_small_commands_answer_without_a_kernel(script, faces, tmp_path):

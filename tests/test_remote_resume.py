@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from src.submit import check
+from src.submit.check import check_submission
 from tests.round_trip import KERNEL, built_project, new_round
 
 MEMBER = "members/simple_cnn_v2/checkpoint.pt"
@@ -38,4 +38,4 @@ def test_a_pushed_run_that_was_killed_goes_on_over_the_air(remote):
     said = (second.working / "log.txt").read_text()
     assert f"goes on with the run attached in {second.folder / 'input/notebooks' / KERNEL}" in said
     assert "compact_cnn: finished before" in said and "simple_cnn_v2: goes on after epoch" in said
-    assert check.check(second.working / "submission.csv", 80).rows == 80
+    assert check_submission(second.working / "submission.csv", 80).rows == 80

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from src.data import competition
-from src.ensemble import predictions
+from src.ensemble.predictions import Predictions, load_predictions
 from src.main import main
 from src.run_folder import RunFolder
-from src.submit import check
+from src.submit.check import check_submission
 from src.train.stop import Stopped
 from tests.conftest import ROOT, fake_bundle
 
@@ -32,8 +32,8 @@ def done(faces, tmp_path_factory) -> Path:
     return output
 
 
-def arrays(run: Path, member: str = "simple_cnn_v2") -> predictions.Predictions:
-    return predictions.load(run / "predictions" / f"{member}.npz")
+def arrays(run: Path, member: str = "simple_cnn_v2") -> Predictions:
+    return load_predictions(run / "predictions" / f"{member}.npz")
 
 
 def test_a_run_leaves_all_its_files_and_nothing_half_written(done):
@@ -52,8 +52,8 @@ def test_the_submission_is_the_most_probable_class_of_the_mean_of_those_that_val
         means[(valid.argmax(1) == labels[found[0].valid_rows]).mean(), len(members)] = members, test
     members, probs = means[max(means)]
     assert json.loads((done / "run.json").read_text())["ensemble"]["members"] == members
-    assert np.array_equal(check.read(done / "submission.csv"), probs.argmax(1))
-    assert check.check(done / "submission.csv", 80, faces / "example_submission.csv").rows == 80
+    assert np.array_equal(check_submission(done / "submission.csv", 80).labels, probs.argmax(1))
+    assert check_submission(done / "submission.csv", 80, faces / "example_submission.csv").rows == 80
 
 
 def test_run_json_says_what_ran_and_agrees_with_the_predictions(done, faces):
@@ -143,7 +143,7 @@ def test_other_data_is_refused_and_overwrite_starts_anew(done, tmp_path, capsys)
     assert start(other, run) == 2
     assert "other data" in capsys.readouterr().err
     assert start(other, run, "--overwrite") == 0
-    assert check.check(run / "submission.csv", 40).rows == 40
+    assert check_submission(run / "submission.csv", 40).rows == 40
     assert (run / "notes.txt").read_text() == "mine"
 
 
@@ -181,7 +181,7 @@ def test_ensemble_blends_finished_runs_anew(done, faces, tmp_path, capsys):
     assert main(command, fake_bundle()) == 0
     assert "mean of 4" in capsys.readouterr().out
     probs = np.mean([arrays(run, m).test for run in runs for m in ("compact_cnn", "simple_cnn_v2")], axis=0)
-    assert np.array_equal(check.read(tmp_path / "blend" / "submission.csv"), probs.argmax(1))
+    assert np.array_equal(check_submission(tmp_path / "blend" / "submission.csv", 80).labels, probs.argmax(1))
 
 
 def test_members_of_one_run_that_is_not_there_are_missed(tmp_path, faces, capsys):

@@ -8,7 +8,7 @@ import pytest
 from src import config, preflight, recipes
 from src.errors import UserError
 from src.run import run
-from src.submit import check
+from src.submit.check import check_submission
 from src.train import plan
 from src.train.deadline import Cost, Deadline
 from src.train.guard import Guard
@@ -76,7 +76,7 @@ def test_with_too_little_all_are_shortened_and_end_in_time(faces, tmp_path, cloc
     assert epochs(record)[0] == 3 and epochs(record)[1] in (3, 4) and not record["left_out"]
     assert clock.now + PREDICT <= 1.3 * 3600
     assert log(tmp_path).count(" epochs instead of 6, to end in time") == 2 and "epoch   3/3" in log(tmp_path)
-    assert check.check(tmp_path / "submission.csv", 80).rows == 80
+    assert check_submission(tmp_path / "submission.csv", 80).rows == 80
     assert [planned["epochs"] for planned in record["plan"].values()] == [3, 3]
 
 
@@ -92,7 +92,7 @@ def test_with_far_too_little_the_last_is_left_out_and_it_is_said(faces, tmp_path
     assert list(record["members"]) == ["compact_cnn"] and list(record["left_out"]) == ["simple_cnn_v2"]
     assert "without simple_cnn_v2" in log(tmp_path) and record["status"] == "finished"
     assert clock.now <= 0.6 * 3600
-    assert check.check(tmp_path / "submission.csv", 80).rows == 80
+    assert check_submission(tmp_path / "submission.csv", 80).rows == 80
     assert json.loads((tmp_path / "run.json").read_text())["plan"]["simple_cnn_v2"]["epochs"] == 0
 
 
@@ -107,7 +107,7 @@ def test_an_epoch_that_takes_longer_than_planned_shortens_what_is_left(faces, tm
     record = budget(faces, tmp_path, 2.2)
     assert record["members"]["compact_cnn"]["epochs"] < 6
     assert clock.now <= 2.2 * 3600
-    assert check.check(tmp_path / "submission.csv", 80).rows == 80
+    assert check_submission(tmp_path / "submission.csv", 80).rows == 80
 
 
 def test_time_that_is_up_within_an_epoch_ends_the_member_with_its_best(faces, tmp_path, clock):
@@ -116,7 +116,7 @@ def test_time_that_is_up_within_an_epoch_ends_the_member_with_its_best(faces, tm
     record = budget(faces, tmp_path, 5, "simple_cnn_v2.epochs=1")
     assert record["members"]["compact_cnn"]["epochs"] == 1
     assert clock.now <= 7 * 3600
-    assert check.check(tmp_path / "submission.csv", 80).rows == 80
+    assert check_submission(tmp_path / "submission.csv", 80).rows == 80
 
 
 def test_the_first_member_is_not_given_up_for_the_others(faces, tmp_path, clock):
@@ -124,7 +124,7 @@ def test_the_first_member_is_not_given_up_for_the_others(faces, tmp_path, clock)
     clock.step = EPOCH
     record = budget(faces, tmp_path, 0.45, "epochs=1")
     assert list(record["members"]) == ["compact_cnn"] and list(record["left_out"]) == ["simple_cnn_v2"]
-    assert check.check(tmp_path / "submission.csv", 80).rows == 80
+    assert check_submission(tmp_path / "submission.csv", 80).rows == 80
 
 
 def stopped_after(faces: Path, output: Path, monkeypatch, epochs: int) -> None:
@@ -156,7 +156,7 @@ def test_a_member_that_goes_on_without_time_for_an_epoch_predicts_with_its_best(
     clock.now = 0
     record = budget(faces, tmp_path, 0.1)
     assert record["members"]["compact_cnn"]["epochs"] == 5 and list(record["left_out"]) == ["simple_cnn_v2"]
-    assert check.check(tmp_path / "submission.csv", 80).rows == 80
+    assert check_submission(tmp_path / "submission.csv", 80).rows == 80
 
 
 def test_a_run_that_goes_on_with_more_time_trains_what_was_left_out(faces, tmp_path, clock):

@@ -11,6 +11,7 @@ import argparse
 import json
 import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,12 @@ import pandas as pd
 
 from src import run_json
 from src.csv_cells import read_cells
-from src.ensemble import blend, predictions
+from src.ensemble.blend import mean_blend
+from src.ensemble.predictions import load_predictions
 from src.errors import UserError
 from src.files import replacing
 from src.run_folder import RunFolder
-from src.submit import score
+from src.submit.score import score_submission
 from tools import result_tables
 from tools.migrate_results import migrated
 
@@ -43,14 +45,14 @@ def record(run: Path, source: Path, results: Path) -> Path:
         raise UserError(f"{run}: the run is {content.get('status')}; run the same command again to finish it")
     run_json.need_all(content, folder.run_json)
     content = migrated(content)
-    scored = score.score(folder.submission, source).to_dict()
-    members = [predictions.load(folder.predictions(m), content["data_digest"]) for m in blended_members(content, run)]
+    scored = asdict(score_submission(folder.submission, source))
+    members = [load_predictions(folder.predictions(m), content["data_digest"]) for m in blended_members(content, run)]
     histories = [read_history(folder.member(m) / "history.csv").assign(member=m) for m in content["members"]]
     target = result_folder(results, content)
     target.mkdir(parents=True, exist_ok=True)
     write_json(target / "run.json", content)
     write_json(target / "score.json", scored)
-    np.savez_compressed(target / "test_probs.npz", probs=blend.mean(members).test.astype(np.float16))
+    np.savez_compressed(target / "test_probs.npz", probs=mean_blend(members).test.astype(np.float16))
     pd.concat(histories).to_csv(target / "history.csv", index=False, float_format="%.6g")
     return target
 

@@ -1,4 +1,4 @@
-"""Members' probabilities made one."""
+"""Combines the probabilities of several members into one."""
 
 import numpy as np
 
@@ -7,32 +7,35 @@ from src.ensemble.predictions import Predictions
 from src.errors import UserError
 
 
-def mean(members: list[Predictions]) -> Predictions:
-    """The plain mean of the members' probabilities; on validation rows, of those members that predicted the row.
+def mean_blend(members: list[Predictions]) -> Predictions:
+    """The mean of the members' probabilities. A validation row gets the mean of those members that predicted it.
 
-    Members of different folds have different validation rows; the blend has them all. Its header keeps what all
-    members have in common. Raises UserError where there is
-    no member, where members are from different data, or where they predicted different numbers of test rows.
+    Members of different folds have different validation rows; the blend has all of them. The header keeps the values
+    that all members share. Raises UserError for no member, for different data, and for different numbers of test rows.
     """
-    if not members:
-        raise UserError("nothing to blend: no member has finished")
-    for key, values in (
-        ("data", {m.header["data_digest"] for m in members}),
-        ("number of test rows", {len(m.test) for m in members}),
-    ):
-        if len(values) > 1:
-            raise UserError(
-                f"these members do not go together: their {key} differs ({', '.join(map(str, sorted(values)))})"
-            )
+    _check_compatible(members)
     rows, valid = mean_by_row(members)
-    shared = {k: v for k, v in members[0].header.items() if all(m.header.get(k) == v for m in members)}
-    header = shared | {"member": "+".join(m.header["member"] for m in members)}
-    return Predictions(header, rows, valid, np.mean([m.test for m in members], axis=0, dtype=np.float32))
+    test = np.mean([m.test for m in members], axis=0, dtype=np.float32)
+    return Predictions(_blend_header([m.header for m in members]), rows, valid, test)
 
 
 def mean_by_row(members: list[Predictions]) -> tuple[np.ndarray, np.ndarray]:
-    """All validation rows, int64 (v,) ascending, and the mean of the probabilities given for each, float32 (v, 7)."""
-    rows, at = np.unique(np.concatenate([m.valid_rows for m in members]), return_inverse=True)
+    """All validation rows, int64 (v,) ascending, and the mean of the probabilities for each, float32 (v, 7)."""
+    rows, position = np.unique(np.concatenate([m.valid_rows for m in members]), return_inverse=True)
     sums = np.zeros((len(rows), NUM_CLASSES))
-    np.add.at(sums, at, np.concatenate([m.valid for m in members]))
-    return rows, (sums / np.bincount(at, minlength=len(rows))[:, None]).astype(np.float32)
+    np.add.at(sums, position, np.concatenate([m.valid for m in members]))
+    return rows, (sums / np.bincount(position, minlength=len(rows))[:, None]).astype(np.float32)
+
+
+def _check_compatible(members: list[Predictions]) -> None:
+    if not members:
+        raise UserError("nothing to blend: no member has finished")
+    digests, counts = {m.header["data_digest"] for m in members}, {str(len(m.test)) for m in members}
+    for name, values in (("data", digests), ("number of test rows", counts)):
+        if len(values) > 1:
+            raise UserError(f"these members cannot be blended: their {name} differs ({', '.join(sorted(values))})")
+
+
+def _blend_header(headers: list[dict]) -> dict:
+    shared = {key: value for key, value in headers[0].items() if all(h.get(key) == value for h in headers)}
+    return shared | {"member": "+".join(header["member"] for header in headers)}

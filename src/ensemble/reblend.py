@@ -1,31 +1,50 @@
-"""Finished runs blended anew, from their predictions files."""
+"""Blends the members of finished runs again, from their predictions files."""
 
 from pathlib import Path
 
+import numpy as np
+
 from src.data import competition
-from src.ensemble import blend, predictions
+from src.ensemble.blend import mean_blend
+from src.ensemble.predictions import Predictions, load_predictions, save_predictions
 from src.errors import UserError
-from src.submit import write
+from src.submit.write import write_submission
 
 
-def reblend(runs: list[Path], source: Path, output: Path, form: str = "auto") -> str:
-    """Blends all members of finished runs anew into `output`/submission.csv; returns a line that says what it reaches.
+def blend_runs(runs: list[Path], source: Path, output: Path, form: str = "auto") -> str:
+    """Blends all members of finished runs and returns a line with the validation accuracy.
 
-    Raises UserError for a folder without predictions, and for predictions from other data than that below `source`.
+    source: the folder of the competition's files. output: receives submission.csv and predictions/blend.npz, so that
+    `output` can itself be given as a run. Raises UserError for a folder without predictions, for predictions of other
+    data than that in `source`, and for an `output` that holds a run.
     """
     data = competition.read(source)
-    files = [file for folder in runs for file in found(folder)]
-    blended = blend.mean([predictions.load(file, data.digest, len(data.test)) for file in files])
-    output.mkdir(parents=True, exist_ok=True)
-    write.write(output / "submission.csv", blended.test.argmax(1), data.example, form)
-    accuracy = (blended.valid.argmax(1) == data.train.labels[blended.valid_rows]).mean()
+    files = [file for folder in runs for file in prediction_files(folder)]
+    blended = mean_blend([load_predictions(file, data.digest, len(data.test)) for file in files])
+    accuracy = _valid_accuracy(blended, data.train.labels)
+    _make_output(output)
+    save_predictions(output / "predictions" / "blend.npz", blended)
+    write_submission(output / "submission.csv", blended.test.argmax(1), data.example, form)
     rows = len(blended.valid_rows)
     return f"mean of {len(files)}: {100 * accuracy:.2f} % of {rows:,} validation rows; {output / 'submission.csv'}"
 
 
-def found(folder: Path) -> list[Path]:
-    """The predictions files of a run; UserError where there are none."""
+def prediction_files(folder: Path) -> list[Path]:
+    """The predictions files of a run, sorted by name; UserError if there are none."""
     files = sorted((folder / "predictions").glob("*.npz"))
     if not files:
         raise UserError(f"{folder}: no predictions/*.npz there; name the folder of a run")
     return files
+
+
+def _valid_accuracy(blended: Predictions, labels: np.ndarray) -> float:
+    rows = blended.valid_rows
+    if len(rows) and rows[-1] >= len(labels):
+        raise UserError(f"{blended.header['member']}: validation row {rows[-1]}; the training data has {len(labels):,}")
+    return float((blended.valid.argmax(1) == labels[rows]).mean()) if len(rows) else float("nan")
+
+
+def _make_output(output: Path) -> None:
+    if (output / "run.json").exists():
+        raise UserError(f"{output} holds a run. Give another --output.")
+    (output / "predictions").mkdir(parents=True, exist_ok=True)

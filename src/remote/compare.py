@@ -16,7 +16,7 @@ from src.data import competition
 from src.errors import UserError
 from src.recipe_table import aligned
 from src.run_folder import RunFolder
-from src.submit import score
+from src.submit.score import correct_masks
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Entry:
 
     name: str
     run: dict
-    rights: dict[str, np.ndarray]
+    correct: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ def compare(folders: list[Path], source: Path) -> str:
         raise UserError("nothing is fetched yet.\n`fetch` brings home what the kernel left.")
     here = competition.read(source).digest
     runs = [read(folder, here) for folder in folders]
-    rights = score.rights([folder / "submission.csv" for folder in folders], source)
-    entries = [Entry(f.name, run, right) for f, run, right in zip(folders, runs, rights, strict=True)]
-    head = ("fetched", "recipe", "commit", "valid", *(f"{half} (n={len(r):,})" for half, r in rights[0].items()))
+    masks = correct_masks([folder / "submission.csv" for folder in folders], source)
+    entries = [Entry(f.name, run, right) for f, run, right in zip(folders, runs, masks, strict=True)]
+    head = ("fetched", "recipe", "commit", "valid", *(f"{half} (n={len(r):,})" for half, r in masks[0].items()))
     return "\n\n".join([aligned([head, *map(line, entries)]), *against_newest(entries)])
 
 
@@ -75,17 +75,17 @@ def line(entry: Entry) -> tuple[str, ...]:
     source, valid = entry.run["source"], entry.run.get("ensemble", {}).get("valid_accuracy")
     commit = source["commit"] + ("+" if source["dirty"] else "")
     shown = "-" if valid is None else f"{100 * valid:.2f}"
-    accuracies = (f"{100 * right.mean():.2f}" for right in entry.rights.values())
+    accuracies = (f"{100 * right.mean():.2f}" for right in entry.correct.values())
     return (entry.name, entry.run["recipe"]["name"], commit, shown, *accuracies)
 
 
 def against_newest(entries: list[Entry]) -> list[str]:
     """For each half of the test data, a table of the newest submission against every other one."""
     newest, tables = entries[-1], []
-    for half, right in newest.rights.items() if len(entries) > 1 else ():
+    for half, right in newest.correct.items() if len(entries) > 1 else ():
         lines = [(f"{newest.name} against, {half}", "points", "95 %", f"only {newest.name}", "only the other", "p")]
         for other in entries[:-1]:
-            pair = paired(right, other.rights[half])
+            pair = paired(right, other.correct[half])
             points = f"{100 * pair.difference:+.2f}", f"± {100 * pair.half_width:.2f}"
             lines.append((other.name, *points, str(pair.only_first), str(pair.only_second), f"{pair.p:.3f}"))
         tables.append(aligned(lines))

@@ -13,14 +13,14 @@ import pandas as pd
 
 from src import record
 from src.data import competition
-from src.ensemble import predictions
+from src.ensemble.predictions import load_predictions
 from src.errors import UserError
 from src.files import digest
 from src.remote import client, watch
 from src.remote.client import KaggleError
 from src.remote.tags import Pushed
 from src.run_folder import RunFolder
-from src.submit import check
+from src.submit.check import parse_submission
 
 WEIGHTS = r"\.(safetensors|pt|pth|ckpt|bin)$|checkpoint"
 # In order of worth: what a score needs, what an ensemble needs, the rest of the record, and on request the weights.
@@ -97,7 +97,7 @@ def damage(file: Path, folder: Path) -> str:
         elif file == folder / "submission.csv":
             return short_submission(file, folder)
         elif file.suffix == ".npz":
-            predictions.load(file)
+            load_predictions(file)
         elif file.suffix == ".csv":
             return short_history(file, folder)
         elif file.suffix == ".json":
@@ -119,11 +119,11 @@ def stated(folder: Path) -> dict[str, str]:
 
 def short_submission(file: Path, folder: Path) -> str:
     """Fewer rows than run.json says, or a last row that is cut."""
-    sheet, run = check.parse(file), folder / "run.json"
-    wanted = len(sheet.rows) if damage(run, folder) else RunFolder(folder).read()["rows"]["test"]
-    if len(sheet.rows) != wanted:
-        return f"{len(sheet.rows):,} rows, and the run wrote {wanted:,}"
-    return "" if sheet.rows[-1][sheet.target] in set("0123456") else "its last row is cut"
+    table, run = parse_submission(file), folder / "run.json"
+    wanted = len(table.rows) if damage(run, folder) else RunFolder(folder).read()["rows"]["test"]
+    if len(table.rows) != wanted:
+        return f"{len(table.rows):,} rows, and the run wrote {wanted:,}"
+    return "" if table.rows[-1][table.label_column] in set("0123456") else "its last row is cut"
 
 
 def short_history(file: Path, folder: Path) -> str:
@@ -154,8 +154,8 @@ def compare(content: dict, pushed: Pushed | None, folder: Path) -> None:
             "The output belongs to another version: `watch`, or push again."
         )
     for file in sorted((folder / "predictions").glob("*.npz")):
-        header = predictions.load(file, content["data_digest"]).header
-        if header["recipe_digest"] != content["recipe_digest"]:
+        header = load_predictions(file, content["data_digest"]).header
+        if header.get("recipe_digest") != content["recipe_digest"]:
             raise KaggleError(f"{file} is of another recipe than run.json.\nDelete {folder} and fetch again.")
 
 

@@ -74,12 +74,12 @@ def command_score(arguments: argparse.Namespace) -> None:
     """Scores the submission that was fetched last, with the labels that were published later."""
     from src.data import competition
     from src.remote import fetch
-    from src.submit import score
+    from src.submit.score import format_score, score_submission
 
     submission = arguments.submission or fetch.newest(arguments.root) / "submission.csv"
     if (submission.parent / "run.json").is_file():
         fetch.check_data(submission.parent, arguments.input, competition.read(arguments.input).digest)
-    print(score.text(score.score(submission, arguments.input, arguments.leaderboard)))
+    print(format_score(score_submission(submission, arguments.input, arguments.leaderboard)))
 
 
 def command_go(arguments: argparse.Namespace) -> None:

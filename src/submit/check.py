@@ -1,8 +1,8 @@
-"""Reads and checks a submission: every test image once, each with a label from 0 to 6.
+"""Reads and checks a submission: each test image once, with a label from 0 to 6.
 
-Three forms are known: the header `id,emotion` with ids from 0 or from 1, the hosts' own of 2013 (no header, one
-integer a line), and whatever columns and ids example_submission.csv shows, where the competition's folder has one.
-Rows with ids are put in id order, since a scorer that goes by id does the same.
+Three forms are accepted: the header `id,emotion` with ids from 0 or from 1; no header and one label a line (the form
+of the competition of 2013); the columns and ids of example_submission.csv, if the competition's folder has one.
+Rows with ids are sorted by id, because a scorer that goes by id does the same.
 """
 
 from collections.abc import Sequence
@@ -11,95 +11,96 @@ from pathlib import Path
 
 import numpy as np
 
-from src.csv_cells import read_cells, short, shown
+from src.csv_cells import quote, read_cells, shorten
 from src.dataset import CLASS_NAMES, NUM_CLASSES
 from src.errors import UserError
 
 LABEL_COLUMNS = ("emotion", "label", "class")
-_DIGITS = 18  # of an id: Python refuses to read an integer of thousands of digits
+_DIGITS = 18  # of an id: Python refuses to convert an integer of thousands of digits
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """A submission or an example as it stands in its file: cells are text, every row as wide as the others."""
+class SubmissionTable:
+    """The cells of a submission or an example, as text. All rows have the same number of cells."""
 
     path: Path
     header: tuple[str, ...] | None
     rows: tuple[tuple[str, ...], ...]
 
     @property
-    def target(self) -> int:
-        """The index of the column that holds the labels: the one so named, or else the last."""
-        names = self.columns
-        return next((names.index(name) for name in LABEL_COLUMNS if name in names), len(self.rows[0]) - 1)
+    def columns(self) -> tuple[str, ...]:
+        """The header in lower case; empty without a header."""
+        return tuple(name.casefold() for name in self.header or ())
+
+    @property
+    def label_column(self) -> int:
+        """The index of the label column: the first of LABEL_COLUMNS that the header has, else the last column."""
+        return next((self.columns.index(n) for n in LABEL_COLUMNS if n in self.columns), len(self.rows[0]) - 1)
 
     @property
     def ids(self) -> list[str] | None:
-        """The first column beside the labels, as text; None where the labels stand alone."""
+        """The first column that does not hold the labels; None if there is no other column."""
         if len(self.rows[0]) == 1:
             return None
-        column = 1 if self.target == 0 else 0
+        column = 1 if self.label_column == 0 else 0
         return [row[column] for row in self.rows]
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The header in lower case, to compare with; empty without a header."""
-        return tuple(name.casefold() for name in self.header or ())
-
-    def line(self, row: int) -> str:
-        """Where row number `row`, counted from 0, stands: the file's name and the line counted from 1."""
+    def location(self, row: int) -> str:
+        """File name and line (from 1) of a row (from 0), for error messages."""
         return f"{self.path.name}, line {row + (2 if self.header else 1)}"
 
 
 @dataclass(frozen=True)
-class Checked:
-    """What a valid submission holds: its form in words, its rows, and how often each of the 7 classes is predicted."""
+class CheckedSubmission:
+    """A valid submission: labels int64 (n,) in test.csv's order, its form in words, and warnings."""
 
+    labels: np.ndarray
     form: str
-    rows: int
-    counts: tuple[int, ...]
     warnings: tuple[str, ...]
 
+    @property
+    def rows(self) -> int:
+        return len(self.labels)
 
-def parse(path: str | Path) -> Sheet:
-    """The cells of a submission or example. A first line of integers alone is a row, anything else a header.
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """How many rows have each of the 7 labels."""
+        return tuple(np.bincount(self.labels, minlength=NUM_CLASSES).tolist())
 
-    UserError: the file cannot be read as text, is larger than 2 MB, is empty, has a header only, or lines of different
-    widths.
+
+def check_submission(path: str | Path, rows: int, example: Path | None = None) -> CheckedSubmission:
+    """Reads a submission for `rows` test images. `example` is example_submission.csv, if there is one.
+
+    Raises UserError, with file and line, for unknown columns, for an id that is missing, repeated or unknown, for a
+    label other than an integer from 0 to 6, and for another number of rows. Warns of a class that is never predicted
+    and of columns that differ from the example's.
+    """
+    table, pattern = parse_submission(path), parse_submission(example) if example else None
+    labels = np.empty(len(table.rows), np.int64)
+    labels[_test_rows(table, pattern)] = _labels(table)
+    if len(labels) != rows:
+        raise UserError(f"{table.path.name} has {len(labels):,} rows; the test set has {rows:,}. Write it again.")
+    return CheckedSubmission(labels, _form(table), _column_warnings(table, pattern) + _class_warnings(labels))
+
+
+def parse_submission(path: str | Path) -> SubmissionTable:
+    """The cells of a submission or example. A first line of integers is a row; any other first line is the header.
+
+    Raises UserError for a file that `read_cells` refuses, for a header without rows, and for lines of different widths.
     """
     path = Path(path)
     lines = read_cells(path)
-    header = None if all(_is_integer(cell) for cell in lines[0]) else lines[0]
-    rows = lines[1:] if header else lines
-    if not rows:
+    header = None if all(map(_is_integer, lines[0])) else lines[0]
+    table = SubmissionTable(path, header, tuple(lines[1:] if header else lines))
+    if not table.rows:
         raise UserError(f"{path.name} has a header and no rows. Replace the file.")
-    sheet = Sheet(path, header, tuple(rows))
-    _need_even_rows(sheet, len(lines[0]))
-    return sheet
-
-
-def read(path: str | Path, example: Path | None = None) -> np.ndarray:
-    """The labels of a submission in id order, int64 (n,), values 0-6. `example` is example_submission.csv, if any.
-
-    UserError, with file and line: unknown columns, an id that is missing, doubled or not expected, a label that is
-    not an integer from 0 to 6.
-    """
-    return _ordered_labels(parse(path), parse(example) if example else None)
-
-
-def check(path: str | Path, rows: int, example: Path | None = None) -> Checked:
-    """Reads a submission for `rows` test images and says what it holds; UserError as in `read`, or for another count.
-
-    What is valid but hardly meant (one class only, a class never predicted, other columns than the example's) is a
-    warning.
-    """
-    sheet, shown = parse(path), parse(example) if example else None
-    labels = _ordered_labels(sheet, shown)
-    if len(labels) != rows:
-        raise UserError(f"{sheet.path.name} has {len(labels):,} rows; the test set has {rows:,}. Write it anew.")
-    counts = np.bincount(labels, minlength=NUM_CLASSES)
-    warnings = _warn_of_columns(sheet, shown) + _warn_of_classes(counts)
-    return Checked(_in_words(sheet), rows, tuple(counts.tolist()), warnings)
+    width = len(lines[0])
+    for row, cells in enumerate(table.rows):
+        if len(cells) != width:
+            raise UserError(f"{table.location(row)}: {len(cells)} columns; the first line has {width}. Mend that line.")
+    if header is None and width > 1:
+        raise UserError(f"{path.name} has {width} columns and no header. Put the header id,emotion on its first line.")
+    return table
 
 
 def _is_integer(text: str) -> bool:
@@ -107,103 +108,79 @@ def _is_integer(text: str) -> bool:
     return digits.isdecimal() and digits.isascii() and len(digits) <= _DIGITS
 
 
-def _need_even_rows(sheet: Sheet, width: int) -> None:
-    for row, cells in enumerate(sheet.rows):
-        if len(cells) != width:
-            raise UserError(
-                f"{sheet.line(row)}: {len(cells)} columns, where the first line has {width}. Mend that line."
-            )
-    if sheet.header is None and width > 1:
-        raise UserError(
-            f"{sheet.path.name} has {width} columns and no header. Put the header id,emotion on its first line."
-        )
-
-
-def _ordered_labels(sheet: Sheet, example: Sheet | None) -> np.ndarray:
-    positions = _positions(sheet, example)
-    labels = np.empty(len(positions), np.int64)
-    labels[positions] = _labels(sheet)
-    return labels
-
-
-def _labels(sheet: Sheet) -> list[int]:
+def _labels(table: SubmissionTable) -> list[int]:
     known = {str(label): label for label in range(NUM_CLASSES)}
-    for row, cells in enumerate(sheet.rows):
-        if cells[sheet.target] not in known:
-            raise UserError(f"{sheet.line(row)}: the label is {shown(cells[sheet.target])}. Labels are integers 0-6.")
-    return [known[cells[sheet.target]] for cells in sheet.rows]
+    cells = [row[table.label_column] for row in table.rows]
+    for row, cell in enumerate(cells):
+        if cell not in known:
+            raise UserError(f"{table.location(row)}: the label is {quote(cell)}. Labels are integers from 0 to 6.")
+    return [known[cell] for cell in cells]
 
 
-def _positions(sheet: Sheet, example: Sheet | None) -> Sequence[int]:
-    """Which test row, counted from 0, each row of the sheet stands for."""
-    if example is not None and sheet.header is not None and sheet.columns == example.columns:
-        return _in_order_of(sheet, sheet.ids, example.ids)
-    if sheet.header is None:
-        return range(len(sheet.rows))
-    if sheet.columns == ("id", "emotion"):
-        return _in_order_of(sheet, *_numbered(sheet))
-    columns = shown(",".join(sheet.header))
+def _test_rows(table: SubmissionTable, example: SubmissionTable | None) -> Sequence[int]:
+    """The test row, from 0, that each row of the table belongs to."""
+    if table.header is None:
+        return range(len(table.rows))
+    if example is not None and table.columns == example.columns:
+        return _positions(table, table.ids, example.ids)
+    if table.columns == ("id", "emotion"):
+        return _positions(table, *_numbered_ids(table))
     raise UserError(
-        f"{sheet.path.name}: the columns are {columns}. Known are 'id,emotion', one label a line\n"
-        "without a header, and the columns of example_submission.csv: write the file in one of these forms."
+        f"{table.path.name}: the columns are {quote(','.join(table.header))}. Accepted are 'id,emotion', one label a "
+        "line\nwithout a header, and the columns of example_submission.csv: write the file in one of these forms."
     )
 
 
-def _numbered(sheet: Sheet) -> tuple[list[str], list[str]]:
-    """The ids without leading zeros, and those expected: from 0 where a 0 is among them, else from 1."""
-    for row, name in enumerate(sheet.ids):
+def _numbered_ids(table: SubmissionTable) -> tuple[list[str], list[str]]:
+    """The ids without leading zeros, and the expected ids: from 0 if one of the ids is 0, else from 1."""
+    for row, name in enumerate(table.ids):
         if not _is_integer(name):
-            raise UserError(
-                f"{sheet.line(row)}: the id is {shown(name)}. Ids are integers in test.csv's order, from 0 or from 1."
-            )
-    ids = [str(int(name)) for name in sheet.ids]
+            where = f"{table.location(row)}: the id is {quote(name)}"
+            raise UserError(f"{where}. Ids are integers in test.csv's order, from 0 or from 1.")
+    ids = [str(int(name)) for name in table.ids]
     start = 0 if "0" in ids else 1
     return ids, [str(start + row) for row in range(len(ids))]
 
 
-def _in_order_of(sheet: Sheet, ids: list[str] | None, expected: list[str] | None) -> Sequence[int]:
+def _positions(table: SubmissionTable, ids: list[str] | None, expected: list[str] | None) -> Sequence[int]:
+    """The position of each id among the expected ids, which must occur once each."""
     if ids is None or expected is None:
-        return range(len(sheet.rows))
-    place = {name: position for position, name in enumerate(expected)}
-    if len(place) < len(expected):
-        raise UserError("The example gives an id twice: nobody can say which row is meant. Take it away or replace it.")
-    given = set(ids)
-    missing = next((f"; {shown(name)} is missing" for name in expected if name not in given), "")
-    seen: set[str] = set()
+        return range(len(table.rows))
+    position = {name: index for index, name in enumerate(expected)}
+    if len(position) < len(expected):
+        raise UserError("The example repeats an id, so its rows cannot be told apart. Remove or replace the example.")
+    given, seen = set(ids), set()
+    missing = next((f"; {quote(name)} is missing" for name in expected if name not in given), "")
     for row, name in enumerate(ids):
         if name in seen:
-            raise UserError(
-                f"{sheet.line(row)}: the id {shown(name)} stands there a second time{missing}. Give each id once."
-            )
-        if name not in place:
-            known = f"{shown(expected[0])} to {shown(expected[-1])}"
-            raise UserError(f"{sheet.line(row)}: the id {shown(name)} is not one of {known}{missing}.")
+            raise UserError(f"{table.location(row)}: the id {quote(name)} occurs twice{missing}. Give each id once.")
+        if name not in position:
+            known = f"{quote(expected[0])} to {quote(expected[-1])}"
+            raise UserError(f"{table.location(row)}: the id {quote(name)} is not one of {known}{missing}.")
         seen.add(name)
     if missing:
-        raise UserError(
-            f"{sheet.path.name}: {len(ids):,} ids, where {len(expected):,} are expected{missing}. Add the rows."
-        )
-    return [place[name] for name in ids]
+        raise UserError(f"{table.path.name}: {len(ids):,} ids; expected {len(expected):,}{missing}. Add the rows.")
+    return [position[name] for name in ids]
 
 
-def _in_words(sheet: Sheet) -> str:
-    if sheet.header is None:
+def _form(table: SubmissionTable) -> str:
+    if table.header is None:
         return "one label a line, no header"
-    if sheet.ids is None:
-        return short(",".join(sheet.header))
-    numbers = all(_is_integer(name) for name in sheet.ids)
-    first = min(map(int, sheet.ids)) if numbers else short(sheet.ids[0])
-    return f"{short(','.join(sheet.header))}, ids from {first}"
+    header = shorten(",".join(table.header))
+    if table.ids is None:
+        return header
+    numbers = all(map(_is_integer, table.ids))
+    return f"{header}, ids from {min(map(int, table.ids)) if numbers else shorten(table.ids[0])}"
 
 
-def _warn_of_columns(sheet: Sheet, example: Sheet | None) -> tuple[str, ...]:
-    if example is None or sheet.columns == example.columns:
+def _column_warnings(table: SubmissionTable, example: SubmissionTable | None) -> tuple[str, ...]:
+    if example is None or table.columns == example.columns:
         return ()
-    return (f"the form is '{_in_words(sheet)}', but {example.path.name} shows '{_in_words(example)}'",)
+    return (f"the form is '{_form(table)}', but {example.path.name} has '{_form(example)}'",)
 
 
-def _warn_of_classes(counts: np.ndarray) -> tuple[str, ...]:
-    predicted = [name for name, count in zip(CLASS_NAMES, counts, strict=True) if count]
+def _class_warnings(labels: np.ndarray) -> tuple[str, ...]:
+    predicted = [CLASS_NAMES[label] for label in np.unique(labels)]
     if len(predicted) == 1:
         return (f"every row is {predicted[0]}",)
     absent = [name for name in CLASS_NAMES if name not in predicted]

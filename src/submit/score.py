@@ -1,12 +1,12 @@
-"""Scores a submission against the labels that were published later, and ranks it on the leaderboard of 2013.
+"""Scores a submission with the labels that were published later, and ranks it on the leaderboard of 2013.
 
-Nothing else in the kit opens test labels, and nothing here trains. A test image finds its label by its pixels, since
-no document says in which order test.csv stands; that it is PublicTest followed by PrivateTest is verified on the
-images that occur once, and used only to tell copies apart.
+No other module reads test labels, and this one trains nothing. A test image finds its label by its pixels, because no
+document says how test.csv is sorted. The images that occur once show whether it is PublicTest followed by PrivateTest;
+that order only serves to tell copies apart.
 """
 
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,22 +16,21 @@ from sklearn.metrics import f1_score
 from src.data import competition
 from src.data.competition import Labelled
 from src.errors import UserError
-from src.submit import check
-from src.submit import leaderboard as boards
-from src.submit.leaderboard import Place
+from src.submit.check import check_submission
+from src.submit.leaderboard import Place, find_leaderboard, place_on
 
 TRAINING, PUBLIC, PRIVATE = 0, 1, 2  # as in Labelled.usage
 USAGES = {PUBLIC: "PublicTest", PRIVATE: "PrivateTest"}
 WITHOUT_COPY = "no copy in train.csv"
-CONTEST_ROWS = 7178  # of test.csv; a place among the teams means something on these alone
+CONTEST_ROWS = 7178  # rows of test.csv; the leaderboard of 2013 is of these rows
 
 
 @dataclass(frozen=True)
 class Matching:
-    """Which labelled row each test row is: `rows` int64 (n,), -1 where none; the counts say how far to trust it.
+    """The labelled row of each test row: `rows` int64 (n,), -1 if there is none.
 
-    `in_order` of the `unique` test rows, those whose pixels occur once on either side, stand where PublicTest followed
-    by PrivateTest would put them. `ambiguous` rows are paired, with copies that nothing tells apart.
+    unique: test rows whose pixels occur once on either side. in_order: how many of these are where they would be if
+    test.csv were PublicTest followed by PrivateTest. ambiguous: rows paired with copies that nothing tells apart.
     """
 
     rows: np.ndarray
@@ -42,7 +41,7 @@ class Matching:
 
 @dataclass(frozen=True)
 class Measure:
-    """One line of the table. `low` and `high` bound the Wilson interval of 95 %; all shares are 0-1."""
+    """One line of the table. low and high bound the 95 % Wilson interval; shares are 0-1."""
 
     usage: str
     rows: str
@@ -56,7 +55,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Score:
-    """What a submission would have scored; `place` is by the accuracy on all rows of `place_by`."""
+    """The score of a submission. `place` follows from the accuracy on all rows of `place_by`."""
 
     submission: str
     labels: str
@@ -70,32 +69,23 @@ class Score:
     place_by: str
     final_board: bool
 
-    def to_dict(self) -> dict:
-        """Plain dicts, lists, numbers and texts, ready for JSON."""
-        plain = asdict(self)
-        return plain | {"measures": list(plain["measures"])}
 
+def score_submission(submission: str | Path, folder: str | Path, leaderboard: str | Path | None = None) -> Score:
+    """Scores a submission. `folder` holds the competition's files and the file with the labels.
 
-def score(submission: str | Path, folder: str | Path, leaderboard: str | Path | None = None) -> Score:
-    """Scores `submission` with the competition's files and the labelled file found under `folder`.
-
-    `leaderboard`: a downloaded board, see `src.submit.leaderboard.load`. UserError: an invalid submission, files
-    that are missing, or labels that belong to other images than test.csv's.
+    leaderboard: a downloaded leaderboard, see `find_leaderboard`. Raises UserError for an invalid submission, for
+    missing files, and for labels that belong to other images than those of test.csv.
     """
-    files = competition.read(folder)
-    check.check(submission, len(files.test.images), files.example)
-    predicted = check.read(submission, files.example)
-    labelled = competition.read_labelled(folder)
-    found = match(files.test.images, labelled)
+    files, labelled = competition.read(folder), competition.read_labelled(folder)
+    predicted = check_submission(submission, len(files.test), files.example).labels
+    found = match_rows(files.test.images, labelled)
     if not (found.rows >= 0).any():
         raise UserError(
-            f"No image of test.csv stands among the test rows of {labelled.file.name}.\n"
-            "Put files of one and the same competition there."
+            f"No image of test.csv is among the test rows of {labelled.file.name}.\nPut files of one competition there."
         )
-    copies = _copied(files.test.images, files.train.images)
-    measures = _measures(predicted, labelled, found.rows, copies)
+    measures = _measures(predicted, labelled, found.rows, _is_among(files.test.images, files.train.images))
     ranked = next(one for one in reversed(measures) if one.rows == "all")
-    board = boards.load(leaderboard, folder)
+    board = find_leaderboard(leaderboard, folder)
     return Score(
         submission=Path(submission).name,
         labels=labelled.file.name,
@@ -105,60 +95,59 @@ def score(submission: str | Path, folder: str | Path, leaderboard: str | Path | 
         in_order=found.in_order,
         ambiguous=found.ambiguous,
         measures=measures,
-        place=boards.place(board, ranked.accuracy),
+        place=place_on(board, ranked.accuracy),
         place_by=ranked.usage,
-        final_board=board.is_the_final_one,
+        final_board=board.is_final,
     )
 
 
-def rights(submissions: list[Path], folder: str | Path) -> list[dict[str, np.ndarray]]:
-    """For each submission, by the name of each half that has labels: bool (n,), which of its rows are right.
+def correct_masks(submissions: list[Path], folder: str | Path) -> list[dict[str, np.ndarray]]:
+    """For each submission, by the name of each usage that has labels: bool (n,), which rows are correct.
 
-    The rows are the same ones in the same order for all, so that submissions can be compared on them, paired.
-    UserError as in `score`.
+    The rows and their order are the same for all submissions, for paired comparisons. Raises UserError as
+    `score_submission` does.
     """
     files, labelled = competition.read(folder), competition.read_labelled(folder)
-    rows = match(files.test.images, labelled).rows
+    rows = match_rows(files.test.images, labelled).rows
     usage = np.where(rows >= 0, labelled.usage[rows], TRAINING)
-    halves = {name: usage == number for number, name in USAGES.items() if (usage == number).any()}
-    found = []
+    masks = []
     for submission in submissions:
-        check.check(submission, len(rows), files.example)
-        right = check.read(submission, files.example) == labelled.labels[rows]
-        found.append({name: right[half] for name, half in halves.items()})
-    return found
+        predicted = check_submission(submission, len(rows), files.example).labels
+        correct = predicted == labelled.labels[rows]
+        masks.append({name: correct[usage == number] for number, name in USAGES.items() if (usage == number).any()})
+    return masks
 
 
-def match(images: np.ndarray, labelled: Labelled) -> Matching:
+def match_rows(images: np.ndarray, labelled: Labelled) -> Matching:
     """Pairs test images, uint8 (n, 48, 48), with the PublicTest and PrivateTest rows of equal pixels.
 
-    The k-th copy in test.csv takes the k-th copy among the labelled rows, PublicTest before PrivateTest. Where the
-    images that occur once confirm that test.csv has that order too, copies are paired within each half, so that a
-    file without PrivateTest never lends a public label to a private row. Training rows are never used.
+    The k-th copy in test.csv is paired with the k-th copy among the labelled rows, PublicTest first. If the images
+    that occur once show that test.csv has that order too, copies are paired within each usage, so that a private row
+    never takes a public label from a file without PrivateTest. Training rows are never used.
     """
     held = np.flatnonzero(labelled.usage != TRAINING)
     held = held[np.argsort(labelled.usage[held], kind="stable")]
-    groups = _groups(images, labelled.images[held])
-    single = np.array([(t[0], h[0]) for t, h in groups if len(t) == len(h) == 1], np.int64).reshape(-1, 2)
-    halves = _halves(len(images), labelled.usage[held])
-    in_order = int((halves[single[:, 0]] == labelled.usage[held[single[:, 1]]]).sum())
-    known_halves = 0 < len(single) == in_order
-    same_order = known_halves and bool((np.diff(single[np.argsort(single[:, 0]), 1]) > 0).all())
+    groups = _equal_images(images, labelled.images[held])
+    single = np.array([(t[0], p[0]) for t, p in groups if len(t) == len(p) == 1], np.int64).reshape(-1, 2)
+    expected = _expected_usage(len(images), labelled.usage[held])
+    in_order = int((expected[single[:, 0]] == labelled.usage[held[single[:, 1]]]).sum())
+    by_usage = 0 < len(single) == in_order
+    same_order = by_usage and bool((np.diff(single[np.argsort(single[:, 0]), 1]) > 0).all())
 
     rows, ambiguous = np.full(len(images), -1, np.int64), 0
     for tests, places in groups:
-        usage = labelled.usage[held[places]]
-        for half in (PUBLIC, PRIVATE) if known_halves else (None,):
-            here = tests if half is None else tests[halves[tests] == half]
-            there = held[places if half is None else places[usage == half]]
+        copies = held[places]
+        for usage in (PUBLIC, PRIVATE) if by_usage else (None,):
+            here = tests[expected[tests] == usage] if usage else tests
+            there = copies[labelled.usage[copies] == usage] if usage else copies
             pairs = min(len(here), len(there))
             rows[here[:pairs]] = there[:pairs]
-            ambiguous += pairs if not _is_settled(here, there, labelled, same_order) else 0
+            ambiguous += 0 if _is_certain(here, there, labelled, same_order) else pairs
     return Matching(rows, len(single), in_order, ambiguous)
 
 
-def text(score: Score) -> str:
-    """The score as a table with notes, under 100 columns, without a line end."""
+def format_score(score: Score) -> str:
+    """The score as a table with notes, lines under 100 characters, without a line end."""
     names = f"{'usage':11}  {'rows':{len(WITHOUT_COPY)}}"
     head = f"{names}  {'n':>6}  {'right':>6}  {'accuracy':>8}  {'95 % interval':>15}  {'macro-F1':>8}"
     title = f"{score.submission}: {score.test_rows:,} rows, scored with the labels of {score.labels}"
@@ -169,30 +158,29 @@ def _pixels(images: np.ndarray) -> list[bytes]:
     return [image.tobytes() for image in images]
 
 
-def _copied(images: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """bool (n,): whether each image stands among the others, pixel for pixel."""
+def _is_among(images: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """bool (n,): whether `others` has an image of the same pixels."""
     known = set(_pixels(others))
     return np.array([pixels in known for pixels in _pixels(images)], bool)
 
 
-def _groups(tests: np.ndarray, labelled: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each different picture that stands on both sides: its rows in test.csv, and its places among the labelled."""
+def _equal_images(tests: np.ndarray, labelled: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each picture that both have: its indices in `tests` and its indices in `labelled`."""
     sides: dict[bytes, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
     for side, images in enumerate((tests, labelled)):
         for row, pixels in enumerate(_pixels(images)):
             sides[pixels][side].append(row)
-    return [(np.array(t), np.array(h)) for t, h in sides.values() if t and h]
+    return [(np.array(t), np.array(p)) for t, p in sides.values() if t and p]
 
 
-def _halves(rows: int, usage: np.ndarray) -> np.ndarray:
-    """The usage each test row has if test.csv is PublicTest followed by PrivateTest."""
+def _expected_usage(rows: int, usage: np.ndarray) -> np.ndarray:
+    """The usage of each test row if test.csv is PublicTest followed by PrivateTest."""
     public, private = int((usage == PUBLIC).sum()), int((usage == PRIVATE).sum())
-    boundary = public if public else rows - private
-    return np.where(np.arange(rows) < boundary, PUBLIC, PRIVATE)
+    return np.where(np.arange(rows) < (public or rows - private), PUBLIC, PRIVATE)
 
 
-def _is_settled(tests: np.ndarray, rows: np.ndarray, labelled: Labelled, same_order: bool) -> bool:
-    """Whether pairing these copies in order can be trusted: one count, and one order or nothing to mix up."""
+def _is_certain(tests: np.ndarray, rows: np.ndarray, labelled: Labelled, same_order: bool) -> bool:
+    """Whether pairing copies in order is right: as many on both sides, and the same order or equal labels."""
     if not len(tests) or not len(rows):
         return True
     alike = len(set(zip(labelled.labels[rows].tolist(), labelled.usage[rows].tolist(), strict=True))) == 1
@@ -228,24 +216,22 @@ def _table(score: Score) -> list[str]:
 
 def _place_lines(score: Score) -> list[str]:
     if score.test_rows != CONTEST_ROWS:
-        return [f"No place: the teams of 2013 were ranked on {CONTEST_ROWS:,} test rows, and these are others"]
-    lines = [
-        score.place.words[0].upper() + score.place.words[1:],
-        f"  by {score.place_by} accuracy, on {score.place.source}",
-    ]
+        return [f"No place: the leaderboard of 2013 is of {CONTEST_ROWS:,} test rows, and these are others"]
+    words = score.place.words
+    lines = [words[0].upper() + words[1:], f"  by {score.place_by} accuracy, on {score.place.source}"]
     if score.place_by != USAGES[PRIVATE]:
-        lines.append("  the final board is by PrivateTest, on which the place may differ")
+        lines.append("  the final leaderboard is by PrivateTest; the place there may differ")
     if not score.final_board:
-        lines.append("  its ten best scores are not those known of the final private leaderboard")
+        lines.append("  its ten best scores are not those of the final private leaderboard")
     return lines
 
 
 def _notes(score: Score) -> list[str]:
-    said = "confirmed" if score.unique and score.in_order == score.unique else "NOT confirmed, holds"
+    verdict = "confirmed" if score.unique and score.in_order == score.unique else "NOT confirmed, holds"
     counts = f"{score.in_order:,} of {score.unique:,} uniquely matched rows"
-    notes = [f"test.csv is PublicTest then PrivateTest: {said} on {counts}"]
+    notes = [f"test.csv is PublicTest then PrivateTest: {verdict} on {counts}"]
     if score.ambiguous:
-        notes.append(f"{score.ambiguous:,} rows are copies that nothing tells apart: paired in the order they stand in")
+        notes.append(f"{score.ambiguous:,} rows are copies that nothing tells apart; they are paired in file order")
     if score.unlabelled:
         notes.append(f"{score.unlabelled:,} test rows have no label in {score.labels}")
     return notes

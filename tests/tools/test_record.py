@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from src import config, recipes
-from src.ensemble import predictions
+from src.ensemble.predictions import load_predictions
 from src.main import main
-from src.submit import check
+from src.submit.check import check_submission
 from tests.conftest import fake_bundle
 from tools import record, result_tables
 from tools.migrate_results import migrated
@@ -53,7 +53,7 @@ def test_a_recorded_run_has_its_figures_history_score_and_probabilities(run, fac
     assert sorted(f.name for f in folder.iterdir()) == ["history.csv", "run.json", "score.json", "test_probs.npz"]
     probs = np.load(folder / "test_probs.npz")["probs"]
     assert probs.dtype == np.float16 and probs.shape == (80, 7)
-    assert np.array_equal(probs.argmax(1), check.read(run / "submission.csv"))
+    assert np.array_equal(probs.argmax(1), check_submission(run / "submission.csv", 80).labels)
     assert set(pd.read_csv(folder / "history.csv")["member"]) == {"compact_cnn", "simple_cnn_v2"}
     page = (project / "results" / "README.md").read_text()
     accuracy = json.loads((run / "run.json").read_text())["ensemble"]["valid_accuracy"]
@@ -92,7 +92,7 @@ def test_the_probabilities_are_those_of_the_submission_whatever_members_it_has(r
     alone = altered(run, project / "alone", lambda content: content["ensemble"].update(members=["simple_cnn_v2"]))
     assert call(project, str(alone), "--input", str(faces)) == 0
     probs = np.load(next((project / "results").rglob("test_probs.npz")))["probs"]
-    expected = predictions.load(run / "predictions/simple_cnn_v2.npz").test
+    expected = load_predictions(run / "predictions/simple_cnn_v2.npz").test
     assert np.array_equal(probs, expected.astype(np.float16))
 
 

@@ -1,0 +1,214 @@
+"""Scoring: labels are found by pixels in any order of the files, figures agree with references, copies are counted."""
+
+import json
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from src.data.competition import Labelled
+from src.errors import UserError
+from src.submit.score import CONTEST_ROWS, correct_masks, format_score, match_rows, score_submission
+from src.submit.write import write_submission
+
+
+class Contest:
+    """A small competition: 20 training images, then 10 public and 10 private ones; at first no two are equal."""
+
+    def __init__(self):
+        random = np.random.default_rng(7)
+        self.images = random.integers(0, 256, (40, 48, 48), dtype=np.uint8)
+        self.labels = random.permutation(np.arange(40) % 7)
+        self.usage = np.repeat([0, 1, 2], [20, 10, 10]).astype(np.uint8)
+        self.order = np.arange(40)  # of the rows in the labelled file
+        self.test = np.arange(20, 40)  # the rows of test.csv
+
+    def copy(self, source: int, *targets: int) -> None:
+        self.images[list(targets)] = self.images[source]
+
+    def matched(self) -> tuple:
+        """The labels found for the test rows (-1: none), and the matching."""
+        order = self.order
+        labelled = Labelled(self.images[order], self.labels[order], self.usage[order], Path("icml_face_data.csv"))
+        found = match_rows(self.images[self.test], labelled)
+        return np.where(found.rows < 0, -1, labelled.labels[found.rows]).tolist(), found
+
+    def write(self, folder: Path) -> Path:
+        names = np.array(["Training", "PublicTest", "PrivateTest"])
+        pixels = [" ".join(map(str, image.ravel())) for image in self.images]
+        train = [f"{self.labels[row]},{pixels[row]}" for row in range(20)]
+        full = [f"{self.labels[row]},{names[self.usage[row]]},{pixels[row]}" for row in self.order]
+        for name, head, rows in (
+            ("train.csv", "emotion,pixels", train),
+            ("test.csv", "pixels", [pixels[row] for row in self.test]),
+            ("icml_face_data.csv", "emotion, Usage, pixels", full),
+        ):
+            (folder / name).write_text("\n".join([head, *rows, ""]))
+        return folder
+
+    def score(self, folder: Path, labels: np.ndarray, **options):
+        write_submission(folder / "submission.csv", labels)
+        return score_submission(folder / "submission.csv", self.write(folder), **options)
+
+
+@pytest.fixture
+def contest() -> Contest:
+    return Contest()
+
+
+def wrong_at(labels: np.ndarray, rows: list[int]) -> np.ndarray:
+    labels = labels.copy()
+    labels[rows] = (labels[rows] + 1) % 7
+    return labels
+
+
+# --- figures --------------------------------------------------------------------------------------------------------
+
+
+def test_a_perfect_submission(tmp_path, contest):
+    found = contest.score(tmp_path, contest.labels[20:])
+    assert [(one.usage, one.rows, one.n) for one in found.measures] == [
+        (usage, rows, 10) for usage in ("PublicTest", "PrivateTest") for rows in ("all", "no copy in train.csv")
+    ]
+    assert {(one.accuracy, one.macro_f1, one.high) for one in found.measures} == {(1.0, 1.0, 1.0)}
+    assert (found.place.place, found.place_by, found.unlabelled, found.ambiguous) == (1, "PrivateTest", 0, 0)
+    assert "test.csv is PublicTest then PrivateTest: confirmed on 20 of 20 uniquely matched rows" in format_score(found)
+
+
+def test_wrong_rows_are_counted_and_masked_where_they_are(tmp_path, contest):
+    contest.copy(3, 25)  # a public image that also is in train.csv, predicted wrongly
+    contest.order = np.random.default_rng(1).permutation(40)
+    wrong = [0, 5, 13, 14, 19]
+    found = contest.score(tmp_path, wrong_at(contest.labels[20:], wrong))
+    assert [(one.right, one.n) for one in found.measures] == [(8, 10), (8, 9), (7, 10), (7, 10)]
+    assert (found.measures[0].accuracy, found.measures[1].accuracy) == (0.8, 8 / 9)
+    (masks,) = correct_masks([tmp_path / "submission.csv"], tmp_path)
+    both = np.concatenate([masks["PublicTest"], masks["PrivateTest"]])
+    assert np.flatnonzero(~both).tolist() == wrong
+
+
+def test_the_interval_and_macro_f1_against_references(tmp_path, contest):
+    # Wilson, written out: (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n)
+    contest.labels[20:30] = [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
+    predicted = contest.labels[20:].copy()
+    predicted[[0, 5, 6]] = [1, 0, 0]
+    one = contest.score(tmp_path, predicted).measures[0]
+    p, n, z = 0.7, 10, 1.959963984540054
+    middle, half = p + z * z / 2 / n, z * (p * (1 - p) / n + z * z / 4 / n / n) ** 0.5
+    assert (one.low, one.high) == pytest.approx(((middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)))
+    assert one.macro_f1 == pytest.approx((2 * 4 / (8 + 2 + 1) + 2 * 3 / (6 + 1 + 2)) / 2)
+
+
+def test_a_score_is_json_and_its_text_is_narrow(tmp_path, contest):
+    board = tmp_path / "mine.csv"
+    board.write_text("TeamName,Score\na,1.0\nb,.5\n")
+    result = contest.score(tmp_path, contest.labels[20:], leaderboard=board)
+    assert json.loads(json.dumps(asdict(result)))["place"]["words"] == "place 2 of 2: above b 0.50000, below a 1.00000"
+    assert "No place" in format_score(result)  # the place on 20 rows would mean nothing
+    full = format_score(replace(result, test_rows=CONTEST_ROWS))
+    assert "are not those of the final" in full and max(map(len, full.splitlines())) < 100
+
+
+# --- matching -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [None, 0, 1])
+def test_labels_are_found_in_any_order_of_the_labelled_file(contest, seed):
+    if seed is not None:
+        contest.order = np.random.default_rng(seed).permutation(40)
+    labels, found = contest.matched()
+    assert labels == contest.labels[20:].tolist()
+    assert (found.unique, found.in_order, found.ambiguous) == (20, 20, 0)
+
+
+@pytest.mark.parametrize("order", [np.r_[0:40], np.r_[30:40, 20:30, 0:20]], ids=["public first", "private first"])
+def test_copies_with_different_labels_are_told_apart_by_order(contest, order):
+    contest.copy(21, 24, 31, 36)
+    contest.labels[[21, 24, 31, 36]] = [0, 1, 2, 3]
+    contest.order = order
+    labels, found = contest.matched()
+    assert labels == contest.labels[20:].tolist()
+    assert (found.unique, found.in_order, found.ambiguous) == (16, 16, 0)
+
+
+def test_copies_whose_order_is_lost_are_counted(contest):
+    for source, target in ((21, 24), (31, 36), (22, 33)):
+        contest.copy(source, target)
+    contest.labels[[21, 24]], contest.labels[[31, 36]], contest.labels[[22, 33]] = [0, 1], 5, [2, 3]
+    contest.order = np.r_[0:20, 29:19:-1, 39:29:-1]
+    labels, found = contest.matched()
+    assert (labels[1], labels[4]) == (1, 0)  # in the order of the labelled file: a guess, and counted as one
+    assert (labels[11], labels[16]) == (5, 5)  # equal labels cannot be mixed up
+    assert (labels[2], labels[13]) == (2, 3)  # one is public, one private: the usage decides
+    assert found.ambiguous == 2
+
+
+def test_without_private_labels_private_rows_have_none(tmp_path, contest):
+    contest.copy(22, 33)  # public and private: only the public row has a label
+    contest.copy(34, 35)
+    contest.order = np.arange(30)
+    labels, found = contest.matched()
+    assert labels == [*contest.labels[20:30].tolist(), *[-1] * 10]
+    assert (found.unique, found.in_order, found.ambiguous) == (9, 9, 0)
+    result = contest.score(tmp_path, contest.labels[20:])
+    assert (result.unlabelled, result.place_by) == (10, "PublicTest")
+    assert "PrivateTest: no labels in icml_face_data.csv" in format_score(result)
+    assert "the place there may differ" in format_score(replace(result, test_rows=CONTEST_ROWS))
+
+
+def test_without_public_labels_public_rows_have_none(contest):
+    contest.copy(22, 33)
+    contest.order = np.r_[0:20, 30:40]
+    labels, found = contest.matched()
+    assert labels == [*[-1] * 10, *contest.labels[30:].tolist()]
+    assert found.ambiguous == 0
+
+
+def test_another_order_of_test_csv_is_reported(tmp_path, contest):
+    contest.test = np.random.default_rng(2).permutation(contest.test)
+    result = contest.score(tmp_path, contest.labels[contest.test])
+    assert {one.accuracy for one in result.measures} == {1.0}
+    assert result.in_order < 20
+    assert f"NOT confirmed, holds on {result.in_order} of 20" in format_score(result)
+
+
+def test_training_rows_never_label_test_rows(tmp_path, contest):
+    contest.copy(3, 25)
+    contest.order = np.delete(contest.order, 25)
+    labels, _ = contest.matched()
+    assert labels[5] == -1
+    contest.usage[:] = 0
+    with pytest.raises(UserError):
+        contest.score(tmp_path, contest.labels[20:])
+
+
+def test_labels_of_other_images_and_wrong_lengths_are_refused(tmp_path, contest):
+    with pytest.raises(UserError, match="19 rows; the test set has 20"):
+        contest.score(tmp_path, contest.labels[21:])
+    contest.write(tmp_path)
+    other = np.random.default_rng(3).integers(0, 256, (20, 2304))
+    (tmp_path / "test.csv").write_text("pixels\n" + "\n".join(" ".join(map(str, row)) for row in other) + "\n")
+    write_submission(tmp_path / "submission.csv", contest.labels[20:])
+    with pytest.raises(UserError, match=r"No image of test\.csv"):
+        score_submission(tmp_path / "submission.csv", tmp_path)
+
+
+def test_the_example_decides_which_row_an_id_is(tmp_path, contest):
+    (tmp_path / "example_submission.csv").write_text("id,emotion\n" + "".join(f"{row},0\n" for row in range(107, 127)))
+    rows = [f"{107 + row},{contest.labels[20 + row]}\n" for row in range(20)]
+    path = tmp_path / "mine.csv"
+    path.write_text("id,emotion\n" + "".join(reversed(rows)))
+    assert score_submission(path, contest.write(tmp_path)).measures[0].accuracy == 1.0
+
+
+def test_the_full_size_is_matched_in_seconds():
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (35_887, 48, 48), dtype=np.uint8)
+    usage = np.repeat([0, 1, 2], [28_709, 3_589, 3_589]).astype(np.uint8)
+    labelled = Labelled(images, random.integers(0, 7, 35_887), usage, Path("fer2013.csv"))
+    start = time.process_time()
+    found = match_rows(images[28_709:], labelled)
+    assert time.process_time() - start < 2
+    np.testing.assert_array_equal(found.rows, np.arange(28_709, 35_887))
