@@ -24,7 +24,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from src import config, recipes
-from src.data import sample
+from src.data import synthetic
 from src.errors import UserError
 from src.run import run
 from src.submit.check import check_submission
@@ -42,7 +42,7 @@ FORK = multiprocessing.get_context("fork")
 
 def faces(folder: Path) -> Path:
     """The competition's files with few enough faces for a run of seconds."""
-    sample.write(folder, train=ROWS, test=TESTS, seed=2)
+    synthetic.write(folder, train=ROWS, test=TESTS, seed=2)
     return folder
 
 

@@ -24,7 +24,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src import recipes
-from src.data import sample
+from src.data import synthetic
 from src.data.competition import find
 
 ROWS = {"train": 28_709, "test": 7_178}  # of the competition's files
@@ -96,7 +96,7 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as made, tempfile.TemporaryDirectory() as few:
         if arguments.input is None:
-            sample.write(Path(made), **ROWS)
+            synthetic.write(Path(made), **ROWS)
         shortened(arguments.input or Path(made), Path(few), arguments.test_rows)
         found = compare(Path(few), arguments)
     if arguments.json:

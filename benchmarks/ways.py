@@ -11,7 +11,7 @@ import torch
 from benchmarks.reference_way import Reference
 from src import recipes
 from src.config import Member
-from src.data import competition, sample
+from src.data import competition, synthetic
 from src.data.batches import on_device
 from src.train import precision
 from src.train.trainer import Trainer
@@ -28,7 +28,7 @@ def epoch(way: str, name: str, source: Path | None, rows: int, device: torch.dev
 def faces(source: Path | None, rows: int) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels of the first rows of train.csv, or made-up ones; repeated where there are fewer."""
     if source is None:
-        images, labels = sample.faces(min(rows, 2000), seed=0)
+        images, labels = synthetic.faces(min(rows, 2000), seed=0)
     else:
         train = competition.read(source).train
         images, labels = train.images[:rows], train.labels[:rows]

@@ -7,8 +7,8 @@ import csv
 import io
 from pathlib import Path
 
+from src.bounded_io import read_bytes
 from src.errors import UserError
-from src.untrusted import read_bytes
 
 LIMIT = 2_000_000  # bytes
 _SHOWN = 40

@@ -102,7 +102,7 @@ def command_plan(arguments: argparse.Namespace, bundle: dict) -> int:
 
 def command_quick(arguments: argparse.Namespace, bundle: dict) -> int:
     """The whole way on made-up faces: draw, train, blend, write, check, score."""
-    from src.data import sample
+    from src.data import synthetic
     from src.run import run
     from src.run_folder import RunFolder
 
@@ -111,7 +111,7 @@ def command_quick(arguments: argparse.Namespace, bundle: dict) -> int:
     if earlier.run_json.exists() and earlier.read()["recipe"].get("name") != "quick":
         raise UserError(f"{output} holds a run that is not a quick one; give another --output")
     faces = output / "faces"
-    sample.write(faces)
+    synthetic.write(faces)
     print(f"made-up faces in {faces}, in the competition's own file formats")
     run(recipes.get("quick"), source(bundle), faces, output, overwrite=True)
     return command_score(

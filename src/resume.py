@@ -4,9 +4,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from src.bounded_io import walk
 from src.errors import UserError
 from src.run_folder import RunFolder, differences
-from src.untrusted import walk
 
 TAKEN = ("predictions", "members", "submission.csv", "run.json")
 

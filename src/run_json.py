@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from src.bounded_io import parse_json, read_bytes
 from src.errors import UserError
-from src.untrusted import parse_json, read_bytes
 
 LIMIT = 4_000_000  # bytes: a run of two members has 5,000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")  # becomes a file's name

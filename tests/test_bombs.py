@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from src.bounded_io import read_bytes
 from src.data.competition import find
 from src.errors import UserError
 from src.submit.check import check_submission
-from src.untrusted import read_bytes
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peaks of memory are read from /proc")
@@ -106,7 +106,7 @@ refused(read_labelled, archive(stored(pax.tobuf()), zeros(100)))
         30,
         """
 from PIL import Image, PngImagePlugin
-from src.data.folder import read_folder
+from src.data.image_folder import read_folder
 root = Path(sys.argv[1]); face = root / "train" / "Happy" / "Training_1.png"; face.parent.mkdir(parents=True)
 def chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -233,7 +233,7 @@ def test_odd_entries_do_not_hide_the_files_beside_them(tmp_path):
 
 
 def test_more_files_than_the_bound_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("src.untrusted.FILES", 5)
+    monkeypatch.setattr("src.bounded_io.FILES", 5)
     for number in range(5):
         (tmp_path / f"{number}.txt").touch()
     assert len(find(tmp_path).every) == 5

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from src.config import Augment, Member
-from src.data import sample
+from src.data import synthetic
 from src.data.batches import LabelledImages, on_device
 from src.train import checkpoint
 from src.train.checkpoint import BEFORE, MAGIC, NAME, STEP, Keeper, read, write
@@ -38,7 +38,7 @@ KINDS = {
 
 @pytest.fixture(scope="module")
 def rows() -> LabelledImages:
-    return on_device(*sample.faces(70, seed=11), CPU)
+    return on_device(*synthetic.faces(70, seed=11), CPU)
 
 
 def trainer(rows: LabelledImages, **settings) -> Trainer:

@@ -15,8 +15,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from src.data import archive, table
-from src.data.folder import read_folder
+from src.data import csv_decoder, tar_reader
+from src.data.image_folder import read_folder
 from tests.fuzzing import edited, edits, examples, read_or_refused
 
 COLUMNS = ("emotion", "usage", "pixels")
@@ -36,8 +36,8 @@ GOOD_ROWS = [(str(i), USAGES[i], text_of(PIXELS[i].tolist())) for i in range(4)]
 GOOD = csv_of(GOOD_ROWS)
 
 
-def decode(content: bytes, sealed: bool = False) -> table.Table | None:
-    return read_or_refused(lambda: table.read_table(io.BytesIO(content), "x.csv", COLUMNS, sealed=sealed))
+def decode(content: bytes, sealed: bool = False) -> csv_decoder.Table | None:
+    return read_or_refused(lambda: csv_decoder.read_table(io.BytesIO(content), "x.csv", COLUMNS, sealed=sealed))
 
 
 def plainly(content: bytes) -> list[tuple[int, int, list[int]]]:
@@ -48,11 +48,11 @@ def plainly(content: bytes) -> list[tuple[int, int, list[int]]]:
     for line in lines[1:]:
         row = dict(zip(names, (cell.strip(b' "\t\r').decode() for cell in line.split(b",")), strict=True))
         pixels = [int(word) for word in row["pixels"].split()]
-        rows.append((int(row["emotion"]), table.USAGES.index(row["usage"]), pixels))
+        rows.append((int(row["emotion"]), csv_decoder.USAGES.index(row["usage"]), pixels))
     return rows
 
 
-def assert_read_rightly(found: table.Table, content: bytes) -> None:
+def assert_read_rightly(found: csv_decoder.Table, content: bytes) -> None:
     labels, usage, pixels = zip(*plainly(content), strict=True)
     assert found.labels.tolist() == list(labels) and set(labels) <= set(range(7))
     assert found.usage.tolist() == list(usage)
@@ -102,7 +102,7 @@ def rows(draw) -> tuple[str, ...]:
 def test_a_csv_of_odd_rows_is_read_rightly_or_refused(rows, end, chunk):
     content = csv_of(rows, end=end)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(table, "_CHUNK", chunk)
+        patch.setattr(csv_decoder, "_CHUNK", chunk)
         found = decode(content)
     if found:
         assert_read_rightly(found, content)
@@ -121,20 +121,20 @@ def test_a_header_by_chance_is_read_rightly_or_refused(header):
 def test_a_sealed_label_is_not_read_whatever_it_is(label):
     content = csv_of([GOOD_ROWS[0], (label, *GOOD_ROWS[1][1:])])
     if found := decode(content, sealed=True):
-        assert found.labels.tolist() == [0, table.UNREAD]
+        assert found.labels.tolist() == [0, csv_decoder.UNREAD]
 
 
 def test_more_text_than_the_bound_is_refused(monkeypatch):
-    monkeypatch.setattr(table, "_CHUNK", 1_000)
-    monkeypatch.setattr(table, "_TEXT_LIMIT", len(GOOD))
+    monkeypatch.setattr(csv_decoder, "_CHUNK", 1_000)
+    monkeypatch.setattr(csv_decoder, "_TEXT_LIMIT", len(GOOD))
     assert len(decode(GOOD).images) == 4
-    monkeypatch.setattr(table, "_TEXT_LIMIT", len(GOOD) - 1)
+    monkeypatch.setattr(csv_decoder, "_TEXT_LIMIT", len(GOOD) - 1)
     assert decode(GOOD) is None
 
 
 def test_odd_spacing_is_put_in_order_and_not_read_word_by_word(monkeypatch):
     """Word by word the real files would take a minute."""
-    monkeypatch.setattr(table, "_pixels_slow", lambda *_: pytest.fail("the slow way was taken"))
+    monkeypatch.setattr(csv_decoder, "_pixels_slow", lambda *_: pytest.fail("the slow way was taken"))
     content = GOOD.replace(b" 1", b"   1").replace(b" 2", b"\t2")
     assert_read_rightly(decode(content), content)
 
@@ -158,13 +158,13 @@ PLAIN = tar_of([(info_of("fer2013/README", 3), b"abc"), (info_of("fer2013/fer201
 ZIPPED = gzip.compress(PLAIN, 1, mtime=0)
 
 
-def unpack(folder, content: bytes) -> table.Table | None:
+def unpack(folder, content: bytes) -> csv_decoder.Table | None:
     path = folder / "fer2013.tar.gz"
     path.write_bytes(content)
 
     def action():
-        with archive.open_member(path) as stream:
-            return table.read_table(stream, str(path), COLUMNS, sealed=False)
+        with tar_reader.open_member(path) as stream:
+            return csv_decoder.read_table(stream, str(path), COLUMNS, sealed=False)
 
     return read_or_refused(action)
 
@@ -250,7 +250,7 @@ def test_gzip_in_any_parts_read_in_any_pieces_is_what_was_packed(tmp_path, cuts,
     parts = [PLAIN[a:b] for a, b in pairwise([0, *cuts, len(PLAIN)])]
     path = tmp_path / "x.gz"
     path.write_bytes((bytes(5) if filled else b"").join(gzip.compress(part, 1) for part in parts))
-    with archive._Unzipped(path) as stream:
+    with tar_reader._Unzipped(path) as stream:
         found = b"".join(iter(lambda: stream.read(size), b""))
     assert found == PLAIN
 
@@ -258,14 +258,14 @@ def test_gzip_in_any_parts_read_in_any_pieces_is_what_was_packed(tmp_path, cuts,
 def test_more_bytes_before_the_member_than_the_bound_are_refused_unread(tmp_path, monkeypatch):
     sought, before = (info_of("fer2013.csv", len(GOOD)), GOOD), (info_of("a", 30_000), bytes(30_000))
     content = gzip.compress(tar_of([before, before, sought]), 1)
-    monkeypatch.setattr(archive, "_LIMIT", 60_416)
+    monkeypatch.setattr(tar_reader, "_LIMIT", 60_416)
     assert unpack(tmp_path, content)
-    monkeypatch.setattr(archive, "_LIMIT", 60_415)
+    monkeypatch.setattr(tar_reader, "_LIMIT", 60_415)
     assert unpack(tmp_path, content) is None
 
 
 def test_an_archive_file_larger_than_the_bound_is_refused_unread(tmp_path, monkeypatch):
-    monkeypatch.setattr(archive, "_LIMIT", len(PLAIN) - 1)
+    monkeypatch.setattr(tar_reader, "_LIMIT", len(PLAIN) - 1)
     assert unpack(tmp_path, PLAIN) is None
 
 
@@ -341,6 +341,6 @@ def test_an_image_of_any_name_is_read_or_refused(tmp_path, start, rest):
 
 
 def test_more_images_than_the_bound_are_refused_unread(tmp_path, monkeypatch):
-    monkeypatch.setattr("src.data.folder._IMAGES", 0)
-    monkeypatch.setattr("src.data.folder._pixels", lambda *_: pytest.fail("an image was read"))
+    monkeypatch.setattr("src.data.image_folder._IMAGES", 0)
+    monkeypatch.setattr("src.data.image_folder._pixels", lambda *_: pytest.fail("an image was read"))
     assert read_image(tmp_path, FACES["png"]) is None

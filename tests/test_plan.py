@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from src.config import Member
-from src.data import sample
+from src.data import synthetic
 from src.data.batches import LabelledImages, on_device
 from src.train import plan
 from src.train.deadline import Cost
@@ -18,7 +18,7 @@ FLOAT32 = Precision("float32", "", CPU)
 
 @pytest.fixture(scope="module")
 def rows() -> LabelledImages:
-    return on_device(*sample.faces(70, seed=11), CPU)
+    return on_device(*synthetic.faces(70, seed=11), CPU)
 
 
 def measured(rows: LabelledImages, valid: LabelledImages, tests: int, **settings) -> Cost:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import build
-from src.data import sample
+from src.data import synthetic
 from src.main import main as run_main
 from src.remote import compare
 from tests.round_trip import KERNEL, built_project, new_round
@@ -161,7 +161,7 @@ def test_without_the_competitions_files_it_comes_home_unrecorded(remote):
 
 
 def test_other_data_than_the_runs_is_refused(remote, tmp_path):
-    sample.write(tmp_path / "others", train=100, test=80, seed=9)
+    synthetic.write(tmp_path / "others", train=100, test=80, seed=9)
     assert "had the data" in remote.error("fetch", "--input", str(tmp_path / "others"), code=2)
 
 

@@ -135,10 +135,10 @@ def test_a_folder_with_another_run_is_refused_and_left_as_it_is(done, faces, cap
 
 
 def test_other_data_is_refused_and_overwrite_starts_anew(done, tmp_path, capsys):
-    from src.data import sample
+    from src.data import synthetic
 
     run, other = shutil.copytree(done, tmp_path / "run"), tmp_path / "other"
-    sample.write(other, train=300, test=40, seed=9)
+    synthetic.write(other, train=300, test=40, seed=9)
     (run / "notes.txt").write_text("mine")
     assert start(other, run) == 2
     assert "other data" in capsys.readouterr().err
@@ -149,10 +149,10 @@ def test_other_data_is_refused_and_overwrite_starts_anew(done, tmp_path, capsys)
 
 def test_changed_test_labels_change_nothing_in_a_run(tmp_path):
     """The Usage form alone has them beside the training data; so the run reads that, with the labels turned round."""
-    from src.data import sample
+    from src.data import synthetic
 
     honest, turned = tmp_path / "honest", tmp_path / "turned"
-    sample.write(honest, train=120, test=30, seed=3, form="icml")
+    synthetic.write(honest, train=120, test=30, seed=3, form="icml")
     turned.mkdir()
     table = pd.read_csv(honest / "icml_face_data.csv", skipinitialspace=True)
     table.loc[table["Usage"] != "Training", "emotion"] = 6 - table["emotion"]

@@ -13,7 +13,7 @@ from torch import nn
 
 from src import config, models
 from src.config import Member
-from src.data import sample
+from src.data import synthetic
 from src.data.batches import LabelledImages, on_device
 from src.errors import UserError
 from src.main import main
@@ -47,7 +47,7 @@ def weights(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def rows() -> LabelledImages:
-    return on_device(*sample.faces(48, seed=11), torch.device("cpu"))
+    return on_device(*synthetic.faces(48, seed=11), torch.device("cpu"))
 
 
 def member(**settings) -> Member:

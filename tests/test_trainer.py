@@ -6,7 +6,7 @@ from torch import nn
 
 from src import models
 from src.config import Member
-from src.data import sample
+from src.data import synthetic
 from src.data.batches import LabelledImages, on_device
 from src.errors import UserError
 from src.train.device import out_of_memory
@@ -47,7 +47,7 @@ def network(monkeypatch):
 
 @pytest.fixture(scope="module")
 def rows() -> LabelledImages:
-    return on_device(*sample.faces(70, seed=11), CPU)
+    return on_device(*synthetic.faces(70, seed=11), CPU)
 
 
 def member(**settings) -> Member:

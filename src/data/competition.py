@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from src.data.archive import MEMBER, open_member
-from src.data.folder import read_folder, roots
-from src.data.table import Table, read_table
+from src.bounded_io import walk
+from src.data.csv_decoder import Table, read_table
+from src.data.image_folder import read_folder, roots
+from src.data.tar_reader import MEMBER, open_member
 from src.errors import UserError
-from src.untrusted import walk
 
 __all__ = ["Competition", "Faces", "Files", "Labelled", "find", "read", "read_labelled"]
 

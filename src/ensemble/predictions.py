@@ -20,10 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
+from src.bounded_io import parse_json, read_bytes, unzip
 from src.dataset import CLASS_NAMES, NUM_CLASSES
 from src.errors import UserError
 from src.files import replacing
-from src.untrusted import parse_json, read_bytes, unzip
 
 REQUIRED_HEADER = ("member", "data_digest")
 

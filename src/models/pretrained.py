@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from src.bounded_io import walk
 from src.errors import UserError
-from src.untrusted import walk
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 WRAPPER_KEYS = ("state_dict", "model", "state_dict_ema", "model_state_dict")  # where training scripts keep the weights

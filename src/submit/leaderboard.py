@@ -6,10 +6,10 @@ The ten best teams are listed here. A CSV from `kaggle competitions leaderboard 
 from dataclasses import dataclass
 from pathlib import Path
 
+from src.bounded_io import read_bytes, unzip
 from src.csv_cells import LIMIT, parse_cells, quote
 from src.data.competition import find
 from src.errors import UserError
-from src.untrusted import read_bytes, unzip
 
 TEAMS = 56
 TOP_TEN = (

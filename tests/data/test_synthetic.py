@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from src.data import competition, sample
+from src.data import competition, synthetic
 from src.dataset import CLASS_NAMES
 
 # The same with numpy 1.26 and 2.4, with and without its AVX2 loops: drawing is exact arithmetic throughout.
@@ -16,7 +16,7 @@ DIGEST = "0adb242ae3631abcd52737bd371d97e51d7f7acf1c6089bc5f1fb00f9533fac5"
 
 @pytest.fixture(scope="module")
 def some():
-    return sample.faces(700, seed=3)
+    return synthetic.faces(700, seed=3)
 
 
 def copy_count(images):
@@ -36,46 +36,46 @@ def test_no_face_is_flat(some):
 
 
 def test_a_seed_repeats_and_another_differs(some):
-    images, labels = sample.faces(700, seed=3)
+    images, labels = synthetic.faces(700, seed=3)
     assert np.array_equal(images, some[0]) and np.array_equal(labels, some[1])
-    assert not np.array_equal(sample.faces(700, seed=4)[0], images)
+    assert not np.array_equal(synthetic.faces(700, seed=4)[0], images)
 
 
 def test_the_bytes_are_the_same_on_every_machine():
-    images = sample.draw(np.arange(7).repeat(10), seed=1)
+    images = synthetic.draw(np.arange(7).repeat(10), seed=1)
     assert hashlib.sha256(images.tobytes()).hexdigest() == DIGEST
 
 
 def test_the_drawing_stays_in_single_precision(monkeypatch):
     """A stray float64 rounds differently in numpy 1 and 2, about once in five million pixels."""
-    seen, cover = set(), sample._cover
+    seen, cover = set(), synthetic._cover
 
     def watched(fields, distance):
         seen.add(distance.dtype)
         return cover(fields, distance)
 
-    monkeypatch.setattr(sample, "_cover", watched)
-    sample.draw(np.arange(7), seed=1)
+    monkeypatch.setattr(synthetic, "_cover", watched)
+    synthetic.draw(np.arange(7), seed=1)
     assert seen == {np.dtype(np.float32)}
 
 
 def test_the_size_of_a_chunk_does_not_change_the_faces(monkeypatch):
     labels = np.arange(7).repeat(5)
-    before = sample.draw(labels, seed=2)
-    monkeypatch.setattr(sample, "CHUNK", 3)
-    assert np.array_equal(sample.draw(labels, seed=2), before)
+    before = synthetic.draw(labels, seed=2)
+    monkeypatch.setattr(synthetic, "CHUNK", 3)
+    assert np.array_equal(synthetic.draw(labels, seed=2), before)
 
 
 def test_imbalance_is_that_of_fer2013():
-    assert sample.class_counts(28709).tolist() == list(sample.TRAINING_COUNTS)
-    _, labels = sample.faces(2000, seed=0)
+    assert synthetic.class_counts(28709).tolist() == list(synthetic.TRAINING_COUNTS)
+    _, labels = synthetic.faces(2000, seed=0)
     shares = np.bincount(labels, minlength=7) / 2000
-    assert np.abs(shares - np.array(sample.TRAINING_COUNTS) / 28709).max() < 0.015
+    assert np.abs(shares - np.array(synthetic.TRAINING_COUNTS) / 28709).max() < 0.015
 
 
 @pytest.mark.parametrize("n", [1, 6, 7, 27, 28, 60, 101, 1440])
 def test_counts_add_up_and_keep_the_rare_class(n):
-    counts = sample.class_counts(n)
+    counts = synthetic.class_counts(n)
     assert counts.sum() == n and counts.min() >= min(4, n // 7)
 
 
@@ -84,12 +84,12 @@ def test_copies_are_there_and_agree_on_the_label(some):
     assert copy_count(images) == 28
     with_label = np.column_stack([images.reshape(700, -1), labels])
     assert copy_count(with_label) == 28
-    assert copy_count(sample.faces(300, seed=3, copies=0)[0]) == 0
+    assert copy_count(synthetic.faces(300, seed=3, copies=0)[0]) == 0
 
 
 def test_expressions_can_be_learnt(some):
     """Even a linear reader of 24x24 pixels is far above the 25 % of always answering Happy."""
-    train = sample.faces(1000, seed=5, copies=0)
+    train = synthetic.faces(1000, seed=5, copies=0)
     small = [images.reshape(-1, 24, 2, 24, 2).mean(axis=(2, 4)).reshape(-1, 576) for images in (train[0], some[0])]
     reader = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.1).fit(small[0], train[1])
     assert reader.score(small[1], some[1]) > 0.6
@@ -98,18 +98,18 @@ def test_expressions_can_be_learnt(some):
 @pytest.mark.parametrize("labels", [[7], [-1], [[0, 1]]])
 def test_labels_out_of_range_are_refused(labels):
     with pytest.raises(ValueError, match="labels must be"):
-        sample.draw(np.array(labels), seed=0)
+        synthetic.draw(np.array(labels), seed=0)
 
 
 @pytest.mark.parametrize(("n", "copies"), [(0, 0.04), (10, -0.1), (10, 0.9)])
 def test_impossible_numbers_are_refused(n, copies):
     with pytest.raises(ValueError, match="cannot make"):
-        sample.faces(n, seed=0, copies=copies)
+        synthetic.faces(n, seed=0, copies=copies)
 
 
 def test_an_unknown_form_is_refused(tmp_path):
     with pytest.raises(ValueError, match="csv, icml, tar, folder"):
-        sample.write(tmp_path, form="zip")
+        synthetic.write(tmp_path, form="zip")
 
 
 # ---------------------------------------------------------------------------------------------- the competition's files
@@ -119,9 +119,9 @@ TRAIN, TEST = 120, 61
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    folders = {form: tmp_path_factory.mktemp(form) for form in sample.FORMS}
+    folders = {form: tmp_path_factory.mktemp(form) for form in synthetic.FORMS}
     for form, folder in folders.items():
-        sample.write(folder, TRAIN, TEST, seed=1, form=form)
+        synthetic.write(folder, TRAIN, TEST, seed=1, form=form)
     return folders
 
 
@@ -172,15 +172,15 @@ def test_folder_counts_rows_within_their_usage(written):
     assert {path.name for path in (written["folder"] / "train").iterdir()} == {name.lower() for name in CLASS_NAMES}
 
 
-@pytest.mark.parametrize("form", sample.FORMS)
+@pytest.mark.parametrize("form", synthetic.FORMS)
 def test_only_finished_files_are_left(written, form):
     left = [path for path in written[form].rglob("*") if path.is_file()]
     assert left and all(path.suffix in {".csv", ".gz", ".png"} for path in left)
 
 
-@pytest.mark.parametrize("form", sample.FORMS)
+@pytest.mark.parametrize("form", synthetic.FORMS)
 def test_every_form_reads_back_as_the_same_arrays(written, form):
-    rows = sample._rows(TRAIN, TEST, seed=1)
+    rows = synthetic._rows(TRAIN, TEST, seed=1)
     read = competition.read(written[form])
     assert np.array_equal(read.train.images, np.stack([image for _, _, image in rows[:TRAIN]]))
     assert read.train.labels.tolist() == [label for label, _, _ in rows[:TRAIN]]

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.data import archive, table
+from src.data import csv_decoder, tar_reader
 from src.data.competition import find, read, read_labelled
 from src.dataset import CLASS_NAMES
 from src.errors import UserError
 
-USAGES = table.USAGES
+USAGES = csv_decoder.USAGES
 COUNTS = (40, 8, 6)
 ROWS = sum(COUNTS)
 ICML = "emotion, Usage, pixels"
@@ -196,7 +196,7 @@ def test_columns_in_any_order(header, faces, tmp_path):
 def test_chunks_of_any_size_give_the_same_rows(chunk, faces, tmp_path, monkeypatch):
     put_pair(tmp_path, faces)
     due = read(tmp_path).digest
-    monkeypatch.setattr(table, "_CHUNK", chunk)
+    monkeypatch.setattr(csv_decoder, "_CHUNK", chunk)
     assert read(tmp_path).digest == due
 
 
@@ -298,7 +298,7 @@ def test_the_pair_alone_has_no_labels_to_score_with(faces, tmp_path):
 
 
 # --------------------------------------------------------------------------------------- bad content
-# What may be wrong inside a CSV is in test_table.py.
+# What may be wrong inside a CSV is in test_csv_decoder.py.
 
 
 def refusal(folder: Path, action=read) -> str:
@@ -396,7 +396,7 @@ def test_absurd_size_is_refused_unread(name, tmp_path):
 def test_bytes_without_end_after_the_member_are_refused(faces, tmp_path, monkeypatch):
     put_tar_gz(tmp_path, faces)
     whole = (tmp_path / "fer2013.tar.gz").read_bytes()
-    monkeypatch.setattr(archive, "_LIMIT", 3_000_000)
+    monkeypatch.setattr(tar_reader, "_LIMIT", 3_000_000)
     put(tmp_path / "fer2013.tar.gz", whole + zipped(bytes(8_000_000)))
     assert "bytes follow fer2013.csv" in refusal(tmp_path)
 

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 
-from src.data import table
+from src.data import csv_decoder
 from src.errors import UserError
 
 TRAIN, TEST = ("emotion", "pixels"), ("pixels",)
@@ -28,8 +28,8 @@ def train_lines(images: np.ndarray) -> list[bytes]:
     return [b"emotion,pixels", *(f"{i % 7},{pixels(image)}".encode() for i, image in enumerate(images))]
 
 
-def decode(content: bytes, columns: tuple[str, ...] = TRAIN, sealed: bool = True) -> table.Table:
-    return table.read_table(io.BytesIO(content), "some.csv", columns, sealed=sealed)
+def decode(content: bytes, columns: tuple[str, ...] = TRAIN, sealed: bool = True) -> csv_decoder.Table:
+    return csv_decoder.read_table(io.BytesIO(content), "some.csv", columns, sealed=sealed)
 
 
 def refusal(content: bytes, columns: tuple[str, ...] = TRAIN) -> str:
@@ -51,13 +51,13 @@ def test_images_and_labels_come_back(images):
 
 def test_labels_are_unread_where_there_are_none(images):
     content = "\n".join(["pixels", *map(pixels, images)]).encode()
-    assert set(decode(content, TEST).labels) == {table.UNREAD}
+    assert set(decode(content, TEST).labels) == {csv_decoder.UNREAD}
 
 
 def test_fast_path_takes_honest_rows_and_agrees_with_the_slow_one(images):
     texts = [pixels(image).encode() for image in images]
-    fast = table._pixels_fast(b"\n".join(texts) + b"\n", len(texts))
-    slow = np.stack([table._pixels_slow(text, 1, "x") for text in texts])
+    fast = csv_decoder._pixels_fast(b"\n".join(texts) + b"\n", len(texts))
+    slow = np.stack([csv_decoder._pixels_slow(text, 1, "x") for text in texts])
     np.testing.assert_array_equal(fast, slow)
 
 
@@ -69,16 +69,16 @@ def test_fast_path_refuses_any_single_odd_byte(images):
         for byte in range(256):
             changed = bytearray(text)
             changed[place] = byte
-            fast = table._pixels_fast(bytes(changed), 1)
+            fast = csv_decoder._pixels_fast(bytes(changed), 1)
             if fast is not None:
-                np.testing.assert_array_equal(fast[0], table._pixels_slow(bytes(changed), 1, "x"))
+                np.testing.assert_array_equal(fast[0], csv_decoder._pixels_slow(bytes(changed), 1, "x"))
 
 
 def test_two_rows_whose_counts_add_up_are_still_refused(images):
     a, b = pixels(images[5]), pixels(images[6])
     shifted = f"{a} {b.split(' ', 1)[0]}\n{b.split(' ', 1)[1]}\n".encode()
-    assert table._pixels_fast(f"{a}\n{b}\n".encode(), 2) is not None
-    assert table._pixels_fast(shifted, 2) is None
+    assert csv_decoder._pixels_fast(f"{a}\n{b}\n".encode(), 2) is not None
+    assert csv_decoder._pixels_fast(shifted, 2) is None
 
 
 def spoil(word: str, count: int = 2304) -> str:
@@ -125,14 +125,14 @@ def test_bad_rows(name, images):
 
 
 def test_the_first_of_two_bad_rows_is_named(images, monkeypatch):
-    monkeypatch.setattr(table, "_CHUNK", 10_000)
+    monkeypatch.setattr(csv_decoder, "_CHUNK", 10_000)
     lines = train_lines(images)
     lines[9] = lines[31] = b"7,1"
     assert "row 9 has label" in refusal(b"\n".join(lines))
 
 
 def test_rows_are_counted_over_chunks_and_without_blank_lines(images, monkeypatch):
-    monkeypatch.setattr(table, "_CHUNK", 20_000)
+    monkeypatch.setattr(csv_decoder, "_CHUNK", 20_000)
     assert "row 40 has 2,305 pixels" in refusal(b"\r\n\r\n".join(train_lines(images)) + b" 3\n")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from src.data.table import UNREAD, USAGES, Table
+from src.data.csv_decoder import UNREAD, USAGES, Table
 from src.dataset import CLASS_NAMES, IMAGE_SIZE
 from src.errors import UserError
 
