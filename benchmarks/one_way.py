@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from src import host
+from src.train.allocator import keep_freed_memory
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     if arguments.way == "kit":  # the reference way takes the process as it is
-        host.prepare()
+        keep_freed_memory()
     import torch  # not before
 
     from benchmarks import ways

@@ -10,9 +10,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from src import config, host, recipe_table, recipes
+from src import config, recipe_table, recipes
 from src.dataset import CLASS_NAMES
 from src.errors import UserError
+from src.train.allocator import keep_freed_memory
 from src.train.deadline import process_started
 
 KERNEL_INPUT, KERNEL_OUTPUT = Path("/kaggle/input"), Path("/kaggle/working")
@@ -25,7 +26,7 @@ def main(argv: list[str], bundle: dict) -> int:
 
     bundle: digest, commit, dirty, recipe and overrides of the sources, as `build.py` found them.
     """
-    host.prepare()
+    keep_freed_memory()  # before torch is imported
     arguments = parser(bundle).parse_args(argv or [default_command()])
     try:
         return arguments.command(arguments, bundle)

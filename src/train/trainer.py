@@ -11,17 +11,17 @@ from sklearn.metrics import f1_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from src import host
 from src.config import Member
 from src.data.augment import augment
 from src.data.batches import LabelledImages, class_weights, epoch_order, steps, train_batches
 from src.dataset import IMAGE_SIZE
 from src.errors import UserError
-from src.train.convolution import accelerate
+from src.train.allocator import release_freed_memory
 from src.train.device import out_of_memory
 from src.train.optimizer import MovingAverage, Schedule, make_optimizer
 from src.train.precision import Precision
 from src.train.predict import probabilities
+from src.train.small_map_conv import replace_small_map_convs
 from src.train.start import freeze_body, network
 from src.train.tracking import progress
 
@@ -65,7 +65,7 @@ class Trainer:
         self.member, self.train, self.valid, self.precision = member, train, valid, precision
         self.net = network(member, start).to(device, memory_format=torch.channels_last)
         if device.type == "cpu":
-            accelerate(self.net)
+            replace_small_map_convs(self.net)
         self.average = MovingAverage(self.net, member.ema) if member.ema else None
         self.optimizer = make_optimizer(member, self.net)
         self.schedule = Schedule(member, self.optimizer, steps(len(train.labels), member.batch_size))
@@ -85,7 +85,7 @@ class Trainer:
         self.half = half = self.half or self.new_half()
         rate = half.rate
         loss, accuracy = self.train_epoch(number, between)
-        host.give_back()  # evaluation's batches are larger
+        release_freed_memory()  # evaluation's batches are larger
         started = time.perf_counter()
         valid = self.evaluate(between)
         self.half = None
