@@ -1,16 +1,16 @@
-"""The one error that is the user's to mend."""
+"""The error that a user can correct."""
 
-_LINE = 2_000  # characters: the longest path that Linux takes, and what is said of it, are mostly shorter
+_LINE = 2_000  # characters; most paths on Linux are shorter
 
 
 class UserError(Exception):
-    """Something in the input, the settings or the folders is wrong, and the user can put it right.
+    """The input, the settings or the folders are wrong, and the user can correct them.
 
     The message is one or two lines: what is wrong, where (file and row), and what to do. `main` prints it without a
-    traceback and ends with exit code 2. Everything else that goes wrong is a defect and keeps its traceback.
+    traceback and exits with code 2. Every other exception is a defect and keeps its traceback.
 
-    Names and cells of foreign files stand in messages, so whatever could move a terminal's cursor, break the log or
-    fill the screen is written as an escape or cut off: two lines of at most 2,000 printable characters each remain.
+    Messages quote names and cells of the user's files. So characters that would move a terminal's cursor or break the
+    log are written as escapes, and each of the two lines is cut after 2,000 characters.
     """
 
     def __init__(self, message: str) -> None:

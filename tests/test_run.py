@@ -1,6 +1,5 @@
 """A run, called as the command line calls it: what it leaves, that it repeats, goes on, refuses, sees no test label."""
 
-import ast
 import json
 import shutil
 from pathlib import Path
@@ -15,7 +14,7 @@ from src.main import main
 from src.run_folder import RunFolder
 from src.submit.check import check_submission
 from src.train.stop import Stopped
-from tests.conftest import ROOT, fake_bundle
+from tests.conftest import fake_bundle
 
 SMALL = ["--recipe", "quick", "--set", "epochs=1", "batch_size=32"]
 
@@ -161,17 +160,6 @@ def test_changed_test_labels_change_nothing_in_a_run(tmp_path):
         assert start(folder, folder / "out", "--set", "simple_cnn_v2.tta=flip", "folds=3") == 0
     one, two = arrays(honest / "out"), arrays(turned / "out")
     assert one.test.tobytes() == two.test.tobytes() and one.header["data_digest"] == two.header["data_digest"]
-
-
-def test_only_the_scorer_opens_test_labels():
-    """`read_labelled` is named by the scorer and by the module that defines it, and by no other source."""
-    users = {
-        str(file.relative_to(ROOT / "src"))
-        for file in (ROOT / "src").rglob("*.py")
-        for node in ast.walk(ast.parse(file.read_text()))
-        if "read_labelled" in (getattr(node, "attr", None), getattr(node, "id", None), getattr(node, "name", None))
-    }
-    assert users == {"data/competition.py", "submit/score.py"}
 
 
 def test_ensemble_blends_finished_runs_anew(done, faces, tmp_path, capsys):

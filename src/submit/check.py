@@ -97,7 +97,9 @@ def parse_submission(path: str | Path) -> SubmissionTable:
     width = len(lines[0])
     for row, cells in enumerate(table.rows):
         if len(cells) != width:
-            raise UserError(f"{table.location(row)}: {len(cells)} columns; the first line has {width}. Mend that line.")
+            raise UserError(
+                f"{table.location(row)}: {len(cells)} columns; the first line has {width}. Correct it."
+            )
     if header is None and width > 1:
         raise UserError(f"{path.name} has {width} columns and no header. Put the header id,emotion on its first line.")
     return table

@@ -1,5 +1,6 @@
 """Scoring: labels are found by pixels in any order of the files, figures agree with references, copies are counted."""
 
+import ast
 import json
 import time
 from dataclasses import asdict, replace
@@ -12,6 +13,7 @@ from src.data.competition import Labelled
 from src.errors import UserError
 from src.submit.score import CONTEST_ROWS, correct_masks, format_score, match_rows, score_submission
 from src.submit.write import write_submission
+from tests.conftest import ROOT
 
 
 class Contest:
@@ -199,3 +201,15 @@ def test_the_full_size_is_matched_in_seconds():
     found = match_rows(images[28_709:], labelled)
     assert time.process_time() - start < 2
     np.testing.assert_array_equal(found.rows, np.arange(28_709, 35_887))
+
+
+def test_only_the_scorer_opens_test_labels():
+    """No source but the scorer and the module that defines `read_labelled` names it."""
+    users = {
+        str(file.relative_to(ROOT))
+        for folder in ("src", "remote", "tools", "benchmarks")
+        for file in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if "read_labelled" in (getattr(node, "attr", None), getattr(node, "id", None), getattr(node, "name", None))
+    }
+    assert users == {"src/data/competition.py", "src/submit/score.py"}
