@@ -1,4 +1,4 @@
-"""Settings: each key is checked for name, type and range, an override changes what it names, the digest sees all."""
+"""Settings: each key is checked for name, type and range, an override changes what it names, the hash sees all."""
 
 import dataclasses
 import json
@@ -16,7 +16,18 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from src import recipes
-from src.config import Augment, Member, Recipe, as_dict, config_hash, keys, nearest, override, settable_fields
+from src.config import (
+    OTHER_CHOICES,
+    OTHER_NAMES,
+    Augment,
+    Member,
+    Recipe,
+    as_dict,
+    config_hash,
+    keys,
+    override,
+    settable_fields,
+)
 from src.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,7 +37,6 @@ TWO = Recipe(
 CONFIGS = (Recipe, Member, Augment)
 FIELDS = [(cls, f) for cls in CONFIGS for f in dataclasses.fields(cls) if f.name in settable_fields(cls)]
 NUMBERS = [(cls, f) for cls, f in FIELDS if not isinstance(f.default, str)]
-TEXT_FOR_PEOPLE = ("description", "published")
 repeatable = examples(max_examples=150, derandomize=True, database=None, deadline=None)
 
 
@@ -64,19 +74,9 @@ def refused(assignment: str, recipe: Recipe = TWO) -> str:
 # ---------------------------------------------------------------------------------------- what can be set
 
 
-def test_every_field_but_names_and_texts_can_be_set():
-    left_out = {f.name for cls in CONFIGS for f in dataclasses.fields(cls)} - {f.name for _, f in FIELDS}
-    assert left_out == {"name", "description", "published", "members", "augment"}
-
-
-@pytest.mark.parametrize(("cls", "f"), NUMBERS, ids=field_id)
-def test_every_number_has_a_range_that_holds_its_default(cls, f):
-    assert f.metadata["low"] < f.metadata["high"]
-    assert f.default is None or f.metadata["low"] <= f.default <= f.metadata["high"]
-
-
 @pytest.mark.parametrize(("cls", "f"), NUMBERS, ids=field_id)
 def test_both_ends_of_a_range_are_allowed_and_what_lies_beyond_is_refused(cls, f):
+    assert f.metadata["low"] < f.metadata["high"]
     base = override(TWO, ["folds=100"])
     for end, beyond in ((f.metadata["low"], -1), (f.metadata["high"], 1)):
         key, step = key_of(cls, f.name), beyond if isinstance(end, int) else beyond * end / 100
@@ -117,17 +117,6 @@ def test_every_listed_key_is_taken_and_the_member_keys_reach_all_members():
 # ----------------------------------------------------------------------------------------------- override
 
 
-def test_an_override_makes_a_new_recipe_and_leaves_the_old_one():
-    before = as_dict(TWO)
-    changed = override(TWO, ["epochs=7", "augment.flip=0.5"])
-    assert as_dict(TWO) == before
-    assert [m.epochs for m in changed.members] == [7, 7] and [m.augment.flip for m in changed.members] == [0.5, 0.5]
-
-
-def test_no_override_changes_nothing():
-    assert override(TWO, []) == TWO
-
-
 @pytest.mark.parametrize("member", ["first", "second.b"])
 @pytest.mark.parametrize(("cls", "f"), [(c, f) for c, f in FIELDS if c is not Recipe], ids=field_id)
 def test_a_key_with_a_members_name_changes_that_member_alone(cls, f, member):
@@ -150,13 +139,10 @@ def test_a_bare_seed_is_the_recipes():
     assert changed.seed == 5 and [m.seed for m in changed.members] == [2, 0]
 
 
-def test_the_last_of_two_assignments_counts():
+def test_the_last_of_two_assignments_counts_and_no_assignment_changes_nothing():
+    assert override(TWO, []) == TWO and override(TWO, ["  epochs = 7 "]) == override(TWO, ["epochs=7"])
     assert [m.lr for m in override(TWO, ["first.lr=0.5", "lr=0.3"]).members] == [0.3, 0.3]
     assert [m.lr for m in override(TWO, ["lr=0.3", "first.lr=0.5"]).members] == [0.5, 0.3]
-
-
-def test_spaces_around_key_and_value_do_not_matter():
-    assert override(TWO, ["  epochs = 7 "]) == override(TWO, ["epochs=7"])
 
 
 @pytest.mark.parametrize("text", ["none", "None", "NONE"])
@@ -166,34 +152,20 @@ def test_none_takes_an_optional_setting_back(text):
     assert override(set_first, [f"dropout={text}", f"max_train_rows={text}"]) == TWO
 
 
-def test_a_whole_number_for_a_fraction_becomes_one():
-    value = override(TWO, ["lr=1"]).members[0].lr
-    assert value == 1.0 and type(value) is float
-
-
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
         ("epochs=many", "epochs=many: a whole number is needed"),
         ("epochs=1.5", "epochs=1.5: a whole number is needed"),
-        ("epochs=1e3", "epochs=1e3: a whole number is needed"),
-        ("epochs=", "epochs=: a whole number is needed"),
         ("epochs=none", "epochs=none: a whole number is needed"),
-        ("max_train_rows=all", "max_train_rows=all: a whole number is needed"),
         ("lr=fast", "lr=fast: a number is needed"),
-        ("lr=0,1", "lr=0,1: a number is needed"),
-        ("lr=", "lr=: a number is needed"),
-        ("dropout=off", "dropout=off: a number is needed"),
         ("lr=nan", "lr=nan: it must lie between"),
         ("lr=inf", "lr=inf: it must lie between"),
-        ("dropout=nan", "dropout=nan: it must lie between"),
-        ("augment.flip=nan", "flip=nan: it must lie between"),
         ("fold=5", "with folds=5 it can be 0 to 4"),
         ("epochs", "--set epochs: write key=value"),
         ("", "--set : write key=value"),
         ("=3", "no such setting"),
         ("epoch=3", "epoch: no such setting; did you mean epochs?"),
-        ("weightdecay=1", "did you mean weight_decay?"),
         ("rotation=10", "did you mean augment.rotation?"),
         ("augment.rotate=10", "did you mean augment.rotation?"),
         ("first.epoch=3", "did you mean epochs?"),
@@ -207,6 +179,12 @@ def test_a_whole_number_for_a_fraction_becomes_one():
 )
 def test_a_wrong_assignment_is_refused_with_its_reason(assignment, message):
     assert message in refused(assignment)
+
+
+def test_every_other_name_leads_to_a_setting_or_a_choice():
+    choices = {choice for _, f in FIELDS for choice in f.metadata["choices"] or ()}
+    assert set(OTHER_NAMES.values()) <= set(keys(TWO)) and not OTHER_NAMES.keys() & set(keys(TWO))
+    assert set(OTHER_CHOICES.values()) <= choices and not OTHER_CHOICES.keys() & choices
 
 
 @pytest.mark.parametrize(
@@ -240,17 +218,6 @@ def test_any_text_gives_a_valid_recipe_or_the_users_error(key, text):
         assert json.loads(json.dumps(as_dict(changed), allow_nan=False)) == as_dict(changed)
 
 
-def ranged(f):
-    return st.floats(f.metadata["low"], f.metadata["high"], allow_subnormal=False)
-
-
-@repeatable
-@given(st.builds(Augment, **{f.name: ranged(f) for f in dataclasses.fields(Augment)}))
-def test_an_augmentation_survives_the_way_over_the_command_line(augment):
-    assignments = [f"first.augment.{key}={value!r}" for key, value in dataclasses.asdict(augment).items()]
-    assert override(TWO, assignments).members[0].augment == augment
-
-
 # ------------------------------------------------------------------------- settings written in the source
 
 
@@ -274,11 +241,6 @@ def test_an_augmentation_survives_the_way_over_the_command_line(augment):
 def test_a_member_in_the_source_passes_the_same_check(wrong, message):
     with pytest.raises(UserError, match=re.escape(message)):
         Member("m", **wrong)
-
-
-def test_an_unknown_setting_in_the_source_is_an_error():
-    with pytest.raises(TypeError, match="epoch"):
-        Member("m", epoch=3)
 
 
 def test_a_whole_number_in_the_source_becomes_a_fraction_where_one_is_declared():
@@ -307,14 +269,7 @@ def test_a_recipe_needs_members_with_different_names(members):
         Recipe("r", members=members)
 
 
-@pytest.mark.parametrize("config", [TWO, TWO.members[0], TWO.members[0].augment], ids=lambda c: type(c).__name__)
-def test_settings_are_frozen(config):
-    for f in dataclasses.fields(config):
-        with pytest.raises(dataclasses.FrozenInstanceError):
-            setattr(config, f.name, getattr(config, f.name))
-
-
-# ------------------------------------------------------------------------------------- as_dict and digest
+# ------------------------------------------------------------------------------------- as_dict and config_hash
 
 
 def from_dict(plain: dict) -> Recipe:
@@ -333,14 +288,14 @@ def test_a_recipe_can_be_made_again_from_its_dict(name):
 @pytest.mark.parametrize(
     ("cls", "f"), [pair for pair in FIELDS if pair[1].name not in ("form", "time_budget_hours")], ids=field_id
 )
-def test_the_digest_changes_with_every_setting_and_back(cls, f):
+def test_the_hash_changes_with_every_setting_and_back(cls, f):
     key, old = key_of(cls, f.name), value_of(TWO, cls, f.name)
     changed = override(TWO, [f"{key}={another(f, old)}"])
     assert config_hash(changed) != config_hash(TWO)
     assert config_hash(override(changed, [f"{key}={old}"])) == config_hash(TWO)
 
 
-def test_the_digest_changes_with_names_and_with_the_members_and_their_order():
+def test_the_hash_changes_with_names_and_with_the_members_and_their_order():
     one, two = TWO.members
     others = [
         dataclasses.replace(TWO, name="other"),
@@ -351,33 +306,16 @@ def test_the_digest_changes_with_names_and_with_the_members_and_their_order():
     assert len({config_hash(recipe) for recipe in [TWO, *others]}) == 5
 
 
-def test_the_digest_does_not_change_with_the_form_of_the_submission_nor_with_the_budget():
-    assert config_hash(override(TWO, ["form=no_header", "time_budget_hours=3"])) == config_hash(TWO)
+@pytest.mark.parametrize(
+    "change", [{"form": "no_header"}, {"time_budget_hours": 3.0}, {"description": "x"}, {"published": "x"}]
+)
+def test_the_hash_does_not_change_with_texts_the_form_of_the_submission_and_the_time_budget(change):
+    assert config_hash(dataclasses.replace(TWO, **change)) == config_hash(TWO)
 
 
-@pytest.mark.parametrize("text", TEXT_FOR_PEOPLE)
-def test_the_digest_does_not_change_with_the_texts_for_people(text):
-    assert config_hash(dataclasses.replace(TWO, **{text: "something else"})) == config_hash(TWO)
-
-
-def test_the_digests_of_all_recipes_differ():
-    found = [config_hash(recipe) for recipe in recipes.RECIPES.values()]
-    assert len(set(found)) == len(found) and all(re.fullmatch("[0-9a-f]{16}", d) for d in found)
-
-
-def test_the_digest_is_the_same_in_every_process():
+def test_the_hash_is_the_same_in_every_process():
     command = "from src import config, recipes; print(config.config_hash(recipes.get('quick')))"
     for hash_seed in ("1", "2"):
         environment = os.environ | {"PYTHONHASHSEED": hash_seed}
         printed = subprocess.check_output([sys.executable, "-c", command], text=True, env=environment, cwd=ROOT)
         assert printed.strip() == config_hash(recipes.get("quick"))
-
-
-# ------------------------------------------------------------------------------------------------ nearest
-
-
-def test_nearest_names_the_most_alike_word_and_stays_silent_where_none_is():
-    assert nearest("epoch", ["epochs", "folds"]) == "; did you mean epochs?"
-    assert nearest("lrr", ["lr", "lr_patience"]) == "; did you mean lr?"
-    assert nearest("zzz", ["epochs", "folds"]) == ""
-    assert nearest("zzz", []) == ""
