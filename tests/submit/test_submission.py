@@ -127,7 +127,7 @@ def test_a_failed_write_leaves_the_last_submission(tmp_path, monkeypatch):
         ("id,emotion\n0,3\n0,2\n", "line 3: the id '0' occurs twice; '1' is missing"),
         ("id,emotion\n0,3\n2,2\n", "line 3: the id '2' is not one of '0' to '1'; '1' is missing"),
         ("id,emotion\n5,3\n6,2\n", "line 2: the id '5' is not one of '1' to '2'"),
-        ("id,emotion\nx,3\n1,2\n", "line 2: the id is 'x'"),
+        ("id,emotion\nx,3\n1,2\n", "line 2: the id 'x' is not one of '1' to '2'"),
         ("image,emotion\n0,3\n1,2\n", "the columns are 'image,emotion'"),
         ("3\n-1\n", "line 2: the label is '-1'"),
         ("3\n2\n1\n", "3 rows; the test set has 2"),
