@@ -23,7 +23,7 @@ lint: setup
 	$(BIN)/python -m ruff format --check .
 
 rehearse: setup
-	$(BIN)/python rehearse.py
+	$(BIN)/python -m tools.rehearse
 
 build:
 	$(PYTHON) build.py

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import kernel_metadata
-from kernel_metadata import Refused
+from kernel_metadata import BuildError
 
 ROOT = Path(__file__).resolve().parent
 OUTPUT = "kernel/fer2013.py"
@@ -34,15 +34,14 @@ rich einops seaborn optuna jinja2 pydantic huggingface_hub
 """
 # Imports under a name that only the run knows: the build could not tell what to bundle.
 DYNAMIC = "import_module __import__ iter_modules walk_packages run_module run_path spec_from_file_location"
-NEVER_BUNDLED = "src.remote"  # talks to Kaggle with the user's key: it has no business inside a kernel
 
 # Which files: everything that src/main.py reaches through imports ---------------------------------------------------
 
 
 def collect(root: Path) -> dict[str, bytes]:
-    """Returns path -> bytes of all that src/main.py reaches, it last; raises Refused with all problems at once."""
+    """Returns path -> bytes of all that src/main.py reaches, it last; raises BuildError with all problems at once."""
     if not (root / ENTRY).is_file():
-        raise Refused(f"{ENTRY}: not found in {root}")
+        raise BuildError(f"{ENTRY}: not found in {root}")
     sources, seen, problems = {}, set(), []
 
     def visit(path: str) -> None:
@@ -63,7 +62,7 @@ def collect(root: Path) -> dict[str, bytes]:
     for path in files_of(root, "src.main"):
         visit(path)
     if problems:
-        raise Refused("\n".join(problems))
+        raise BuildError("\n".join(problems))
     return sources
 
 
@@ -121,8 +120,6 @@ def resolve(root: Path, module: str, names: list[str]) -> list[str]:
             raise LookupError(f"{top} is neither standard library nor in the kernel's image (KERNEL_IMAGE in build.py)")
         return []
     modules = [f"{module}.{name}" for name in names if own_file(root, f"{module}.{name}")]
-    if any(f"{name}.".startswith(f"{NEVER_BUNDLED}.") for name in [module, *modules]):
-        raise LookupError(f"{NEVER_BUNDLED} is never bundled; src/main.py must not reach it")
     own = own_file(root, module)
     if own is None and not names:
         raise LookupError(f"there is no module {module}")
@@ -281,14 +278,14 @@ def verify(script: bytes, sources: dict[str, bytes], header: dict) -> None:
     names = {ast.unparse(node.targets[0]): node.value for node in tree.body if isinstance(node, ast.Assign)}
     for path, content in sources.items():
         if ast.literal_eval(names[f"SOURCES[{path!r}]"])[1:].encode() != content:
-            raise Refused(f"{OUTPUT}: does not hold {path} byte for byte")
+            raise BuildError(f"{OUTPUT}: does not hold {path} byte for byte")
     if (
         sum(name.startswith("SOURCES[") for name in names) != len(sources)
         or ast.literal_eval(names["HEADER"]) != header
     ):
-        raise Refused(f"{OUTPUT}: holds other files or another header than it should")
+        raise BuildError(f"{OUTPUT}: holds other files or another header than it should")
     if len(script) >= MAX_BYTES:
-        raise Refused(f"{OUTPUT}: {len(script):,} bytes; Kaggle refuses {MAX_BYTES:,} and more")
+        raise BuildError(f"{OUTPUT}: {len(script):,} bytes; Kaggle refuses {MAX_BYTES:,} and more")
 
 
 # The recipe that is built in ----------------------------------------------------------------------------------------
@@ -305,16 +302,16 @@ except errors.UserError as error:
 
 
 def check_recipe(root: Path, recipe: str, overrides: list[str]) -> None:
-    """Raises Refused if the tree's recipes do not know the recipe, or its configuration refuses an override."""
+    """Raises BuildError if the tree's recipes do not know the recipe, or its configuration refuses an override."""
     for override in overrides:
         if "=" not in override:
-            raise Refused(f"--set {override}: must be key=value")
+            raise BuildError(f"--set {override}: must be key=value")
     if not (root / "src/recipes.py").is_file():
         return
     command = [sys.executable, "-B", "-c", ASK_FOR_RECIPE, recipe, *overrides]
     answer = subprocess.run(command, cwd=root, capture_output=True, text=True)
     if answer.returncode:
-        raise Refused(f"--recipe {recipe}: {answer.stderr.strip()}")
+        raise BuildError(f"--recipe {recipe}: {answer.stderr.strip()}")
 
 
 # Putting it together ----------------------------------------------------------------------------------------------
@@ -327,7 +324,7 @@ def describe(root: Path, sources: dict[str, bytes]) -> dict:
 
 
 def build(root: Path, output: Path, recipe: str, overrides: list[str], check: bool = False) -> list[str]:
-    """Builds the tree under `root` into `output`, or only in memory; returns the lines to print, raises Refused."""
+    """Builds the tree under `root` into `output`, or only in memory; returns the lines to print, raises BuildError."""
     sources = collect(root)
     check_recipe(root, recipe, overrides)
     inside = output.resolve().is_relative_to(root.resolve())
@@ -351,7 +348,7 @@ def hints(metadata: dict) -> list[str]:
     bare = f"kaggle kernels push --timeout {kernel_metadata.HOURS * 3600:.0f}"
     if kernel_metadata.owner_of(metadata) is None:
         bare = f"python build.py --owner NAME, then {bare}"
-    return [f"to push: python -m src.remote push; with the client alone: {bare}"]
+    return [f"to push: python -m remote push; with the client alone: {bare}"]
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
@@ -370,7 +367,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
         if options.owner is not None:
             kernel_metadata.set_owner(root, options.owner)
         lines = build(root, options.output, options.recipe, options.overrides, options.check)
-    except Refused as refused:
+    except BuildError as refused:
         print(refused, file=sys.stderr)
         return 2
     print("\n".join(lines))

@@ -31,20 +31,20 @@ SOURCES = {
 }
 
 
-class Refused(Exception):
+class BuildError(Exception):
     """The tree cannot be built or pushed as it is; one `file:line: reason` or `file: reason` a line."""
 
 
 def read(root: Path) -> dict:
-    """The content of kernel-metadata.json below `root`; Refused where it is no JSON object."""
+    """The content of kernel-metadata.json below `root`; BuildError where it is no JSON object."""
     try:
         return dict(json.loads((root / NAME).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise Refused(f"{NAME}: {error}") from None
+        raise BuildError(f"{NAME}: {error}") from None
 
 
 def check(root: Path, code_file: str) -> dict:
-    """Returns the content of kernel-metadata.json; raises Refused with everything that is wrong in it."""
+    """Returns the content of kernel-metadata.json; raises BuildError with everything that is wrong in it."""
     data = read(root)
     known = f"{REQUIRED} {OPTIONAL}".split()
     problems = [f"key {key!r} is missing" for key in REQUIRED.split() if key not in data]
@@ -53,7 +53,7 @@ def check(root: Path, code_file: str) -> dict:
         problems.append(f"unknown key {key!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
     problems = sorted(problems) or list(wrong_values(data, code_file))
     if problems:
-        raise Refused("\n".join(f"{NAME}: {problem}" for problem in problems))
+        raise BuildError("\n".join(f"{NAME}: {problem}" for problem in problems))
     return data
 
 
@@ -131,9 +131,9 @@ def set_owner(root: Path, owner: str) -> None:
     """Puts the owner's name into the id and leaves every other character alone; empty: the name the client knows."""
     owner = owner or own_name() or ""
     if not owner:
-        raise Refused("--owner: the Kaggle client knows no name here; give it: --owner NAME")
+        raise BuildError("--owner: the Kaggle client knows no name here; give it: --owner NAME")
     if not re.fullmatch(OWNER, owner):
-        raise Refused(f"--owner {owner}: must be the name in your profile's address, letters, digits and hyphens")
+        raise BuildError(f"--owner {owner}: must be the name in your profile's address, letters, digits and hyphens")
     change(root, r'("id"\s*:\s*")[^/"]*(?=/)', lambda found: found[1] + owner, "id of the form owner/name")
 
 
@@ -148,11 +148,11 @@ def add_dataset(root: Path, dataset: str) -> bool:
 
 
 def change(root: Path, pattern: str, new, what: str) -> None:
-    """Replaces the one place that matches, byte for byte the rest; Refused where there is not exactly one."""
+    """Replaces the one place that matches, byte for byte the rest; BuildError where there is not exactly one."""
     text = (root / NAME).read_bytes().decode("utf-8")
     changed, count = re.subn(pattern, new, text)
     if count != 1:
-        raise Refused(f"{NAME}: there must be one {what} to write to")
+        raise BuildError(f"{NAME}: there must be one {what} to write to")
     write(root / NAME, changed.encode("utf-8"))
 
 

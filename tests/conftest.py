@@ -9,7 +9,7 @@ import torch
 
 from src.data import synthetic
 
-pytest_plugins = ["tests.trees"]
+pytest_plugins = ["tests.support.trees"]
 
 ROOT = Path(__file__).parent.parent
 

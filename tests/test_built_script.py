@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trees import WORK, built, held
+from tests.support.trees import WORK, built, held
 
 
 def test_runs_from_a_read_only_folder_and_another_current_folder(tree, start, tmp_path):

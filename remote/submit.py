@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from kernel_metadata import COMPETITION
+from remote import client
+from remote.client import KaggleError
 from src.errors import UserError
-from src.remote import client
-from src.remote.client import KaggleError
 
 INSTEAD = "`score` says what it would have scored."
 

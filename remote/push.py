@@ -9,12 +9,12 @@ from pathlib import Path
 
 import build
 import kernel_metadata
+from remote import client, git_tags
+from remote.client import KaggleError
+from remote.git_tags import KernelVersion
 from src import config, recipes
 from src.errors import UserError
 from src.main import KERNEL_HOURS
-from src.remote import client, tags
-from src.remote.client import KaggleError
-from src.remote.tags import Pushed
 
 SPARE = 0.25  # hours between the recipe's own end and the session's
 
@@ -28,16 +28,18 @@ def kernel_of(root: Path, owner: str | None = None) -> str:
     return f"{owner}/{str(data['id']).split('/')[-1]}"
 
 
-def push(root: Path, kernel: str, hours: float | None = None, dirty: bool = False, resume: bool = False) -> Pushed:
+def push(
+    root: Path, kernel: str, hours: float | None = None, allow_dirty: bool = False, resume: bool = False
+) -> KernelVersion:
     """Pushes kernel/fer2013.py of the tree under `root` and tags the commit; returns what was pushed.
 
-    hours: the session's limit; None: the recipe's. dirty: also what is not committed. resume: with the kernel's own
-    last output as an input. Raises UserError and build.Refused for what the user can put right, before anything is
-    sent where that can be known, and KaggleError where Kaggle refuses.
+    hours: the session's limit; None: the recipe's. allow_dirty: push what is not committed, too. resume: the kernel's
+    own last output becomes an input. Raises UserError and build.BuildError for what the user can put right, before
+    anything is sent where that can be known; raises KaggleError where Kaggle refuses.
     """
     metadata = kernel_metadata.check(root, build.OUTPUT)
     script, header = built(root)
-    refuse_uncommitted(root, dirty)
+    refuse_uncommitted(root, allow_dirty)
     metadata["id"] = kernel
     if resume:
         metadata["kernel_sources"] = sorted({*metadata.get("kernel_sources", []), kernel})
@@ -78,15 +80,15 @@ def built(root: Path) -> tuple[bytes, dict]:
 
 def refuse_uncommitted(root: Path, allowed: bool) -> None:
     """Raises UserError where what is pushed stands in no commit."""
-    files = tags.uncommitted(root)
+    files = git_tags.uncommitted(root)
     if allowed or files == []:
         return
     if files is None:
         raise UserError(
-            "no git commit here: the score could not be led back to its sources.\nCommit, or push with --dirty."
+            "no git commit here: the score could not be led back to its sources.\nCommit, or push with --allow-dirty."
         )
     more = f" and {len(files) - 3} more" if len(files) > 3 else ""
-    raise UserError(f"not committed: {', '.join(files[:3])}{more}.\nCommit, or push with --dirty.")
+    raise UserError(f"not committed: {', '.join(files[:3])}{more}.\nCommit, or push with --allow-dirty.")
 
 
 def session_limit(header: dict, hours: float | None) -> int:
@@ -107,7 +109,7 @@ def session_limit(header: dict, hours: float | None) -> int:
 def budget(header: dict) -> float:
     """The hours after which the script ends by its own clock."""
     recipe = config.override(recipes.get(header["recipe"]), header["overrides"])
-    return KERNEL_HOURS if recipe.hours is None else recipe.hours
+    return KERNEL_HOURS if recipe.time_budget_hours is None else recipe.time_budget_hours
 
 
 def send(metadata: dict, script: bytes, seconds: int, before: int) -> dict:
@@ -137,21 +139,21 @@ def refusal(words: str) -> KaggleError:
     return KaggleError(f"push: Kaggle refused it: {' '.join(words.split())}\n{advice}")
 
 
-def describe(kernel: str, answer: dict, header: dict, metadata: dict, seconds: int) -> Pushed:
+def describe(kernel: str, answer: dict, header: dict, metadata: dict, seconds: int) -> KernelVersion:
     sources = [s for key, listed in metadata.items() if key.endswith("_sources") for s in listed]
     known = {key: header[key] for key in ("digest", "commit", "dirty", "recipe", "overrides")}
     if not answer["version"]:
         raise KaggleError(f"push: Kaggle named no version; look whether it runs: {answer['url']}")
     place = {"kernel": kernel, "version": answer["version"], "url": answer["url"]}
-    return Pushed(**place, **known, sources=sources, seconds=seconds, time=int(time.time()))
+    return KernelVersion(**place, **known, sources=sources, seconds=seconds, time=int(time.time()))
 
 
-def say_tag(root: Path, pushed: Pushed) -> None:
-    name = tags.tag(root, pushed)
+def say_tag(root: Path, pushed: KernelVersion) -> None:
+    name = git_tags.tag(root, pushed)
     print(f"tag {name} on commit {pushed.commit}" if name else "warning: git took no tag for this version")
 
 
-def complain_of_sources(pushed: Pushed, invalid: dict) -> None:
+def complain_of_sources(pushed: KernelVersion, invalid: dict) -> None:
     """Raises UserError where the version runs without something that it was to have."""
     lost = [f"{kind} {name}" for kind, names in invalid.items() for name in names]
     if lost:

@@ -9,9 +9,9 @@ import pytest
 
 import build
 import kernel_metadata
-from src.remote import client, tags
-from tests.kaggle_server import KEY
-from tests.round_trip import KERNEL, built_project, git, new_round
+from remote import client, git_tags
+from tests.support.kaggle_server import KEY
+from tests.support.project import KERNEL, built_project, git, new_round
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_a_push_sends_the_script_and_tags_the_commit(remote):
     assert git(remote.root, "status", "--porcelain") == ""
     assert "--set time_budget_hours=0.45 it would end in order" in remote("push", "--hours", "0.5")
     assert remote.pushes[1]["sessionTimeoutSeconds"] == 1800
-    assert [p.version for p in tags.history(remote.root, KERNEL)] == [2, 1]
+    assert [p.version for p in git_tags.history(remote.root, KERNEL)] == [2, 1]
 
 
 def test_the_session_ends_a_quarter_hour_after_the_scripts_own_budget(remote):
@@ -77,13 +77,13 @@ def test_resume_adds_the_kernels_own_last_output(remote):
 def test_a_tag_that_is_taken_is_left_alone(remote):
     git(remote.root, "tag", "kernel-v1")
     assert "tag kernel-v1-" in remote("push")
-    assert [p.version for p in tags.history(remote.root, KERNEL)] == [1]
+    assert [p.version for p in git_tags.history(remote.root, KERNEL)] == [1]
 
 
 def test_push_builds_a_recipe_that_is_named(remote):
     remote("push", "--recipe", "baseline", "--set", "epochs=3")
     assert "'recipe': 'baseline'" in remote.pushes[0]["text"] and "epochs=3" in remote.pushes[0]["text"]
-    assert tags.history(remote.root, KERNEL)[0].overrides == ["epochs=3"]
+    assert git_tags.history(remote.root, KERNEL)[0].overrides == ["epochs=3"]
 
 
 # What is refused before anything is sent
@@ -95,15 +95,15 @@ def test_what_is_not_committed_is_refused_unless_told_otherwise(remote):
     build.build(remote.root, remote.root / build.OUTPUT, "quick", [])
     assert "not committed: src/main.py" in remote.error("push", code=2)
     assert remote.pushes == []
-    remote("push", "--dirty")
-    assert tags.history(remote.root, KERNEL)[0].dirty
+    remote("push", "--allow-dirty")
+    assert git_tags.history(remote.root, KERNEL)[0].dirty
 
 
 def test_without_a_repository_a_push_is_refused(remote):
     (remote.root / ".git").rename(remote.root / "gone")
     build.build(remote.root, remote.root / build.OUTPUT, "quick", [])
     assert "no git commit" in remote.error("push", code=2)
-    assert "no tag" in remote("push", "--dirty")
+    assert "no tag" in remote("push", "--allow-dirty")
 
 
 def test_a_script_that_is_not_there_or_not_ours_is_refused(remote):
@@ -140,7 +140,7 @@ def test_a_refusal_that_comes_with_200_is_an_error(remote):
     remote.kaggle.refusal = "Kernel slug is taken"
     error = remote.error("push", code=1)
     assert "Kaggle refused it: Kernel slug is taken" in error and "Nothing runs" in error
-    assert tags.history(remote.root, KERNEL) == []
+    assert git_tags.history(remote.root, KERNEL) == []
 
 
 def test_a_used_up_quota_is_said_with_what_to_do(remote):
@@ -153,7 +153,7 @@ def test_a_rejected_source_is_named_although_the_version_runs(remote):
     kernel_metadata.add_dataset(remote.root, "tester/gone")
     error = remote.error("push", code=2)
     assert "rejected dataset tester/gone" in error and "version 1 runs without it" in error
-    assert [p.version for p in tags.history(remote.root, KERNEL)] == [1]
+    assert [p.version for p in git_tags.history(remote.root, KERNEL)] == [1]
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_what_passes_is_tried_again(remote, monkeypatch):
     monkeypatch.setattr(client, "PAUSES", [999.0])
     remote.kaggle.fail("SaveKernel", 429, "wait", headers={"Retry-After": "0"})
     assert "again in 0 s" in remote("push")
-    assert [p.version for p in tags.history(remote.root, KERNEL)] == [1]
+    assert [p.version for p in git_tags.history(remote.root, KERNEL)] == [1]
 
 
 def test_a_push_whose_answer_was_lost_is_not_repeated(remote):

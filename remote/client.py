@@ -34,7 +34,7 @@ class KaggleError(Exception):
     """Something is wrong on Kaggle's side, or with the kernel there. The message is one or two lines; exit code 1."""
 
 
-class Unanswered(Exception):
+class ApiError(Exception):
     """One try that failed: `kind` is http, file, connection, timeout, client, missing or "no key"."""
 
     def __init__(self, kind: str, message: str = "", status: int = 0, wait: float | None = None):
@@ -65,7 +65,7 @@ def call(name: str, *, absent: dict | None = None, arrived: Callable[[], dict | 
                 return found
         try:
             return once(name, arguments)
-        except Unanswered as failed:
+        except ApiError as failed:
             last = failed
         if absent is not None and last.status in (403, 404):
             return absent
@@ -78,7 +78,7 @@ class Process:
     """The process with the client in it. It starts in a second or two, so it is kept for further calls."""
 
     def __init__(self):
-        command = [sys.executable, "-m", "src.remote.client_process"]
+        command = [sys.executable, "-m", "remote.client_process"]
         self.errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 (not a pipe: nobody would read it)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.errors}
         self.running = subprocess.Popen(command, cwd=build.ROOT, env=environment(), text=True, **pipes)
@@ -91,17 +91,17 @@ class Process:
         self.answers.put("")
 
     def ask(self, request: dict, limit: float) -> dict:
-        """The answer to one request; raises Unanswered where none comes within `limit` seconds."""
+        """The answer to one request; raises ApiError where none comes within `limit` seconds."""
         try:
             self.running.stdin.write(json.dumps(request) + "\n")
             self.running.stdin.flush()
             return json.loads(without_key(self.answers.get(timeout=limit)))
         except queue.Empty:
-            raise Unanswered("timeout", f"no answer in {limit:.0f} s") from None
+            raise ApiError("timeout", f"no answer in {limit:.0f} s") from None
         except (OSError, ValueError):
             self.errors.seek(0)
             ending = without_key(self.errors.read()).strip().splitlines()[-1:]
-            raise Unanswered("client", "".join(ending) or "it ended without a word") from None
+            raise ApiError("client", "".join(ending) or "it ended without a word") from None
 
     def end(self) -> None:
         self.running.kill()
@@ -114,16 +114,16 @@ current: Process | None = None
 
 
 def once(name: str, arguments: dict) -> dict:
-    """One try; raises Unanswered."""
+    """One try; raises ApiError."""
     global current
     current = current or Process()
     try:
         answer = current.ask({"call": name, "arguments": arguments}, LIMITS.get(name, 90))
-    except Unanswered:
+    except ApiError:
         close()
         raise
     if isinstance(answer.get("error"), dict):
-        raise Unanswered(**answer["error"])
+        raise ApiError(**answer["error"])
     return answer
 
 
@@ -164,7 +164,7 @@ def without_key(text: str) -> str:
     return text
 
 
-def short(failed: Unanswered) -> str:
+def short(failed: ApiError) -> str:
     """A failure in one line of moderate length."""
     words = re.sub(r"<[^>]*>", " ", failed.message)
     words = " ".join(words.split())[:200] or failed.kind
@@ -172,7 +172,7 @@ def short(failed: Unanswered) -> str:
     return f"Kaggle answered {failed.status}: {words}" if known else f"Kaggle: {words}"
 
 
-def complaint(name: str, failed: Unanswered, arguments: dict, waited: float) -> Exception:
+def complaint(name: str, failed: ApiError, arguments: dict, waited: float) -> Exception:
     """The error for the user: what was being done, what Kaggle said, what to do."""
     what = f"{name.replace('_', ' ')} {arguments.get('kernel') or arguments.get('competition') or ''}".strip()
     said = short(failed)

@@ -1,4 +1,4 @@
-"""What the tests of src.remote share: a project in a repository of its own, and its commands against a server."""
+"""What the tests of remote share: a project in a repository of its own, and its commands against a server."""
 
 import os
 import shutil
@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import build
-from src.remote import client
-from src.remote.main import main
+from remote import client
+from remote.main import main
 from tests.conftest import ROOT
-from tests.kaggle_server import KEY, SECRET_VARIABLES, USER, Kaggle
+from tests.support.kaggle_server import KEY, SECRET_VARIABLES, USER, Kaggle
+from tests.support.metadata import write_metadata
 
 KERNEL = f"{USER}/fer2013-expressions"
-KEPT = ("README.md", ".gitignore", "build.py", "kernel_metadata.py", "kernel-metadata.json", "pyproject.toml")
+KEPT = ("README.md", ".gitignore", "build.py", "kernel_metadata.py", "pyproject.toml")
 
 
 def git(project: Path, *arguments: str) -> str:
@@ -24,11 +25,13 @@ def git(project: Path, *arguments: str) -> str:
 
 
 def new_project(folder: Path) -> Path:
-    """The files of the project that a round needs, committed in a repository of their own."""
+    """The files of the project that a round needs, committed in a repository of their own; nothing of its user's."""
     folder.mkdir(parents=True)
     for name in KEPT:
         shutil.copy(ROOT / name, folder)
-    for name in ("src", "results"):
+    write_metadata(folder)
+    (folder / "results").mkdir()
+    for name in ("src", "remote", "tools"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     git(folder, "init", "-q")
     git(folder, "add", ".")

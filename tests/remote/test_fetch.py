@@ -11,10 +11,10 @@ import pytest
 import torch
 
 import build
+from remote import compare
 from src.data import synthetic
 from src.main import main as run_main
-from src.remote import compare
-from tests.round_trip import KERNEL, built_project, new_round
+from tests.support.project import KERNEL, built_project, new_round
 
 
 @pytest.fixture(scope="module")

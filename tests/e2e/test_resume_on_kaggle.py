@@ -5,7 +5,7 @@ import time
 import pytest
 
 from src.submit.check import check_submission
-from tests.round_trip import KERNEL, built_project, new_round
+from tests.support.project import KERNEL, built_project, new_round
 
 MEMBER = "members/simple_cnn_v2/checkpoint.pt"
 

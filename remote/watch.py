@@ -4,9 +4,9 @@ import sys
 import time
 from pathlib import Path
 
-from src.remote import client, log
-from src.remote.client import KaggleError
-from src.remote.tags import Pushed
+from remote import client, kernel_log
+from remote.client import KaggleError
+from remote.git_tags import KernelVersion
 
 FIRST, GROWTH, LONGEST = 5.0, 1.5, 60.0  # seconds between two questions
 LISTEN = 3.0  # seconds to listen to the log for its last line
@@ -14,7 +14,7 @@ HOURS = 13.0  # a session of twelve hours, and some time in the queue
 OVER = ("COMPLETE", "ERROR", "CANCEL_ACKNOWLEDGED")
 
 
-def watch(root: Path, kernel: str, pushed: Pushed | None, hours: float = HOURS) -> None:
+def watch(root: Path, kernel: str, pushed: KernelVersion | None, hours: float = HOURS) -> None:
     """Returns when the kernel is complete; raises KaggleError when it fails, is cancelled or takes over `hours`."""
     name, started, pause, said = pushed.name if pushed else kernel, time.time(), FIRST, None
     since = pushed.time if pushed else started
@@ -48,7 +48,7 @@ def end(root: Path, kernel: str, name: str, answer: dict, elapsed: float) -> Non
 
 def explain(root: Path, kernel: str, message: str = "") -> str:
     """Prints the traceback of a kernel that failed, and returns its reason in one line."""
-    found = log.failure(client.call("log", kernel=kernel)["log"], root)
+    found = kernel_log.failure(client.call("log", kernel=kernel)["log"], root)
     print("\n".join(found.lines), file=sys.stderr)
     return f"{message} {found.summary}".strip()
 

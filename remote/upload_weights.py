@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 import kernel_metadata
+from remote import client
+from remote.client import KaggleError
 from src.errors import UserError
-from src.remote import client
-from src.remote.client import KaggleError
 
 WAIT, PAUSE = 900.0, 5.0  # seconds until Kaggle has unpacked the dataset, and between two questions
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from src import record
+from remote import client, watch
+from remote.client import KaggleError
+from remote.git_tags import KernelVersion
 from src.data import competition
 from src.ensemble.predictions import load_predictions
 from src.errors import UserError
 from src.files import digest
-from src.remote import client, watch
-from src.remote.client import KaggleError
-from src.remote.tags import Pushed
 from src.run_folder import RunFolder
 from src.submit.check import parse_submission
+from tools import record
 
 WEIGHTS = r"\.(safetensors|pt|pth|ckpt|bin)$|checkpoint"
 # In order of worth: what a score needs, what an ensemble needs, the rest of the record, and on request the weights.
@@ -32,7 +32,7 @@ STAGES = (
 TRIES = 3
 
 
-def fetch(root: Path, kernel: str, pushed: Pushed | None, folder: Path, weights: bool = False) -> Path:
+def fetch(root: Path, kernel: str, pushed: KernelVersion | None, folder: Path, weights: bool = False) -> Path:
     """Downloads the kernel's output into `folder` and checks it; returns `folder`.
 
     pushed: the version that is expected, where it is known. Raises UserError where the kernel still runs, KaggleError
@@ -145,7 +145,7 @@ def short_weights(file: Path) -> str:
     return "" if file.stat().st_size == wanted else f"{file.stat().st_size:,} bytes of {wanted:,}"
 
 
-def compare(content: dict, pushed: Pushed | None, folder: Path) -> None:
+def compare(content: dict, pushed: KernelVersion | None, folder: Path) -> None:
     """Raises KaggleError where the output is not of the sources that were pushed, or its predictions of another run."""
     ran = content["source"]["digest"]
     if pushed and ran != pushed.digest:
@@ -188,7 +188,7 @@ def check_data(folder: Path, source: Path, here: str) -> None:
         )
 
 
-def folder_of(root: Path, pushed: Pushed | None) -> Path:
+def folder_of(root: Path, pushed: KernelVersion | None) -> Path:
     """output/kernel/v<N>, or output/kernel/latest for a version that nobody here pushed."""
     return root / "output" / "kernel" / (f"v{pushed.version}" if pushed else "latest")
 

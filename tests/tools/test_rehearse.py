@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import rehearse
-from rehearse import Failed, check
+from tools import rehearse
+from tools.rehearse import Failed, check
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_what_is_right_passes_with_a_line(top):
         (lambda top: (top / "working/members/m/checkpoint.pt").touch(), r"left over: checkpoint\.pt"),
         (lambda top: (top / "working/.reserve").touch(), r"left over: \.reserve"),
         (lambda top: (top / "src/cache.bin").touch(), "beside the script"),
-        (lambda top: (top / "working/submission.csv").write_text("id,emotion\n0,9\n"), r"submission\.csv: .*rows"),
+        (lambda top: (top / "working/submission.csv").write_text("id,emotion\n0,9\n"), r"submission\.csv: .*label"),
     ],
 )
 def test_a_fault_is_named(top, fault, words):

@@ -1,8 +1,8 @@
 """The commands of the round trip.
 
-python -m src.remote push | watch | fetch | score        one step each
-python -m src.remote go --recipe NAME                    build and all four
-python -m src.remote submissions | submit | weights DIR
+python -m remote push | watch | fetch | score   one step each
+python -m remote go --recipe NAME               build and all four
+python -m remote submissions | submit | weights DIR
 """
 
 import argparse
@@ -13,10 +13,10 @@ from pathlib import Path
 
 import build
 import kernel_metadata
+from remote import client, git_tags, push, watch
+from remote.client import KaggleError
+from remote.git_tags import KernelVersion
 from src.errors import UserError
-from src.remote import client, push, tags, watch
-from src.remote.client import KaggleError
-from src.remote.tags import Pushed
 
 
 def main(argv: list[str], root: Path = build.ROOT) -> int:
@@ -29,7 +29,7 @@ def main(argv: list[str], root: Path = build.ROOT) -> int:
     arguments.root = root
     try:
         arguments.command(arguments)
-    except (UserError, build.Refused) as error:
+    except (UserError, build.BuildError) as error:
         return say(error, 2)
     except KaggleError as error:
         return say(error, 1)
@@ -53,7 +53,7 @@ def command_push(arguments: argparse.Namespace) -> None:
     """Pushes the built script, and tags the commit with the version."""
     rebuild(arguments)
     a = arguments
-    push.push(a.root, kernel(a), a.hours, a.dirty, a.resume)
+    push.push(a.root, kernel(a), a.hours, a.allow_dirty, a.resume)
 
 
 def command_watch(arguments: argparse.Namespace) -> None:
@@ -63,7 +63,7 @@ def command_watch(arguments: argparse.Namespace) -> None:
 
 def command_fetch(arguments: argparse.Namespace) -> None:
     """Downloads what the kernel left, checks it, and puts the run into results/."""
-    from src.remote import fetch
+    from remote import fetch
 
     folder = arguments.output or fetch.folder_of(arguments.root, pushed(arguments))
     fetch.fetch(arguments.root, kernel(arguments), pushed(arguments), folder, arguments.weights)
@@ -72,8 +72,8 @@ def command_fetch(arguments: argparse.Namespace) -> None:
 
 def command_score(arguments: argparse.Namespace) -> None:
     """Scores the submission that was fetched last, with the labels that were published later."""
+    from remote import fetch
     from src.data import competition
-    from src.remote import fetch
     from src.submit.score import format_score, score_submission
 
     submission = arguments.submission or fetch.newest(arguments.root) / "submission.csv"
@@ -92,14 +92,14 @@ def command_go(arguments: argparse.Namespace) -> None:
 
 def command_submissions(arguments: argparse.Namespace) -> None:
     """Compares all submissions that were fetched, paired."""
-    from src.remote import compare, fetch
+    from remote import compare, fetch
 
     print(compare.compare(fetch.fetched(arguments.root), arguments.input))
 
 
 def command_submit(arguments: argparse.Namespace) -> None:
     """Sends a submission to the competition, where Kaggle takes late ones."""
-    from src.remote import fetch, submit
+    from remote import fetch, submit
 
     file = arguments.submission or fetch.newest(arguments.root) / "submission.csv"
     print(f"Kaggle: {submit.submit(file, arguments.message or f'{file.parent.name} by fer2013-kit')}")
@@ -107,9 +107,9 @@ def command_submit(arguments: argparse.Namespace) -> None:
 
 def command_weights(arguments: argparse.Namespace) -> None:
     """Packs a folder of weights as a private dataset, and adds it to the kernel's sources."""
-    from src.remote import weights
+    from remote import upload_weights
 
-    dataset = weights.pack(arguments.root, kernel(arguments).split("/")[0], arguments.folder, arguments.name)
+    dataset = upload_weights.pack(arguments.root, kernel(arguments).split("/")[0], arguments.folder, arguments.name)
     print(f"{dataset} is there, private; {kernel_metadata.NAME} names it among its sources")
 
 
@@ -124,9 +124,9 @@ def kernel(arguments: argparse.Namespace) -> str:
     return push.kernel_of(arguments.root, arguments.owner)
 
 
-def pushed(arguments: argparse.Namespace) -> Pushed | None:
+def pushed(arguments: argparse.Namespace) -> KernelVersion | None:
     """The newest version of the kernel that was pushed from this repository."""
-    return next(iter(tags.history(arguments.root, kernel(arguments))), None)
+    return next(iter(git_tags.history(arguments.root, kernel(arguments))), None)
 
 
 # ------------------------------------------------------------------------------------- the command line
@@ -134,7 +134,7 @@ def pushed(arguments: argparse.Namespace) -> Pushed | None:
 
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    top = argparse.ArgumentParser(prog="python -m src.remote", description="The round trip to Kaggle.")
+    top = argparse.ArgumentParser(prog="python -m remote", description="The round trip to Kaggle.")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     every = {
         "push": (command_push, add_owner, add_push),
@@ -165,7 +165,7 @@ def add_push(add: Callable) -> None:
     add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="its overrides")
     text = f"end the session after so long (default: by the recipe, else {kernel_metadata.HOURS:g})"
     add("--hours", type=float, metavar="H", help=text)
-    add("--dirty", action="store_true", help="push what is not committed, too")
+    add("--allow-dirty", action="store_true", help="push what is not committed, too")
     add("--resume", action="store_true", help="with the kernel's own last output as an input: the run goes on")
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import build
-from src.remote import tags
+from remote import git_tags
 
 FRAME = re.compile(r'File "[^"]*?/(src/[\w/]+\.py)", line (\d+)(?:, in (\S+))?')
 HEADER = re.compile(r"fer2013-kit ([0-9a-f]{16}), commit (\S+)")
@@ -78,10 +78,10 @@ def changes(lines: list[tuple[str, str]], files: tuple[str, ...], root: Path) ->
     digest, commit = ran[1], ran[2]
     try:
         here = build.digest_of(build.collect(root))
-    except build.Refused:
+    except build.BuildError:
         here = "a tree that cannot be built"
     if here == digest:
         return [f"the sources are unchanged since: digest {digest}, commit {commit}"]
-    moved = [file for file in files if tags.git(root, "diff", "--quiet", commit, "--", file) is None]
+    moved = [file for file in files if git_tags.git(root, "diff", "--quiet", commit, "--", file) is None]
     what = f"{', '.join(moved)} changed" if moved else "the files above did not change"
     return [f"the sources have changed since: {digest} (commit {commit}) ran, here is {here}; {what}"]

@@ -1,20 +1,19 @@
 """kernel-metadata.json: every mistake that the client would swallow is named; names and sources are filled in."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
 import build
 import kernel_metadata
-from tests.conftest import ROOT
+from tests.support.metadata import write_metadata
 
 
 @pytest.fixture
 def root(tmp_path) -> Path:
-    """A folder with the project's kernel-metadata.json."""
-    shutil.copy(ROOT / kernel_metadata.NAME, tmp_path)
+    """A folder with a right kernel-metadata.json."""
+    write_metadata(tmp_path)
     return tmp_path
 
 
@@ -29,19 +28,13 @@ def no_name(monkeypatch, tmp_path):
 
 
 def refusal(root: Path) -> list[str]:
-    with pytest.raises(kernel_metadata.Refused) as refused:
+    with pytest.raises(kernel_metadata.BuildError) as refused:
         kernel_metadata.check(root, build.OUTPUT)
     return str(refused.value).splitlines()
 
 
-def change(root: Path, **changes) -> None:
-    file = root / kernel_metadata.NAME
-    data = json.loads(file.read_text()) | changes
-    file.write_text(json.dumps({key: value for key, value in data.items() if value != "gone"}))
-
-
-def test_the_projects_own_is_right():
-    kernel_metadata.check(ROOT, build.OUTPUT)
+def test_a_right_file_passes(root):
+    assert kernel_metadata.check(root, build.OUTPUT)["language"] == "python"
 
 
 @pytest.mark.parametrize(
@@ -70,7 +63,7 @@ def test_the_projects_own_is_right():
     ],
 )
 def test_mistakes(root, changes, reason):
-    change(root, **changes)
+    write_metadata(root, **changes)
     lines = refusal(root)
     assert all(line.startswith("kernel-metadata.json: ") for line in lines)
     assert reason in "\n".join(lines)
@@ -85,7 +78,7 @@ def test_a_file_that_cannot_be_read(root, content):
 
 
 def test_the_owner_is_the_one_that_the_client_knows(root, no_name, monkeypatch):
-    with pytest.raises(kernel_metadata.Refused, match="knows no name"):
+    with pytest.raises(kernel_metadata.BuildError, match="knows no name"):
         kernel_metadata.set_owner(root, "")
     (no_name / "kaggle.json").write_text('{"username": "from-file", "key": "0123"}')
     for name in ("from-file", "from-environment"):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import build
+from tests.support.metadata import write_metadata
 
 ROOT = Path(build.__file__).resolve().parent
 MAIN = """def main(argv, bundle=None):
@@ -31,7 +32,7 @@ def tree(tmp_path):
             file = root / "src" / f"{path.replace('__0__', '__init__')}.py"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content if isinstance(content, bytes) else content.encode())
-        shutil.copy(ROOT / "kernel-metadata.json", root)
+        write_metadata(root)
         return root
 
     return make

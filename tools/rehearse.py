@@ -1,7 +1,7 @@
 """Runs the built script as a kernel would, and checks what it leaves: the last step before a push.
 
-    python rehearse.py                                             made-up faces, a minute
-    python rehearse.py --recipe NAME --input DIR --hours 0.05      another recipe, on the real files
+    python -m tools.rehearse                                           synthetic faces, a minute
+    python -m tools.rehearse --recipe NAME --input DIR --hours 0.05     another recipe, on the real files
 
 The script lies alone in a folder that cannot be written to, the input cannot be written to either and is mounted in
 each of the two ways that kernels have had; there is no network where the system lets it be taken away, 13 GB of address
@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parent.parent
 SLUG = "challenges-in-representation-learning-facial-expression-recognition-challenge"
 LAYOUTS = {"new": f"competitions/{SLUG}", "old": SLUG}
 MEMORY = 13 * 2**30

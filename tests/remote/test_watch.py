@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 import build
-from src.remote import log, watch
+from remote import kernel_log, watch
 from tests.conftest import ROOT
-from tests.round_trip import KERNEL, built_project, new_round
+from tests.support.project import KERNEL, built_project, new_round
 
 FAULT = """
 import torch.nn.functional as F
@@ -103,7 +103,7 @@ def test_a_kernel_that_is_not_there_is_said(remote):
 def test_ctrl_c_ends_with_130_and_the_kernel_goes_on(remote):
     remote.kaggle.never_finish = True
     remote("push")
-    command = [sys.executable, "-m", "src.remote", "watch"]
+    command = [sys.executable, "-m", "remote", "watch"]
     options = {"cwd": remote.root, "env": os.environ, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, text=True, **options) as watching:
         assert "version 1: QUEUED" in watching.stdout.readline()
@@ -135,25 +135,30 @@ def test_lines_that_come_in_pieces_are_put_together():
             {"stream_name": "stdout", "time": 0, "data": "1\r\nend"},
         ]
     )
-    assert log.read(text) == [("stderr", "warning"), ("stdout", "epoch 1"), ("stderr", "Trace"), ("stdout", "end")]
+    assert kernel_log.read(text) == [
+        ("stderr", "warning"),
+        ("stdout", "epoch 1"),
+        ("stderr", "Trace"),
+        ("stdout", "end"),
+    ]
 
 
 def test_only_the_last_traceback_counts_and_what_follows_it_does_not():
     frame = '  File "/tmp/fer2013-0-abc/src/a.py", line 3, in f\n    g()\n'
-    first = f"{log.START}\n{frame}ValueError: first\n"
-    found = log.failure(events(first, first.replace("first", "last"), "a warning\n"), ROOT)
+    first = f"{kernel_log.START}\n{frame}ValueError: first\n"
+    found = kernel_log.failure(events(first, first.replace("first", "last"), "a warning\n"), ROOT)
     assert found.summary == "ValueError: last (src/a.py, line 3)"
     assert found.lines[1] == '  File "src/a.py", line 3, in f' and "a warning" not in found.lines
 
 
 def test_the_sources_are_compared_by_the_digest_in_the_log():
-    said = f"{log.START}\nValueError: x\n"
+    said = f"{kernel_log.START}\nValueError: x\n"
     digest = build.digest_of(build.collect(ROOT))
     for ran, words in ((digest, "unchanged"), ("0" * 16, "have changed")):
         text = json.loads(events(f"fer2013-kit {ran}, commit abc1234\n", stream="stdout")) + json.loads(events(said))
-        assert words in log.failure(json.dumps(text), ROOT).lines[-1]
+        assert words in kernel_log.failure(json.dumps(text), ROOT).lines[-1]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "null", "plain words\n", '[{"data": null}]'])
 def test_a_log_in_no_known_form_is_no_defect(text):
-    assert log.failure(text, ROOT).summary
+    assert kernel_log.failure(text, ROOT).summary

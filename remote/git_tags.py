@@ -13,7 +13,7 @@ PUSHED = ("src", "build.py", "kernel_metadata.py")  # what decides the script's 
 
 
 @dataclass(frozen=True)
-class Pushed:
+class KernelVersion:
     """One version of the kernel as it was pushed; `seconds` is its session's limit, `time` when, in Unix seconds."""
 
     kernel: str
@@ -50,7 +50,7 @@ def uncommitted(root: Path) -> list[str] | None:
     return [line[3:] for line in lines]
 
 
-def tag(root: Path, pushed: Pushed) -> str | None:
+def tag(root: Path, pushed: KernelVersion) -> str | None:
     """Tags the commit; returns the tag's name, None where it could not be made.
 
     kernel-v<N>; with the digest behind it where that name is taken, as by a kernel of another name.
@@ -66,13 +66,13 @@ def tag(root: Path, pushed: Pushed) -> str | None:
     return None
 
 
-def history(root: Path, kernel: str) -> list[Pushed]:
+def history(root: Path, kernel: str) -> list[KernelVersion]:
     """All versions of the kernel that were pushed, by the tags of this repository, the newest first."""
     texts = git(root, "for-each-ref", "--format=%(contents:body)", "refs/tags/kernel-v*") or ""
     found = []
     for line in texts.splitlines():
         try:
-            found.append(Pushed(**json.loads(line)))
+            found.append(KernelVersion(**json.loads(line)))
         except (ValueError, TypeError):  # a tag that somebody made by hand
             continue
     return sorted((p for p in found if p.kernel == kernel), key=lambda p: p.version, reverse=True)
