@@ -1,22 +1,35 @@
-# `make quick` and `make test` set everything up in .venv the first time, and do not install again after that.
+# The first target that needs Python packages installs them into .venv, once.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help quick test lint build rehearse setup clean
+.PHONY: help quick test test-kernel test-newest lint build rehearse setup clean
 
 help:
-	@echo "make quick   the whole way on made-up faces, in output/quick"
-	@echo "make test    all tests"
-	@echo "make lint    ruff"
-	@echo "make build   src/ -> kernel/fer2013.py"
-	@echo "make rehearse  the built script as a kernel would run it: read-only, no network, a deadline"
-	@echo "make clean   deletes .venv and what quick left"
+	@echo "make quick        trains, blends, writes and scores on synthetic faces, in output/quick"
+	@echo "make test         all tests, with the versions of constraints.txt"
+	@echo "make test-kernel  all tests, with the versions of Kaggle's kernels, in .venv-kernel"
+	@echo "make test-newest  all tests, with the newest release of every package, in .venv-newest"
+	@echo "make lint         ruff"
+	@echo "make build        src/ -> kernel/fer2013.py"
+	@echo "make rehearse     the built script under a kernel's limits: read-only, no network, a deadline"
+	@echo "make clean        deletes the environments and output/quick"
+	@echo "The first one installs the packages: up to 3 GB to download, up to 8 GB on the disk, 3 to 15 minutes."
+	@echo "Another Python: make PYTHON=python3.12 ..."
 
 quick: setup
 	$(BIN)/python -m src quick --output output/quick
 
 test: setup
 	$(BIN)/python -m pytest
+
+test-kernel: .venv-kernel/installed
+	.venv-kernel/bin/python -m pytest
+
+test-newest:
+	$(call create,.venv-newest)
+	sed 's/,<[^ ]*//' requirements.txt > .venv-newest/requirements.txt
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -r .venv-newest/requirements.txt
+	.venv-newest/bin/python -m pytest
 
 lint: setup
 	$(BIN)/python -m ruff check .
@@ -30,11 +43,22 @@ build:
 
 setup: .venv/installed
 
-.venv/installed: requirements.txt
+# Creates the environment $(1).
+define create
 	@$(PYTHON) -c "import sys; sys.version_info >= (3, 11) or sys.exit('Python 3.11 or newer is needed; name it: make PYTHON=python3.12 ...')"
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@echo "Installing into $(1): up to 3 GB to download, up to 8 GB on the disk, 3 to 15 minutes."
+	$(PYTHON) -m venv $(1)
+endef
+
+.venv/installed: requirements.txt constraints.txt
+	$(call create,.venv)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
+	@touch $@
+
+.venv-kernel/installed: requirements.txt constraints-kernel.txt
+	$(call create,.venv-kernel)
+	.venv-kernel/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints-kernel.txt
 	@touch $@
 
 clean:
-	rm -rf .venv output/quick
+	rm -rf .venv .venv-kernel .venv-newest output/quick
