@@ -1,0 +1,67 @@
+"""docs/extending.md does what it says: its files, changes and commands, section by section, in a copy of the project."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+FOLDERS = ("src", "tests", "tools", "remote")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, faces) -> Path:
+    """A copy of the project with the competition's files in input/. Later sections build on earlier ones."""
+    root = tmp_path_factory.mktemp("project")
+    for name in filter(lambda name: (ROOT / name).is_dir(), FOLDERS):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in (*ROOT.glob("*.py"), ROOT / "pyproject.toml"):
+        shutil.copy(file, root)
+    shutil.copytree(faces, root / "input")
+    return root
+
+
+def blocks(section: str) -> list[tuple[str, str]]:
+    """Language and content of each code block of a section."""
+    text = PAGE.split(f"\n## {section}\n")[1].split("\n## ")[0]
+    return re.findall(r"^```(\w+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def write_file(root: Path, content: str) -> None:
+    """Writes a new file, whose path is in the first line."""
+    path = root / content.splitlines()[0].removeprefix("# ")
+    assert not path.exists(), path
+    path.write_text(content.split("\n", 1)[1], encoding="utf-8")
+
+
+def apply_change(root: Path, content: str) -> None:
+    """Adds and removes the lines of a diff, whose path is in the first line, at the only place where it fits."""
+    name, *lines = content.splitlines()
+    before, after = ("".join(f"{line[1:]}\n" for line in lines if line[0] in kinds) for kinds in (" -", " +"))
+    text = (root / name).read_text(encoding="utf-8")
+    assert text.count(before) == 1, (name, before)
+    (root / name).write_text(text.replace(before, after), encoding="utf-8")
+
+
+def run_commands(root: Path, content: str) -> None:
+    """Runs each line from the project's root; each must succeed."""
+    variables = {k: v for k, v in os.environ.items() if not k.startswith("FER_")}
+    for line in content.replace("\\\n", "").splitlines():
+        command = [sys.executable if word == "python" else word for word in shlex.split(line)]
+        done = subprocess.run(command, cwd=root, env=variables, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, f"{line}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+
+
+@pytest.mark.parametrize("section", re.findall(r"^## (.*)$", PAGE, re.MULTILINE))
+def test_a_section_of_the_page_works(project, section):
+    found = blocks(section)
+    assert found
+    for language, content in found:
+        {"python": write_file, "diff": apply_change, "sh": run_commands}[language](project, content)
