@@ -1,4 +1,4 @@
-"""docs/extending.md does what it says: its files, changes and commands, section by section, in a copy of the project."""
+"""docs/extending.md does what it says: each section is executed in a copy of the project."""
 
 import os
 import re

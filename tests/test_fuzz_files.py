@@ -11,11 +11,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from src import config, recipes, record, run_json
+from src import config, recipes, run_json
 from src.errors import UserError
 from src.run_folder import RunFolder, differences
 from src.run_state import percent
 from tests.fuzzing import edited, edits, examples, read_or_refused
+from tools import record
 
 
 def put(folder, name: str, content: bytes):
@@ -83,8 +84,9 @@ def use(folder, content: bytes) -> dict | None:
         f"{found['recipe'].get('name')} {found.get('status')} {found.get('source', {}).get('digest')}".encode()
         assert all(percent(figures).isprintable() for figures in found["members"].values())
         json.dumps(found)
-        if read_or_refused(lambda: run_json.need_all(found, folder / "run.json") or "all there"):
-            name = record.name_of(found)
+        finished = read_or_refused(lambda: record.read_finished(RunFolder(folder)))
+        if finished is not None:
+            name = record.result_name(finished)
             assert name == Path(name).name and name[0] != "." and len(name) < 255 and name.isprintable()
     return found
 

@@ -54,7 +54,7 @@ def renamed(content: dict, names: dict[str, str]) -> dict:
 
 def with_choices(settings: dict) -> dict:
     """Settings whose choices have their present names."""
-    return {k: CHOICES[k].get(v, v) if k in CHOICES else v for k, v in settings.items()}
+    return {k: CHOICES.get(k, {}).get(v, v) if isinstance(v, str) else v for k, v in settings.items()}
 
 
 def migrated(content: dict) -> dict:

@@ -40,11 +40,7 @@ def record(run: Path, source: Path, results: Path) -> Path:
     finished, for predictions of other data, and for a submission that cannot be scored.
     """
     folder = RunFolder(run)
-    content = folder.read()
-    if content.get("status") != "finished":
-        raise UserError(f"{run}: the run is {content.get('status')}; run the same command again to finish it")
-    run_json.need_all(content, folder.run_json)
-    content = migrated(content)
+    content = read_finished(folder)
     scored = asdict(score_submission(folder.submission, source))
     members = [load_predictions(folder.predictions(m), content["data_digest"]) for m in blended_members(content, run)]
     histories = [read_history(folder.member(m) / "history.csv").assign(member=m) for m in content["members"]]
@@ -55,6 +51,24 @@ def record(run: Path, source: Path, results: Path) -> Path:
     np.savez_compressed(target / "test_probs.npz", probs=mean_blend(members).test.astype(np.float16))
     pd.concat(histories).to_csv(target / "history.csv", index=False, float_format="%.6g")
     return target
+
+
+def read_finished(folder: RunFolder) -> dict:
+    """The run.json of a finished run, with the present names; UserError for another, and for settings of no recipe."""
+    content = folder.read()
+    if content.get("status") != "finished":
+        raise UserError(f"{folder.path}: the run is {content.get('status')}; run the same command again to finish it")
+    run_json.need_all(content, folder.run_json)
+    members = content["recipe"].get("members")
+    if not isinstance(members, list) or not members or not all(map(is_member, members)):
+        raise UserError(f"{folder.run_json}: recipe.members are no members of a recipe; run it again.")
+    return migrated(content)
+
+
+def is_member(settings: object) -> bool:
+    """Whether the settings have what the tables read of a member."""
+    kinds = {"name": str, "epochs": int, "augment": dict}
+    return isinstance(settings, dict) and all(isinstance(settings.get(key), kind) for key, kind in kinds.items())
 
 
 def write_json(path: Path, content: dict) -> None:

@@ -76,8 +76,9 @@ def flat(member: dict) -> dict:
 def shortened(content: dict) -> list[str]:
     """Members that the time budget shortened and members that are missing: such a run is not comparable."""
     asked = {member["name"]: member["epochs"] for member in content["recipe"]["members"]}
-    found = {name: result.get("scheduled_epochs", asked.get(name)) for name, result in content["members"].items()}
-    less = [f"{name} shortened" for name, epochs in found.items() if name in asked and epochs < asked[name]]
+    found = {name: result.get("scheduled_epochs") for name, result in content["members"].items()}
+    known = {name: epochs for name, epochs in found.items() if name in asked and isinstance(epochs, int)}
+    less = [f"{name} shortened" for name, epochs in known.items() if epochs < asked[name]]
     return less + [f"without {name}" for name in asked if name not in found]
 
 
