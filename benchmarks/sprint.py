@@ -44,7 +44,7 @@ def run(source: Path, seed: int, device: str) -> dict:
 
 def reference_epoch(source: Path, rows: int, device: torch.device) -> float:
     """Seconds of an epoch of `resnet18_adam` the notebooks' way, with its validation, from `rows` of the rows."""
-    data, member = competition.read(source).train, recipes.get("resnet18_adam").members[0]
+    data, member = competition.read_competition(source).train, recipes.get("resnet18_adam").members[0]
     train, valid = split(data.images, data.labels, 5, 0, 0)
     way = Reference(member, data.images[train[:rows]], data.labels[train[:rows]], device)
     way.epoch()  # starts the workers, and does not count

@@ -30,7 +30,7 @@ def faces(source: Path | None, rows: int) -> tuple[np.ndarray, np.ndarray]:
     if source is None:
         images, labels = synthetic.faces(min(rows, 2000), seed=0)
     else:
-        train = competition.read(source).train
+        train = competition.read_competition(source).train
         images, labels = train.images[:rows], train.labels[:rows]
     again = -(-rows // len(labels))
     return np.tile(images, (again, 1, 1))[:rows], np.tile(labels, again)[:rows]

@@ -54,7 +54,7 @@ def compare(folders: list[Path], source: Path) -> str:
     """
     if not folders:
         raise UserError("nothing is fetched yet.\n`fetch` brings home what the kernel left.")
-    here = competition.read(source).digest
+    here = competition.read_competition(source).digest
     runs = [read(folder, here) for folder in folders]
     masks = correct_masks([folder / "submission.csv" for folder in folders], source)
     entries = [Entry(f.name, run, right) for f, run, right in zip(folders, runs, masks, strict=True)]

@@ -166,7 +166,7 @@ def put_into_results(root: Path, folder: Path, source: Path) -> bool:
     """
     why = "not in results/ yet, since it cannot be scored"
     try:
-        here = competition.read(source).digest
+        here = competition.read_competition(source).digest
     except UserError as error:
         print(f"{why}: {str(error).splitlines()[0]}")
         return False

@@ -78,7 +78,7 @@ def command_score(arguments: argparse.Namespace) -> None:
 
     submission = arguments.submission or fetch.newest(arguments.root) / "submission.csv"
     if (submission.parent / "run.json").is_file():
-        fetch.check_data(submission.parent, arguments.input, competition.read(arguments.input).digest)
+        fetch.check_data(submission.parent, arguments.input, competition.read_competition(arguments.input).digest)
     print(format_score(score_submission(submission, arguments.input, arguments.leaderboard)))
 
 

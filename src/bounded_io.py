@@ -1,37 +1,34 @@
-"""Files from elsewhere, found and read within bounds: regular files, zip members, JSON, no larger than the reader says.
+"""Reads files that others made within limits: regular files, zip members, JSON, and the files below a folder.
 
-The sizes that a file states about itself are compared with the bounds and never believed.
+A size that a file states about itself is only compared with the limit; what is read is counted.
 """
 
 import io
 import json
-import os
 import stat
 import zipfile
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 
 from src.errors import UserError
 
-DEPTH = 20  # the kit's own JSON is nested five deep
-FILES = 500_000  # FER2013 in folders has 35,887; a million paths would take half a gigabyte
-_PACKINGS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+_MAX_FILES = 500_000  # FER2013 as images has 35,887; a million paths would take half a gigabyte
+_METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 
 
 def read_bytes(path: Path, limit: int, advice: str) -> bytes:
-    """The whole of a regular file of at most `limit` bytes.
+    """The content of a regular file of at most `limit` bytes.
 
-    UserError, `advice` being its second line: there is no such file, it is larger, or cannot be read; or it is a pipe,
-    which would be waited for, or a device, which need not end.
+    Raises UserError, with `advice` as its second line, if the file is missing, larger, unreadable or not regular:
+    reading a pipe could block, and a device need not end.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise UserError(f"{path}: cannot be read, since it is no regular file.\n{advice}")
         with path.open("rb") as file:
             content = file.read(limit + 1)
-    except OSError as bad:
-        raise UserError(f"{path}: cannot be read ({bad.strerror}).\n{advice}") from bad
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).\n{advice}") from error
     if len(content) > limit:
         raise UserError(f"{path}: the file is larger than {limit:,} bytes.\n{advice}")
     return content
@@ -40,23 +37,23 @@ def read_bytes(path: Path, limit: int, advice: str) -> bytes:
 def unzip(content: bytes, wanted: Callable[[str], bool], limit: int) -> dict[str, bytes]:
     """Name → bytes of the `wanted` members of a zip, which together unpack to at most `limit` bytes.
 
-    ValueError for whatever is no zip, is damaged or encrypted, or unpacks to more. Only stored and deflated members are
-    taken: the other packings have decoders without a bound on what they give at once.
+    Raises ValueError for anything that is no zip, is damaged or encrypted, or unpacks to more. Members must be stored
+    or deflated: the decoders of the other methods do not limit what they return at once.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = [member for member in archive.infolist() if wanted(member.filename)]
             if sum(member.file_size for member in members) > limit:
                 raise ValueError(f"it unpacks to more than {limit:,} bytes")
-            if not {member.compress_type for member in members} <= _PACKINGS:
-                raise ValueError("it is packed by another method than zip's own")
+            if not {member.compress_type for member in members} <= _METHODS:
+                raise ValueError("it is compressed by another method than deflate")
             return {member.filename: _unpack(archive, member) for member in members}
-    except Exception as bad:  # damaged bytes raise a dozen kinds in zipfile, zlib and struct
-        raise ValueError(str(bad) or type(bad).__name__) from bad
+    except Exception as error:  # damaged bytes raise a dozen kinds in zipfile, zlib and struct
+        raise ValueError(str(error) or type(error).__name__) from error
 
 
 def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    """Without a size, zipfile would unpack up to 2 GB at once, and cut them to the stated size afterwards."""
+    """Reads with a size, because without one zipfile unpacks everything and then truncates it to the stated size."""
     with archive.open(member) as stream:
         content = stream.read(member.file_size + 1)
     if len(content) != member.file_size:
@@ -65,62 +62,40 @@ def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
 
 
 def parse_json(text: str | bytes) -> object:
-    """The value of a JSON text, bytes being UTF-8. ValueError for whatever is no JSON, or is nested too deep.
-
-    A value that was just not too deep for the parser would be too deep to be compared or written later.
-    """
+    """The value of a JSON text; bytes are UTF-8. Raises ValueError for anything that is no JSON."""
     try:
-        value = json.loads(text if isinstance(text, str) else text.decode("utf-8"))
+        return json.loads(text if isinstance(text, str) else text.decode("utf-8"))
     except RecursionError:
         raise ValueError("its values are nested too deep") from None
-    level = [value]
-    for _ in range(DEPTH):
-        level = [child for parent in level for child in _children(parent)]
-    if level:
-        raise ValueError(f"its values are nested more than {DEPTH} deep")
-    return value
 
 
-def _children(value: object) -> list:
-    if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []
+def list_files(folder: Path) -> list[Path]:
+    """All regular files below a folder, level by level, sorted within each; links are followed, no folder twice.
 
-
-def walk(folder: Path) -> list[Path]:
-    """All files, level by level, each level in order. A folder that is reached twice, over links, is entered once.
-
-    UserError for more than 500,000 files and folders.
+    Hidden folders and those that cannot be read are skipped. Raises UserError for more than 500,000 files and folders.
     """
     level, entered, files = [folder], set(), []
     while level:
         below = []
         for place in level:
-            real = os.path.realpath(place)
-            if real not in entered:
-                entered.add(real)
-                for entry in _entries(place):
-                    (below if entry.is_dir() else files).append(Path(entry.path))
-                if len(files) + len(below) > FILES:
-                    what = f"more than {FILES:,} files and folders are below this folder"
-                    raise UserError(f"{folder}: {what}.\nName the folder that holds the competition's files.")
+            real = place.resolve()
+            if real in entered:
+                continue
+            entered.add(real)
+            for entry in _list_folder(place):
+                if not entry.is_dir():
+                    files += [entry] if entry.is_file() else []
+                elif not entry.name.startswith("."):
+                    below.append(entry)
+            if len(files) + len(below) > _MAX_FILES:
+                message = f"{folder}: more than {_MAX_FILES:,} files and folders are below this folder"
+                raise UserError(f"{message}.\nName the folder with the competition's files.")
         level = below
     return files
 
 
-def _entries(place: Path) -> list[os.DirEntry]:
-    """The files of a folder and its folders that are not hidden, in order; nothing if it may not be read."""
+def _list_folder(folder: Path) -> list[Path]:
     try:
-        with os.scandir(place) as found:
-            entries = [entry for entry in islice(found, FILES + 1) if _is_of_use(entry)]
+        return sorted(folder.iterdir())
     except OSError:
         return []
-    return sorted(entries, key=lambda entry: entry.name)
-
-
-def _is_of_use(entry: os.DirEntry) -> bool:
-    """A link that leads to itself raises; the train.csv beside it must still be found."""
-    try:
-        return entry.is_file() or (entry.is_dir() and not entry.name.startswith("."))
-    except OSError:
-        return False

@@ -19,7 +19,7 @@ def forecast(recipe: Recipe, source: Path, device: str = "auto") -> list[str]:
     Raises UserError for what would stop the run before its first epoch, and for a member that does not fit into memory.
     """
     where, _ = devices.choose(device)
-    data = competition.read(source)
+    data = competition.read_competition(source)
     numbers, starts = preflight(recipe, data, where, source)
     rows = [on_device(data.train.images, data.train.labels, where, part) for part in numbers]
     costs = [

@@ -141,7 +141,7 @@ def command_check(arguments: argparse.Namespace, bundle: dict) -> int:
     from src.data import competition
     from src.submit.check import check_submission
 
-    data = competition.read(arguments.input)
+    data = competition.read_competition(arguments.input)
     checked = check_submission(arguments.submission, len(data.test), data.example)
     print(f"{arguments.submission}: valid; {checked.rows:,} rows, {checked.form}")
     for name, count in zip(CLASS_NAMES, checked.counts, strict=True):

@@ -43,7 +43,7 @@ def begin(
     """
     where, line = devices.choose(device)
     begun = time.time()
-    data = competition.read(source)
+    data = competition.read_competition(source)
     seconds = time.time() - begun
     rows, starts = preflight(recipe, data, where, source)
     folder, record = RunFolder(output), papers_of_run(recipe, header, data, rows, where)

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from src.bounded_io import walk
+from src.bounded_io import list_files
 from src.errors import UserError
 from src.run_folder import RunFolder, differences
 
@@ -18,7 +18,7 @@ def take_over(source: Path, target: RunFolder, identity: dict, say: Callable[[st
     found why it is not taken over.
     """
     fitting = []
-    for file in (file for file in walk(source) if file.name == "run.json"):
+    for file in (file for file in list_files(source) if file.name == "run.json"):
         folder = RunFolder(file.parent)
         if folder.path.resolve() == target.path.resolve():
             continue

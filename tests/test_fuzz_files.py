@@ -15,7 +15,7 @@ from src import config, recipes, run_json
 from src.errors import UserError
 from src.run_folder import RunFolder, differences
 from src.run_state import percent
-from tests.fuzzing import edited, edits, examples, read_or_refused
+from tests.support.fuzzing import edited, edits, examples, read_or_refused
 from tools import record
 
 

@@ -43,7 +43,7 @@ def test_a_run_leaves_all_its_files_and_nothing_half_written(done):
 
 
 def test_the_submission_is_the_most_probable_class_of_the_mean_of_those_that_validate_best(done, faces):
-    labels = competition.read(faces).train.labels
+    labels = competition.read_competition(faces).train.labels
     means = {}
     for members in (["compact_cnn"], ["compact_cnn", "simple_cnn_v2"]):
         found = [arrays(done, name) for name in members]
@@ -56,7 +56,7 @@ def test_the_submission_is_the_most_probable_class_of_the_mean_of_those_that_val
 
 
 def test_run_json_says_what_ran_and_agrees_with_the_predictions(done, faces):
-    record, data = json.loads((done / "run.json").read_text()), competition.read(faces)
+    record, data = json.loads((done / "run.json").read_text()), competition.read_competition(faces)
     assert record["status"] == "finished"
     assert record["source"] == {"digest": "0" * 16, "commit": "abc1234", "dirty": False}
     assert record["data_digest"] == data.digest

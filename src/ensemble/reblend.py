@@ -18,7 +18,7 @@ def blend_runs(runs: list[Path], source: Path, output: Path, form: str = "auto")
     `output` can itself be given as a run. Raises UserError for a folder without predictions, for predictions of other
     data than that in `source`, and for an `output` that holds a run.
     """
-    data = competition.read(source)
+    data = competition.read_competition(source)
     files = [file for folder in runs for file in prediction_files(folder)]
     blended = mean_blend([load_predictions(file, data.digest, len(data.test)) for file in files])
     accuracy = _valid_accuracy(blended, data.train.labels)

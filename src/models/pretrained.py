@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from src.bounded_io import walk
+from src.bounded_io import list_files
 from src.errors import UserError
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
@@ -60,7 +60,7 @@ def named_file(path: Path, architecture: str) -> Path:
 
 def weight_files(folder: Path) -> Iterator[Path]:
     """The weight files below a folder, in the order of their paths, without those that a run of the kit wrote."""
-    files = (file for file in walk(folder) if file.suffix in SUFFIXES)
+    files = (file for file in list_files(folder) if file.suffix in SUFFIXES)
     return (file for file in files if not is_of_a_run(file))
 
 

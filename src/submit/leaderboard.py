@@ -8,7 +8,7 @@ from pathlib import Path
 
 from src.bounded_io import read_bytes, unzip
 from src.csv_cells import LIMIT, parse_cells, quote
-from src.data.competition import find
+from src.data.competition import find_files
 from src.errors import UserError
 
 TEAMS = 56
@@ -62,7 +62,7 @@ def find_leaderboard(path: str | Path | None, folder: str | Path) -> Leaderboard
     """
     if path is not None:
         return read_leaderboard(path)
-    files = find(Path(folder)).every if Path(folder).is_dir() else []
+    files = find_files(Path(folder)).all if Path(folder).is_dir() else []
     # The name of a download ends with its date, so the last name is the newest.
     found = sorted(file for file in files if "leaderboard" in file.name and file.name.endswith(".csv"))
     return read_leaderboard(found[-1]) if found else KNOWN

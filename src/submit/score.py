@@ -14,12 +14,12 @@ from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
 from src.data import competition
-from src.data.competition import Labelled
+from src.data.competition import LabelledFaces
 from src.errors import UserError
 from src.submit.check import check_submission
 from src.submit.leaderboard import Place, find_leaderboard, place_on
 
-TRAINING, PUBLIC, PRIVATE = 0, 1, 2  # as in Labelled.usage
+TRAINING, PUBLIC, PRIVATE = 0, 1, 2  # as in LabelledFaces.usage
 USAGES = {PUBLIC: "PublicTest", PRIVATE: "PrivateTest"}
 WITHOUT_COPY = "no copy in train.csv"
 CONTEST_ROWS = 7178  # rows of test.csv; the leaderboard of 2013 is of these rows
@@ -76,7 +76,7 @@ def score_submission(submission: str | Path, folder: str | Path, leaderboard: st
     leaderboard: a downloaded leaderboard, see `find_leaderboard`. Raises UserError for an invalid submission, for
     missing files, and for labels that belong to other images than those of test.csv.
     """
-    files, labelled = competition.read(folder), competition.read_labelled(folder)
+    files, labelled = competition.read_competition(folder), competition.read_labelled(folder)
     predicted = check_submission(submission, len(files.test), files.example).labels
     found = match_rows(files.test.images, labelled)
     if not (found.rows >= 0).any():
@@ -107,7 +107,7 @@ def correct_masks(submissions: list[Path], folder: str | Path) -> list[dict[str,
     The rows and their order are the same for all submissions, for paired comparisons. Raises UserError as
     `score_submission` does.
     """
-    files, labelled = competition.read(folder), competition.read_labelled(folder)
+    files, labelled = competition.read_competition(folder), competition.read_labelled(folder)
     rows = match_rows(files.test.images, labelled).rows
     usage = np.where(rows >= 0, labelled.usage[rows], TRAINING)
     masks = []
@@ -118,7 +118,7 @@ def correct_masks(submissions: list[Path], folder: str | Path) -> list[dict[str,
     return masks
 
 
-def match_rows(images: np.ndarray, labelled: Labelled) -> Matching:
+def match_rows(images: np.ndarray, labelled: LabelledFaces) -> Matching:
     """Pairs test images, uint8 (n, 48, 48), with the PublicTest and PrivateTest rows of equal pixels.
 
     The k-th copy in test.csv is paired with the k-th copy among the labelled rows, PublicTest first. If the images
@@ -179,7 +179,7 @@ def _expected_usage(rows: int, usage: np.ndarray) -> np.ndarray:
     return np.where(np.arange(rows) < (public or rows - private), PUBLIC, PRIVATE)
 
 
-def _is_certain(tests: np.ndarray, rows: np.ndarray, labelled: Labelled, same_order: bool) -> bool:
+def _is_certain(tests: np.ndarray, rows: np.ndarray, labelled: LabelledFaces, same_order: bool) -> bool:
     """Whether pairing copies in order is right: as many on both sides, and the same order or equal labels."""
     if not len(tests) or not len(rows):
         return True
@@ -187,7 +187,9 @@ def _is_certain(tests: np.ndarray, rows: np.ndarray, labelled: Labelled, same_or
     return len(tests) == len(rows) and (alike or same_order)
 
 
-def _measures(predicted: np.ndarray, labelled: Labelled, rows: np.ndarray, copies: np.ndarray) -> tuple[Measure, ...]:
+def _measures(
+    predicted: np.ndarray, labelled: LabelledFaces, rows: np.ndarray, copies: np.ndarray
+) -> tuple[Measure, ...]:
     usage = np.where(rows >= 0, labelled.usage[rows], TRAINING)
     measures = []
     for number, name in USAGES.items():

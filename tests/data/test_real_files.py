@@ -10,7 +10,7 @@ from src.dataset import PIXEL_MEAN, PIXEL_STD
 
 @pytest.fixture(scope="module")
 def data(real_files) -> competition.Competition:
-    return competition.read(real_files)
+    return competition.read_competition(real_files)
 
 
 def test_the_counts_are_those_of_the_competition(data):

@@ -181,7 +181,7 @@ def test_only_finished_files_are_left(written, form):
 @pytest.mark.parametrize("form", synthetic.FORMS)
 def test_every_form_reads_back_as_the_same_arrays(written, form):
     rows = synthetic._rows(TRAIN, TEST, seed=1)
-    read = competition.read(written[form])
+    read = competition.read_competition(written[form])
     assert np.array_equal(read.train.images, np.stack([image for _, _, image in rows[:TRAIN]]))
     assert read.train.labels.tolist() == [label for label, _, _ in rows[:TRAIN]]
     assert np.array_equal(read.test.images, np.stack([image for _, _, image in rows[TRAIN:]]))

@@ -91,7 +91,7 @@ def run_folder(folder, digest: str, *members: Predictions):
 
 
 def test_runs_and_earlier_blends_are_blended(tmp_path, faces):
-    digest = competition.read(faces).digest
+    digest = competition.read_competition(faces).digest
     members = [member(name, [0, 3, 7], seed, test=80) for seed, name in enumerate("abc")]
     two = run_folder(tmp_path / "two", digest, *members[:2])
     one = run_folder(tmp_path / "one", digest, members[2])
@@ -104,7 +104,7 @@ def test_runs_and_earlier_blends_are_blended(tmp_path, faces):
 
 
 def test_what_cannot_be_blended_is_refused_and_nothing_is_written(tmp_path, faces):
-    digest, output = competition.read(faces).digest, tmp_path / "out"
+    digest, output = competition.read_competition(faces).digest, tmp_path / "out"
     run = run_folder(tmp_path / "run", digest, member("a", [0, 299], 0, test=80))
     beyond = run_folder(tmp_path / "beyond", digest, member("a", [0, 300], 0, test=80))
     (run / "run.json").touch()

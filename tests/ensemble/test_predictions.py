@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from src.ensemble.predictions import Predictions, load_predictions, save_predictions
 from src.errors import UserError
-from tests.fuzzing import edited, edits, examples, read_or_refused
+from tests.support.fuzzing import edited, edits, examples, read_or_refused
 
 ARRAYS = ("classes", "rows", "split", "probs", "header")
 HEADER = {"member": "m", "data_digest": "d1", "seed": 3, "note": "ü"}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from src.errors import UserError
 from src.submit.leaderboard import KNOWN, TOP_TEN, Leaderboard, find_leaderboard, place_on, read_leaderboard
-from tests.fuzzing import edited, edits, examples, read_or_refused
+from tests.support.fuzzing import edited, edits, examples, read_or_refused
 
 BOARD = b"TeamId,TeamName,Score\n" + b"".join(b'%d,"t, %d",0.%d\n' % (i, i, 7 - i) for i in range(6))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.data.competition import Labelled
+from src.data.competition import LabelledFaces
 from src.errors import UserError
 from src.submit.score import CONTEST_ROWS, correct_masks, format_score, match_rows, score_submission
 from src.submit.write import write_submission
@@ -33,7 +33,7 @@ class Contest:
     def matched(self) -> tuple:
         """The labels found for the test rows (-1: none), and the matching."""
         order = self.order
-        labelled = Labelled(self.images[order], self.labels[order], self.usage[order], Path("icml_face_data.csv"))
+        labelled = LabelledFaces(self.images[order], self.labels[order], self.usage[order], Path("icml_face_data.csv"))
         found = match_rows(self.images[self.test], labelled)
         return np.where(found.rows < 0, -1, labelled.labels[found.rows]).tolist(), found
 
@@ -196,7 +196,7 @@ def test_the_full_size_is_matched_in_seconds():
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (35_887, 48, 48), dtype=np.uint8)
     usage = np.repeat([0, 1, 2], [28_709, 3_589, 3_589]).astype(np.uint8)
-    labelled = Labelled(images, random.integers(0, 7, 35_887), usage, Path("fer2013.csv"))
+    labelled = LabelledFaces(images, random.integers(0, 7, 35_887), usage, Path("fer2013.csv"))
     start = time.process_time()
     found = match_rows(images[28_709:], labelled)
     assert time.process_time() - start < 2

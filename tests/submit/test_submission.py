@@ -13,7 +13,7 @@ from src import csv_cells
 from src.errors import UserError
 from src.submit.check import CheckedSubmission, check_submission, parse_submission
 from src.submit.write import read_example, write_submission
-from tests.fuzzing import edited, edits, examples, read_or_refused
+from tests.support.fuzzing import edited, edits, examples, read_or_refused
 
 LABELS = np.array([3, 0, 6, 6, 1, 2, 4, 5, 3])
 

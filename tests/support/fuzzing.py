@@ -1,7 +1,6 @@
-"""How the readers are fuzzed: small files are mutated, and each is read rightly or refused with a line, in seconds.
+"""Fuzzing of readers: a small file is mutated, and must be read correctly or refused with a message, within seconds.
 
-The examples are always the same and few. `FER_FUZZ=50 python -m pytest tests/test_fuzz_*.py` tries fifty times as many,
-and others each time.
+The examples are always the same. `FER_FUZZ=50` tries fifty times as many, and others each time.
 """
 
 import os
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 from src.errors import UserError
 
 TIMES = int(os.environ.get("FER_FUZZ") or 1)
-SECONDS = 30  # for reading one small file: a hang, and not a busy machine
+SECONDS = 30  # for one small file: longer is a hang, also on a busy machine
 
 
 def examples(count: int) -> settings:
@@ -29,8 +28,8 @@ def examples(count: int) -> settings:
 
 
 def read_or_refused(action: Callable):
-    """What `action` returns, or None for a UserError of one or two printable lines. Nothing else, and never a hang."""
-    signal.signal(signal.SIGALRM, _too_long)
+    """The result of `action`, or None for a UserError of one or two printable lines. Any other error is raised."""
+    signal.signal(signal.SIGALRM, _raise_timeout)
     signal.alarm(SECONDS)
     try:
         return action()
@@ -42,19 +41,18 @@ def read_or_refused(action: Callable):
         signal.alarm(0)
 
 
-def _too_long(*_) -> None:
+def _raise_timeout(*_) -> None:
     raise TimeoutError(f"reading took longer than {SECONDS} s")
 
 
 TOKENS = (
-    b'"', b'""', b",", b"\n", b"\r\n", b"\r", b"\0", b"\t", b" ", b"-", b".", b"0", b"7", b"256", b"-1", b"1.0", b"1e5",
-    b"nan", b"1_0", b"9" * 20, b"9" * 5_000, "٣".encode(), "²".encode(), b"\xef\xbb\xbf", b"\xff\xfe", b"\xed\xa0\x80",
-    b"\x1b[31m", "\u202e".encode(), b"../", b"{", b"[" * 3_000, b"null", b"\n" * 3_000, b"," * 3_000, b"1 " * 40_000,
-    b"a" * 150_000,
+    b'"', b'""', b",", b"\n", b"\r\n", b"\0", b"\t", b" ", b"-", b"+", b".", b"0", b"7", b"256", b"-1", b"1.0", b"1e5",
+    b"nan", b"9" * 20, b"9" * 5_000, "٣".encode(), b"\xef\xbb\xbf", b"\xff\xfe", b"\xed\xa0\x80", b"\x1b[31m", b"../",
+    b"{", b"[" * 3_000, b"null", b"\n" * 3_000, b"," * 3_000, b"1 " * 40_000,
 )  # fmt: skip
 
 _edit = st.tuples(
-    st.sampled_from(("put over", "insert", "delete", "cut", "double")),
+    st.sampled_from(("overwrite", "insert", "delete", "cut")),
     st.integers(0, 2**20),
     st.one_of(st.sampled_from(TOKENS), st.binary(min_size=1, max_size=8)),
 )
@@ -62,18 +60,16 @@ edits = st.lists(_edit, min_size=1, max_size=4)
 
 
 def edited(content: bytes, changes: list[tuple[str, int, bytes]]) -> bytes:
-    """`content` with bytes put over others, put in, taken out, cut off or doubled; the places wrap round."""
+    """`content` with bytes overwritten, inserted, deleted or cut off; positions wrap around."""
     for kind, place, token in changes:
         at = place % (len(content) + 1)
         end = at + len(token)
-        if kind == "put over":
+        if kind == "overwrite":
             content = content[:at] + token + content[end:]
         elif kind == "insert":
             content = content[:at] + token + content[at:]
         elif kind == "delete":
             content = content[:at] + content[end:]
-        elif kind == "cut":
-            content = content[:at]
         else:
-            content = content[:at] + content
+            content = content[:at]
     return content
