@@ -42,7 +42,7 @@ FORK = multiprocessing.get_context("fork")
 
 def faces(folder: Path) -> Path:
     """The competition's files with few enough faces for a run of seconds."""
-    synthetic.write(folder, train=ROWS, test=TESTS, seed=2)
+    synthetic.write_files(folder, train=ROWS, test=TESTS, seed=2)
     return folder
 
 

@@ -96,7 +96,7 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as made, tempfile.TemporaryDirectory() as few:
         if arguments.input is None:
-            synthetic.write(Path(made), **ROWS)
+            synthetic.write_files(Path(made), **ROWS)
         shortened(arguments.input or Path(made), Path(few), arguments.test_rows)
         found = compare(Path(few), arguments)
     if arguments.json:

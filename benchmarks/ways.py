@@ -28,7 +28,7 @@ def epoch(way: str, name: str, source: Path | None, rows: int, device: torch.dev
 def faces(source: Path | None, rows: int) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels of the first rows of train.csv, or made-up ones; repeated where there are fewer."""
     if source is None:
-        images, labels = synthetic.faces(min(rows, 2000), seed=0)
+        images, labels = synthetic.make_faces(min(rows, 2000), seed=0)
     else:
         train = competition.read_competition(source).train
         images, labels = train.images[:rows], train.labels[:rows]

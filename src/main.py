@@ -112,7 +112,7 @@ def command_quick(arguments: argparse.Namespace, bundle: dict) -> int:
     if earlier.run_json.exists() and earlier.read()["recipe"].get("name") != "quick":
         raise UserError(f"{output} holds a run that is not a quick one; give another --output")
     faces = output / "faces"
-    synthetic.write(faces)
+    synthetic.write_files(faces)
     print(f"made-up faces in {faces}, in the competition's own file formats")
     run(recipes.get("quick"), source(bundle), faces, output, overwrite=True)
     return command_score(

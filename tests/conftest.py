@@ -33,7 +33,7 @@ def one_thread():
 def faces(tmp_path_factory) -> Path:
     """A folder with 300 training and 80 test faces in the four CSV files of the competition."""
     folder = tmp_path_factory.mktemp("faces")
-    synthetic.write(folder, train=300, test=80, seed=1)
+    synthetic.write_files(folder, train=300, test=80, seed=1)
     return folder
 
 

@@ -38,7 +38,7 @@ KINDS = {
 
 @pytest.fixture(scope="module")
 def rows() -> LabelledImages:
-    return on_device(*synthetic.faces(70, seed=11), CPU)
+    return on_device(*synthetic.make_faces(70, seed=11), CPU)
 
 
 def trainer(rows: LabelledImages, **settings) -> Trainer:

@@ -57,12 +57,12 @@ def member(**settings) -> Member:
 
 @pytest.fixture(scope="module")
 def rows() -> LabelledImages:
-    return on_device(*synthetic.faces(70, seed=11), CPU)
+    return on_device(*synthetic.make_faces(70, seed=11), CPU)
 
 
 @pytest.fixture(scope="module")
 def held_out() -> LabelledImages:
-    return on_device(*synthetic.faces(40, seed=12), CPU)
+    return on_device(*synthetic.make_faces(40, seed=12), CPU)
 
 
 def weights(net: nn.Module) -> dict:
@@ -415,7 +415,7 @@ def test_three_times_at_most_and_every_schedule_goes_on_at_an_eighth(rows, held_
 
 def test_the_made_up_faces_are_learnt_far_above_chance():
     """Always answering Happy scores 25 %."""
-    images, labels = synthetic.faces(500, seed=21, copies=0)
+    images, labels = synthetic.make_faces(500, seed=21, copies=0)
     train, valid = (on_device(images[part], labels[part], CPU) for part in (slice(0, 380), slice(380, None)))
     settings = member(network="compact_cnn", epochs=3, batch_size=16, lr=4e-3, schedule="one_cycle", optimizer="adamw")
     fitted = fit(settings, train, valid, FLOAT32, seed=1)

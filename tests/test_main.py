@@ -57,7 +57,7 @@ def spoil(path: Path, row: int, change) -> None:
     ],
 )
 def test_a_bad_row_is_named_with_its_file(tmp_path, capsys, name, change, words):
-    synthetic.write(tmp_path, train=60, test=30)
+    synthetic.write_files(tmp_path, train=60, test=30)
     spoil(tmp_path / name, 17, change)
     error = says(capsys, "run", "--recipe", "quick", "--input", str(tmp_path), "--output", str(tmp_path / "out"))
     assert all(word in error for word in words), error

@@ -18,7 +18,7 @@ FLOAT32 = Precision("float32", "", CPU)
 
 @pytest.fixture(scope="module")
 def rows() -> LabelledImages:
-    return on_device(*synthetic.faces(70, seed=11), CPU)
+    return on_device(*synthetic.make_faces(70, seed=11), CPU)
 
 
 def measured(rows: LabelledImages, valid: LabelledImages, tests: int, **settings) -> Cost:

@@ -137,7 +137,7 @@ def test_other_data_is_refused_and_overwrite_starts_anew(done, tmp_path, capsys)
     from src.data import synthetic
 
     run, other = shutil.copytree(done, tmp_path / "run"), tmp_path / "other"
-    synthetic.write(other, train=300, test=40, seed=9)
+    synthetic.write_files(other, train=300, test=40, seed=9)
     (run / "notes.txt").write_text("mine")
     assert start(other, run) == 2
     assert "other data" in capsys.readouterr().err
@@ -151,7 +151,9 @@ def test_changed_test_labels_change_nothing_in_a_run(tmp_path):
     from src.data import synthetic
 
     honest, turned = tmp_path / "honest", tmp_path / "turned"
-    synthetic.write(honest, train=120, test=30, seed=3, form="icml")
+    synthetic.write_files(honest, train=120, test=30, seed=3)
+    for name in ("train.csv", "test.csv"):
+        (honest / name).unlink()
     turned.mkdir()
     table = pd.read_csv(honest / "icml_face_data.csv", skipinitialspace=True)
     table.loc[table["Usage"] != "Training", "emotion"] = 6 - table["emotion"]

@@ -47,7 +47,7 @@ def weights(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def rows() -> LabelledImages:
-    return on_device(*synthetic.faces(48, seed=11), torch.device("cpu"))
+    return on_device(*synthetic.make_faces(48, seed=11), torch.device("cpu"))
 
 
 def member(**settings) -> Member:

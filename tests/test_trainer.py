@@ -47,7 +47,7 @@ def network(monkeypatch):
 
 @pytest.fixture(scope="module")
 def rows() -> LabelledImages:
-    return on_device(*synthetic.faces(70, seed=11), CPU)
+    return on_device(*synthetic.make_faces(70, seed=11), CPU)
 
 
 def member(**settings) -> Member:

@@ -1,7 +1,7 @@
-"""The split: folds of the training data in which copies of one image stay together.
+"""The split: folds of the training data that keep copies of an image together.
 
-FER2013 holds 1,236 extra copies in train.csv. A split that ignores them puts the same face on both sides and reports a
-validation accuracy that is too good.
+train.csv has 1,236 extra copies of images. A split that ignores them has the same face on both sides and overestimates
+the validation accuracy.
 """
 
 import warnings
@@ -13,7 +13,7 @@ from src.errors import UserError
 
 
 def copy_groups(images: np.ndarray) -> np.ndarray:
-    """The group of each image, int64 (n,): rows with the same pixels share a number, counted by first appearance.
+    """The group of each image, int64 (n,): rows with equal pixels have the same number, in order of first appearance.
 
     images: uint8 (n, height, width).
     """
@@ -22,28 +22,30 @@ def copy_groups(images: np.ndarray) -> np.ndarray:
 
 
 def assign_folds(images: np.ndarray, labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """The fold of each row, int64 (n,) in 0 … folds - 1; stratified by label, copy groups whole.
+    """The fold of each row, int64 (n,) in 0 … folds - 1, stratified by label, with copy groups kept together.
 
-    One row stands for its group (the first; 57 groups of FER2013 have copies with conflicting labels), the groups are
-    dealt out by scikit-learn, and every copy follows. The same on every machine for a seed: only numpy's legacy
-    generator is used, whose stream is frozen. A class with fewer different images than folds is missing from some of
-    them, as in a small sample. Raises UserError where that is so of every class.
+    The first row of a group represents it (57 groups of FER2013 have conflicting labels). scikit-learn assigns the
+    groups to folds, and all copies follow. A seed gives the same folds on every machine, because only numpy's legacy
+    generator is used. A class with fewer different images than folds is missing from some folds. Raises UserError if
+    every class has fewer.
     """
     groups = copy_groups(images)
     _, representative = np.unique(groups, return_index=True)
     most = np.bincount(labels[representative]).max()
     if most < folds:
-        raise UserError(f"folds={folds}: no class has more than {most} different images; lower folds or raise rows")
+        raise UserError(
+            f"folds={folds}: no class has more than {most} different images; lower folds or raise max_train_rows"
+        )
     fold_of_group = np.empty(len(representative), dtype=np.int64)
-    dealer = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    stratified = StratifiedKFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")
-        for fold, (_, held_out) in enumerate(dealer.split(representative, labels[representative])):
+        for fold, (_, held_out) in enumerate(stratified.split(representative, labels[representative])):
             fold_of_group[held_out] = fold
     return fold_of_group[groups]
 
 
 def split(images: np.ndarray, labels: np.ndarray, folds: int, fold: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers for training and for validation, int64 each: `fold` of `folds` is held out."""
+    """Row numbers for training and for validation, int64 each; the rows of `fold` are for validation."""
     held_out = assign_folds(images, labels, folds, seed) == fold
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)

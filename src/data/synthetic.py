@@ -1,20 +1,14 @@
-"""Made-up faces: 48x48 drawings whose expression stands in brows, eyes and mouth, in the competition's own files.
+"""Synthetic faces: 48x48 drawings whose expression is in brows, eyes and mouth, in the competition's own files.
 
-They stand in for FER2013 wherever its files are not at hand: in the tests, in the `quick` command and in a first look
-at the kit. The classes have FER2013's imbalance, and some images are exact copies, since both shape how the data must
-be split and scored. A drawing is a stack of signed distances in a face's own coordinates: the origin between the
-cheeks, one unit from there to the chin, x to the right, y down. An accuracy on these faces says nothing about real
-ones.
+They replace FER2013 in the tests and in the command `quick`. The classes have FER2013's imbalance and some images are
+exact copies, because both matter for the split and the score. An accuracy on these faces says nothing about real ones.
 
-Only + - * /, square roots, comparisons and uniform random numbers are used on the way to a pixel: all of them are exact
-under IEEE 754, whereas sin, exp and normal deviates differ in the last bit between processors, and so would the images.
+A drawing is a stack of signed distance fields in the face's coordinates: the origin is between the cheeks, the chin is
+one unit below it, x points right, y down. Pixels are computed by + - * /, square roots, comparisons and uniform random
+numbers alone. These are exact under IEEE 754; sin, exp and normal deviates would differ in the last bit between CPUs.
 """
 
-import csv
-import gzip
-import io
-import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,19 +16,17 @@ import numpy as np
 from src.dataset import CLASS_NAMES, IMAGE_SIZE, NUM_CLASSES
 from src.files import replacing
 
-FORMS = ("csv", "icml", "tar", "folder")
-SIZE = IMAGE_SIZE
 TRAINING_COUNTS = (3995, 436, 4097, 7215, 4830, 3171, 4965)  # FER2013's Training rows, Angry to Neutral
-CLASS_FLOOR = 4  # a class with fewer faces could not stand in every fold
-TEST_COPIES = 0.01  # FER2013: 26 of 3,589 public and 17 of 3,589 private rows repeat one of their own part
-LEAKED = 0.08  # FER2013: 8 % of the test images also stand in Training
+CLASS_FLOOR = 4  # with fewer faces a class would be missing from some fold
+TEST_COPIES = 0.01  # FER2013: 26 of 3,589 public and 17 of 3,589 private rows copy another one
+LEAKED = 0.08  # FER2013: 8 % of the test images are also in Training
 CHUNK = 16  # images at a time: the working set of one stays in the processor's cache
 
 Fields = dict[str, np.ndarray]
 Seed = int | Sequence[int]
 
-# Lengths are in face units, and the rest are shares from 0 to 1. `brow_tilt` lifts the inner ends of the brows, `smile`
-# the corners of the mouth; `gap_up` and `gap_down` open the mouth from its line; `square` flattens the opening.
+# Lengths are in face units; the other values are fractions from 0 to 1. `brow_tilt` lifts the inner ends of the brows,
+# `smile` the corners of the mouth; `gap_up` and `gap_down` open the mouth; `square` flattens the opening.
 NEUTRAL = {
     "brow_lift": 0.0, "brow_tilt": 0.0, "brow_arch": 0.05, "eye_open": 0.105, "lid_slant": 0.0,
     "mouth_lift": 0.0, "mouth_width": 0.27, "smile": 0.0, "gap_up": 0.0, "gap_down": 0.0, "square": 0.0,
@@ -58,14 +50,14 @@ CHANGES: tuple[dict[str, float], ...] = (
     {},
 )  # fmt: skip
 
-# How far faces of one expression differ, either way; shares do not vary beyond the strength.
+# The range ± in which faces of one expression differ.
 SPREAD = {
     "brow_lift": 0.035, "brow_tilt": 0.035, "brow_arch": 0.02, "eye_open": 0.018, "lid_slant": 0.015,
     "mouth_lift": 0.03, "mouth_width": 0.035, "smile": 0.025, "lip": 0.012,
 }  # fmt: skip
 
-# Whose face it is, and how the picture was taken: from, to. Tones run from 0 to 1, `centre` and `focus` are in pixels,
-# `tilt` is the tangent of half the angle.
+# Person and camera, from and to. Tones are 0 to 1, `centre` and `focus` are in pixels, `tilt` is the tangent of half
+# the angle.
 PERSON = {
     "centre_x": (21.5, 25.5), "centre_y": (22.5, 26.0), "scale": (19.5, 23.5), "tilt": (-0.1, 0.1), "focus": (1.0, 1.7),
     "turn": (-0.1, 0.1), "nod": (-0.05, 0.05), "width": (0.72, 0.86), "jaw": (0.0, 0.3),
@@ -76,56 +68,56 @@ PERSON = {
 }  # fmt: skip
 
 
-def draw(labels: np.ndarray, seed: Seed) -> np.ndarray:
-    """One new face for each label: labels int (n,) in 0..6 -> images uint8 (n, 48, 48), 0 black.
+def draw_faces(labels: np.ndarray, seed: Seed) -> np.ndarray:
+    """Draws one face for each label: labels int (n,) in 0..6 -> images uint8 (n, 48, 48), 0 black.
 
-    The same labels and seed give the same bytes on every machine. A label out of range raises ValueError.
+    The same labels and seed give the same bytes on every machine. Raises ValueError for a label out of range.
     """
     labels = np.asarray(labels, dtype=np.int64)
     if labels.ndim != 1 or np.any((labels < 0) | (labels >= NUM_CLASSES)):
         raise ValueError(f"labels must be one row of whole numbers from 0 to {NUM_CLASSES - 1}")
     rng = np.random.default_rng(seed)
     fields = _fields(labels, rng)
-    images = np.empty((len(labels), SIZE, SIZE), np.uint8)
+    images = np.empty((len(labels), IMAGE_SIZE, IMAGE_SIZE), np.uint8)
     for start in range(0, len(labels), CHUNK):
         rows = slice(start, start + CHUNK)
         images[rows] = _photograph({name: values[rows] for name, values in fields.items()}, rng)
     return images
 
 
-def faces(n: int, seed: Seed, copies: float = 0.04) -> tuple[np.ndarray, np.ndarray]:
+def make_faces(n: int, seed: Seed, copies: float = 0.04) -> tuple[np.ndarray, np.ndarray]:
     """`n` shuffled faces in FER2013's imbalance: images uint8 (n, 48, 48) and labels int64 (n,), 0 Angry to 6 Neutral.
 
-    `copies` is the share of rows that repeat another row exactly, label included. From 28 different faces on, every
-    class has at least 4. n below 1, or copies outside 0 to 0.5, raises ValueError.
+    `copies` is the fraction of rows that copy another row, label included. With 28 different faces or more, every class
+    has at least 4. Raises ValueError for n below 1 and for copies outside 0 to 0.5.
     """
     if n < 1 or not 0 <= copies <= 0.5:
         raise ValueError(f"cannot make {n} faces with a share of {copies} copies: n >= 1, 0 <= copies <= 0.5")
     rng = np.random.default_rng(seed)
     extra = round(n * copies)
     labels = np.repeat(np.arange(NUM_CLASSES), class_counts(n - extra))
-    images = draw(labels, rng.integers(2**32, size=4).tolist())
+    images = draw_faces(labels, rng.integers(2**32, size=4).tolist())
     order = rng.permutation(np.concatenate([np.arange(n - extra), rng.integers(n - extra, size=extra)]))
     return images[order], labels[order]
 
 
 def class_counts(n: int) -> np.ndarray:
-    """How many of `n` faces belong to each class, int64 (7,): FER2013's shares, with a floor for the rare one."""
+    """The number of each class among `n` faces, int64 (7,): FER2013's fractions, with a minimum for the rare class."""
     floor = min(CLASS_FLOOR, n // NUM_CLASSES)
     wanted = np.array(TRAINING_COUNTS) * n / sum(TRAINING_COUNTS)
     counts = np.maximum(np.floor(wanted).astype(np.int64), floor)
     while counts.sum() < n:
         counts[np.argmax(wanted - counts)] += 1
-    while counts.sum() > n:  # the floor took more than there was: the largest class gives
+    while counts.sum() > n:  # the minimum took too many: the largest class has fewer
         counts[np.argmax(counts)] -= 1
     return counts
 
 
-# ------------------------------------------------------------------------------------------------ who is in the picture
+# --------------------------------------------------------------------------------------------------- person and camera
 
 
 def _fields(labels: np.ndarray, rng: np.random.Generator) -> Fields:
-    """Every number that a drawing needs, each float32 (n, 1, 1) to meet the (48, 48) grid."""
+    """The parameters of each drawing, float32 (n, 1, 1) each to broadcast over the (48, 48) grid."""
     fields = {name: low + (high - low) * rng.random(len(labels)) for name, (low, high) in PERSON.items()}
     for name, neutral in NEUTRAL.items():
         change = np.array([changes.get(name, 0.0) for changes in CHANGES])[labels]
@@ -140,22 +132,22 @@ def _fields(labels: np.ndarray, rng: np.random.Generator) -> Fields:
 
 
 def _photograph(f: Fields, rng: np.random.Generator) -> np.ndarray:
-    """Draws one chunk and takes its picture: light, contrast and grain, as uint8 (n, 48, 48)."""
+    """Draws one chunk with light, contrast and noise: uint8 (n, 48, 48)."""
     x, y = _face_grid(f)
     canvas = _head(f, x, y)
     _features(f, x - f["turn"], y - f["nod"], canvas)
     canvas *= 1 + f["light_x"] * x + f["light_y"] * y
     canvas = 0.5 + (canvas - 0.5) * f["contrast"] + f["bright"]
-    # Three uniform numbers add up to almost a normal one, of deviation one half. An image's numbers lie together, so
-    # that CHUNK does not change the faces.
-    uniform = rng.random((len(canvas), 3, SIZE, SIZE), dtype=np.float32)
+    # The sum of three uniform numbers is almost normal, with deviation one half. The numbers of an image are drawn
+    # together, so that CHUNK does not change the faces.
+    uniform = rng.random((len(canvas), 3, IMAGE_SIZE, IMAGE_SIZE), dtype=np.float32)
     canvas += (uniform[:, 0] + uniform[:, 1] + uniform[:, 2] - 1.5) * (2 * f["noise"])
     return np.rint(np.clip(canvas, 0, 1) * 255).astype(np.uint8)
 
 
 def _face_grid(f: Fields) -> tuple[np.ndarray, np.ndarray]:
-    """Every pixel's place in its face's coordinates: x and y, each (n, 48, 48)."""
-    pixel = np.arange(SIZE, dtype=np.float32)
+    """The face coordinates of every pixel: x and y, each (n, 48, 48)."""
+    pixel = np.arange(IMAGE_SIZE, dtype=np.float32)
     across, down = pixel[None, None, :] - f["centre_x"], pixel[None, :, None] - f["centre_y"]
     half = f["tilt"]  # cosine and sine from the tangent of the half angle: exact everywhere, unlike np.cos
     cosine, sine = (1 - half * half) / (1 + half * half), 2 * half / (1 + half * half)
@@ -164,11 +156,11 @@ def _face_grid(f: Fields) -> tuple[np.ndarray, np.ndarray]:
 
 # ---------------------------------------------------------------------------------------------------- strokes and fills
 
-# numpy makes a float64 of two plain numbers, which would drag every field that meets it along: hence the dtype below.
+# numpy makes a float64 of two Python numbers, and of every field combined with it: therefore the dtype arguments below.
 
 
 def _cover(f: Fields, distance: np.ndarray) -> np.ndarray:
-    """How much of each pixel lies inside: 1 within, 0 without, a ramp as wide as the picture is out of focus."""
+    """The fraction of each pixel that is inside: 1 inside, 0 outside, a ramp of the width of `focus` between."""
     return np.clip(0.5 - distance * (f["scale"] / f["focus"]), 0, 1)
 
 
@@ -282,103 +274,37 @@ def _mouth(f: Fields, x: np.ndarray, y: np.ndarray, canvas: np.ndarray) -> None:
 # ---------------------------------------------------------------------------------------------- the competition's files
 
 
-def write(folder: Path, train: int = 1500, test: int = 400, seed: int = 0, form: str = "csv") -> None:
-    """Writes made-up faces as the competition's files into `folder`, which is made if it is not there.
+def write_files(folder: Path, train: int = 1500, test: int = 400, seed: int = 0) -> None:
+    """Writes synthetic faces as the competition's CSV files into `folder`, which is made if it does not exist.
 
-    "csv" is train.csv, test.csv, icml_face_data.csv (with the test labels, so that a submission can be scored) and
-    example_submission.csv; "icml" only the third; "tar" only fer2013.tar.gz; "folder" PNG files in train/<class>/ and
-    test/<class>/. Every form of one (train, test, seed) holds the same arrays; the first half of the test rows is the
-    public one, and 8 % of them also stand in train. An unknown form, or fewer than 1 row in train or 2 in test, raises
-    ValueError.
+    The files are train.csv, test.csv, icml_face_data.csv with the test labels, so that a submission can be scored, and
+    example_submission.csv. The first half of the test rows is the public one, and 8 % of them are also in train. Raises
+    ValueError for fewer than 1 row in train or 2 in test.
     """
-    if form not in FORMS or train < 1 or test < 2:
-        raise ValueError(f"cannot write {train} and {test} faces as {form!r}: forms are {', '.join(FORMS)}")
-    rows = _rows(train, test, seed)
-    folder = Path(folder)
-    if form == "csv":
-        _write_csv(folder, rows)
-    elif form == "icml":
-        _replace(folder / "icml_face_data.csv", _icml(rows))
-    elif form == "tar":
-        _replace(folder / "fer2013.tar.gz", _tar(rows))
-    else:
-        _write_folder(folder, rows)
-
-
-Row = tuple[int, str, np.ndarray]  # label, usage, image
-
-
-def _rows(train: int, test: int, seed: int) -> list[Row]:
-    """Training rows, then PublicTest, then PrivateTest."""
-    images, labels = faces(train, [seed, 0])
-    test_images, test_labels = faces(test, [seed, 1], TEST_COPIES)
+    if train < 1 or test < 2:
+        raise ValueError(f"cannot write {train} and {test} faces: train >= 1, test >= 2")
+    images, labels = make_faces(train, [seed, 0])
+    test_images, test_labels = make_faces(test, [seed, 1], TEST_COPIES)
     _leak(images, labels, test_images, test_labels, np.random.default_rng([seed, 2]))
     usages = ["Training"] * train + ["PublicTest"] * (test // 2) + ["PrivateTest"] * (test - test // 2)
-    every = np.concatenate([labels, test_labels]).tolist()
-    return list(zip(every, usages, np.concatenate([images, test_images]), strict=True))
+    texts = [" ".join(map(str, image.ravel().tolist())) for image in np.concatenate([images, test_images])]
+    rows = list(zip(np.concatenate([labels, test_labels]).tolist(), usages, texts, strict=True))
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_lines(folder / "train.csv", "emotion,pixels", (f"{label},{text}" for label, _, text in rows[:train]))
+    _write_lines(folder / "test.csv", "pixels", texts[train:])
+    _write_lines(folder / "icml_face_data.csv", "emotion, Usage, pixels", (f"{a},{b},{c}" for a, b, c in rows))
+    _write_lines(folder / "example_submission.csv", "id,emotion", (f"{row},0" for row in range(test)))
 
 
 def _leak(images, labels, test_images, test_labels, rng: np.random.Generator) -> None:
-    """Puts training images in the place of test images of the same label, as they stand in FER2013."""
+    """Replaces some test images by training images of the same label, since FER2013 has such rows."""
     for row in rng.permutation(len(test_labels))[: max(1, round(LEAKED * len(test_labels)))]:
         alike = np.flatnonzero(labels == test_labels[row])
         if len(alike):
             test_images[row] = images[rng.choice(alike)]
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """A reader sees the whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _write_lines(path: Path, header: str, lines: Iterable[str]) -> None:
     with replacing(path) as temporary:
-        temporary.write_bytes(content)
-
-
-def _table(header: str, lines: Iterator[Sequence]) -> bytes:
-    text = io.StringIO()
-    text.write(header + "\n")
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue().encode("ascii")
-
-
-def _pixels(image: np.ndarray) -> str:
-    return " ".join(map(str, image.ravel().tolist()))
-
-
-def _icml(rows: list[Row]) -> bytes:
-    return _table("emotion, Usage, pixels", ((label, usage, _pixels(image)) for label, usage, image in rows))
-
-
-def _write_csv(folder: Path, rows: list[Row]) -> None:
-    train = [row for row in rows if row[1] == "Training"]
-    test = rows[len(train) :]
-    _replace(folder / "train.csv", _table("emotion,pixels", ((label, _pixels(image)) for label, _, image in train)))
-    _replace(folder / "test.csv", _table("pixels", ([_pixels(image)] for _, _, image in test)))
-    _replace(folder / "icml_face_data.csv", _icml(rows))
-    _replace(folder / "example_submission.csv", _table("id,emotion", ((row, 0) for row in range(len(test)))))
-
-
-def _tar(rows: list[Row]) -> bytes:
-    """fer2013/fer2013.csv in a tar.gz, without time stamps: the same rows give the same bytes."""
-    content = _table("emotion,pixels,Usage", ((label, _pixels(image), usage) for label, usage, image in rows))
-    member = tarfile.TarInfo("fer2013/fer2013.csv")
-    member.size = len(content)
-    packed = io.BytesIO()
-    # Level 1: noise hardly shrinks further, and this is written in every run of the tests.
-    with (
-        gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=1, mtime=0) as stream,
-        tarfile.open(fileobj=stream, mode="w") as archive,
-    ):
-        archive.addfile(member, io.BytesIO(content))
-    return packed.getvalue()
-
-
-def _write_folder(folder: Path, rows: list[Row]) -> None:
-    from PIL import Image  # only this form needs it
-
-    seen: dict[str, int] = {}
-    for label, usage, image in rows:
-        part = "train" if usage == "Training" else "test"
-        number = seen[usage] = seen.get(usage, -1) + 1
-        png = io.BytesIO()
-        Image.fromarray(image).save(png, "PNG")
-        _replace(folder / part / CLASS_NAMES[label].lower() / f"{usage}_{number}.png", png.getvalue())
+        temporary.write_text("\n".join([header, *lines, ""]), "ascii", newline="\n")

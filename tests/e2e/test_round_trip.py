@@ -32,7 +32,7 @@ def install(project) -> None:
 def round_trip(tmp_path_factory):
     """Runs two blocks of the README as they stand; returns the server, the project and what the second one said."""
     place = tmp_path_factory.mktemp("round")
-    synthetic.write(place / "faces", train=150, test=60, seed=1)
+    synthetic.write_files(place / "faces", train=150, test=60, seed=1)
     project = new_project(place / "project")
     install(project)
     with Kaggle(place, place / "faces") as kaggle:

@@ -161,7 +161,7 @@ def test_without_the_competitions_files_it_comes_home_unrecorded(remote):
 
 
 def test_other_data_than_the_runs_is_refused(remote, tmp_path):
-    synthetic.write(tmp_path / "others", train=100, test=80, seed=9)
+    synthetic.write_files(tmp_path / "others", train=100, test=80, seed=9)
     assert "had the data" in remote.error("fetch", "--input", str(tmp_path / "others"), code=2)
 
 
