@@ -121,9 +121,7 @@ def rehearse(layout: str, source: Path | None, recipe: str, settings: list[str],
         build(top / "src" / "script.py", recipe, settings, hours)
         if source is None:
             place.parent.mkdir(parents=True)
-            code = (
-                f"from pathlib import Path; from src.data import synthetic; synthetic.write_files(Path({str(place)!r}))"
-            )
+            code = f"from src.data import synthetic; synthetic.write_files({str(place)!r})"
             subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
         else:
             place.mkdir(parents=True)

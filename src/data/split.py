@@ -33,9 +33,8 @@ def assign_folds(images: np.ndarray, labels: np.ndarray, folds: int, seed: int) 
     _, representative = np.unique(groups, return_index=True)
     most = np.bincount(labels[representative]).max()
     if most < folds:
-        raise UserError(
-            f"folds={folds}: no class has more than {most} different images; lower folds or raise max_train_rows"
-        )
+        message = f"folds={folds}: no class has more than {most} different images"
+        raise UserError(f"{message}; lower folds or raise max_train_rows")
     fold_of_group = np.empty(len(representative), dtype=np.int64)
     stratified = StratifiedKFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Synthetic faces: repeatable, imbalanced and copied like FER2013, learnable, and written as the competition's files."""
+"""Synthetic faces: repeatable, imbalanced and copied like FER2013, learnable, written as the competition's files."""
 
 import hashlib
 
