@@ -1,10 +1,10 @@
-"""Gives run.json files of older sources the present names of keys, settings and choices.
+"""Gives the files of runs of older sources the present names of keys, settings and choices.
 
     python -m tools.migrate_results              every run in results/
-    python -m tools.migrate_results RUN …        the run.json of these folders
+    python -m tools.migrate_results RUN …        these folders of runs, before `python -m tools.record` takes them
 
-The kit reads the present names only. A file that has them already stays as it is. Figures do not change; `config_hash`
-is computed from the renamed settings.
+The kit reads the present names only. Files that have them already stay unchanged. Figures do not change. `config_hash`
+is computed from the renamed settings; predictions files get the class names.
 """
 
 import argparse
@@ -12,8 +12,11 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from src.config import hash_of_settings
-from src.files import replacing
+from src.dataset import CLASS_NAMES
+from src.files import digest, replacing
 
 RUN = {
     "source": "code",
@@ -22,6 +25,7 @@ RUN = {
     "left_out": "skipped",
     "plan": "estimate",
 }
+HEADER = {"recipe_digest": "config_hash", "source_digest": "code_digest"}
 RESULT = {
     "start": "initial_weights",
     "pieces": "accumulation_steps",
@@ -72,25 +76,43 @@ def migrated(content: dict) -> dict:
     return content
 
 
-def migrate(path: Path) -> bool:
-    """Rewrites a run.json where its names are older ones; whether it did."""
+def migrate(folder: Path) -> list[Path]:
+    """Rewrites run.json and predictions/*.npz of a run if their names are older ones; returns the rewritten files."""
+    path = folder / "run.json"
     before = json.loads(path.read_text(encoding="utf-8"))
-    after = migrated(before)
-    if after == before:
+    rewritten, after = [], migrated(before)
+    for file in sorted(folder.glob("predictions/*.npz")):
+        if migrate_predictions(file):
+            rewritten.append(file)
+            name = file.relative_to(folder).as_posix()
+            after |= {"files": after["files"] | {name: digest(file)}} if name in after.get("files", {}) else {}
+    if after != before:
+        rewritten.append(path)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(after, indent=1) + "\n", encoding="utf-8")
+    return rewritten
+
+
+def migrate_predictions(path: Path) -> bool:
+    """Adds the class names to a predictions file that has none, and renames the keys of its header; whether it did."""
+    with np.load(path) as file:
+        arrays = dict(file)
+    if "classes" in arrays:
         return False
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(after, indent=1) + "\n", encoding="utf-8")
+    header = renamed(json.loads(str(arrays["header"])), HEADER)
+    arrays |= {"classes": np.array(CLASS_NAMES), "header": np.array(json.dumps(header))}
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
     return True
 
 
 def main(argv: list[str]) -> int:
-    """The command line; prints the files that were changed."""
+    """The command line; prints the files that were rewritten."""
     parser = argparse.ArgumentParser(prog="python -m tools.migrate_results", description=__doc__.split("\n")[0])
-    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="folder with a run.json (default: results/*)")
-    folders = parser.parse_args(argv).runs or sorted(Path("results").glob("*/"))
-    for folder in folders:
-        if migrate(folder / "run.json"):
-            print(folder / "run.json")
+    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="folder of a run (default: results/*)")
+    for folder in parser.parse_args(argv).runs or sorted(Path("results").glob("*/")):
+        for file in migrate(folder):
+            print(file)
     return 0
 
 

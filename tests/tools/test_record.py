@@ -10,11 +10,12 @@ import pytest
 
 from src import config, recipes
 from src.ensemble.predictions import load_predictions
+from src.files import digest
 from src.main import main
 from src.submit.check import check_submission
 from tests.conftest import fake_bundle
 from tools import record, result_tables
-from tools.migrate_results import migrated
+from tools.migrate_results import migrate, migrated
 
 
 @pytest.fixture(scope="module")
@@ -194,3 +195,21 @@ def test_the_recorded_results_have_the_present_names():
     for file in Path(record.__file__).parent.parent.glob("results/*/run.json"):
         content = json.loads(file.read_text(encoding="utf-8"))
         assert migrated(content) == content, file
+
+
+def test_a_run_of_older_sources_is_migrated_once_with_its_predictions(run, tmp_path):
+    """Older files: predictions without class names, and a run.json with their digests."""
+    old = shutil.copytree(run, tmp_path / "old")
+    file = old / "predictions" / "compact_cnn.npz"
+    probs = load_predictions(file).test
+    with np.load(file) as arrays:
+        older = {key: value for key, value in arrays.items() if key != "classes"}
+    np.savez(
+        file, **older | {"header": np.array(json.dumps({"member": "m", "data_digest": "d", "recipe_digest": "r"}))}
+    )
+    (old / "run.json").write_text(json.dumps(OLD | {"files": {"predictions/compact_cnn.npz": "0" * 64}}))
+    assert set(migrate(old)) == {file, old / "run.json"} and migrate(old) == []
+    found = load_predictions(file)
+    assert np.array_equal(found.test, probs) and found.header["config_hash"] == "r"
+    files = json.loads((old / "run.json").read_text())["files"]
+    assert files == {"predictions/compact_cnn.npz": digest(file)}
