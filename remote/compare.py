@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 from src.data import competition
 from src.errors import UserError
 from src.recipe_table import aligned
-from src.run_folder import RunFolder
+from src.run.folder import RunFolder
 from src.submit.score import correct_masks
 
 
@@ -64,7 +64,7 @@ def compare(folders: list[Path], source: Path) -> str:
 
 def read(folder: Path, data_digest: str) -> dict:
     """run.json of a fetched folder; UserError where the run had other data."""
-    run = RunFolder(folder).read()
+    run = RunFolder(folder).read_record().to_json()
     if run["data_digest"] != data_digest:
         raise UserError(f"{folder}: the run had the data {run['data_digest']}, and here is {data_digest}.")
     return run
@@ -72,7 +72,7 @@ def read(folder: Path, data_digest: str) -> dict:
 
 def line(entry: Entry) -> tuple[str, ...]:
     """The entry in the table; accuracies in percent."""
-    source, valid = entry.run["source"], entry.run.get("ensemble", {}).get("valid_accuracy")
+    source, valid = entry.run["code"], (entry.run["ensemble"] or {}).get("valid_accuracy")
     commit = source["commit"] + ("+" if source["dirty"] else "")
     shown = "-" if valid is None else f"{100 * valid:.2f}"
     accuracies = (f"{100 * right.mean():.2f}" for right in entry.correct.values())

@@ -18,7 +18,8 @@ from src.data import competition
 from src.ensemble.predictions import load_predictions
 from src.errors import UserError
 from src.files import digest
-from src.run_folder import RunFolder
+from src.run.folder import RunFolder
+from src.run.record import RunRecord
 from src.submit.check import parse_submission
 from tools import record
 
@@ -46,7 +47,7 @@ def fetch(root: Path, kernel: str, pushed: KernelVersion | None, folder: Path, w
     for pattern in (*STAGES, *([WEIGHTS] if weights else [])):
         got += download(kernel, folder, pattern)
         if folder / "run.json" in got:
-            compare(RunFolder(folder).read(), pushed, folder)
+            compare(RunFolder(folder).read_record(), pushed, folder)
     print(f"{len(got)} files in {folder}")
     if answer["state"] != "COMPLETE":
         raise KaggleError(
@@ -93,7 +94,7 @@ def damage(file: Path, folder: Path) -> str:
         if file != folder / "run.json" and (wanted := stated(folder).get(file.relative_to(folder).as_posix())):
             return "" if digest(file) == wanted else "its SHA-256 is not the one in run.json"
         if file == folder / "run.json":
-            RunFolder(folder).read()
+            RunFolder(folder).read_record()
         elif file == folder / "submission.csv":
             return short_submission(file, folder)
         elif file.suffix == ".npz":
@@ -112,7 +113,7 @@ def damage(file: Path, folder: Path) -> str:
 def stated(folder: Path) -> dict[str, str]:
     """Name → SHA-256, as the fetched run.json has them; nothing where it is not there, is damaged, or has none."""
     try:
-        return RunFolder(folder).read().get("files", {})
+        return RunFolder(folder).read_record().files
     except UserError:
         return {}
 
@@ -120,7 +121,7 @@ def stated(folder: Path) -> dict[str, str]:
 def short_submission(file: Path, folder: Path) -> str:
     """Fewer rows than run.json says, or a last row that is cut."""
     table, run = parse_submission(file), folder / "run.json"
-    wanted = len(table.rows) if damage(run, folder) else RunFolder(folder).read()["rows"]["test"]
+    wanted = len(table.rows) if damage(run, folder) else RunFolder(folder).read_record().rows.test
     if len(table.rows) != wanted:
         return f"{len(table.rows):,} rows, and the run wrote {wanted:,}"
     return "" if table.rows[-1][table.label_column] in set("0123456") else "its last row is cut"
@@ -129,8 +130,8 @@ def short_submission(file: Path, folder: Path) -> str:
 def short_history(file: Path, folder: Path) -> str:
     """Fewer epochs than run.json says of the member."""
     rows = len(pd.read_csv(file))
-    figures = RunFolder(folder).read()["members"].get(file.parent.name, {}) if file.name == "history.csv" else {}
-    return f"{rows} epochs of {figures['epochs']}" if figures and figures["epochs"] != rows else ""
+    result = RunFolder(folder).read_record().members.get(file.parent.name) if file.name == "history.csv" else None
+    return f"{rows} epochs of {result.epochs}" if result and result.epochs != rows else ""
 
 
 def short_weights(file: Path) -> str:
@@ -145,17 +146,17 @@ def short_weights(file: Path) -> str:
     return "" if file.stat().st_size == wanted else f"{file.stat().st_size:,} bytes of {wanted:,}"
 
 
-def compare(content: dict, pushed: KernelVersion | None, folder: Path) -> None:
+def compare(ran: RunRecord, pushed: KernelVersion | None, folder: Path) -> None:
     """Raises KaggleError where the output is not of the sources that were pushed, or its predictions of another run."""
-    ran = content["source"]["digest"]
-    if pushed and ran != pushed.digest:
+    if pushed and ran.code.digest != pushed.digest:
         raise KaggleError(
-            f"{folder / 'run.json'} is of the sources {ran}, and {pushed.name} was pushed with {pushed.digest}.\n"
+            f"{folder / 'run.json'} is of the sources {ran.code.digest}, "
+            f"and {pushed.name} was pushed with {pushed.digest}.\n"
             "The output belongs to another version: `watch`, or push again."
         )
     for file in sorted((folder / "predictions").glob("*.npz")):
-        header = load_predictions(file, content["data_digest"]).header
-        if header.get("recipe_digest") != content["recipe_digest"]:
+        header = load_predictions(file, ran.data_digest).header
+        if header.get("config_hash") != ran.config_hash:
             raise KaggleError(f"{file} is of another recipe than run.json.\nDelete {folder} and fetch again.")
 
 
@@ -181,7 +182,7 @@ def put_into_results(root: Path, folder: Path, source: Path) -> bool:
 
 def check_data(folder: Path, source: Path, here: str) -> None:
     """Raises UserError where the files below `source`, whose digest is `here`, are not those of the run."""
-    ran = RunFolder(folder).read()["data_digest"]
+    ran = RunFolder(folder).read_record().data_digest
     if ran != here:
         raise UserError(
             f"{folder}: the run had the data {ran}, and {source} holds {here}.\nGive the same files as --input."

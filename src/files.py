@@ -1,10 +1,13 @@
 """Files that are there whole or not at all, and what they hold in 64 digits."""
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # what an OSError has as errno where the disk is full
 
 
 @contextmanager

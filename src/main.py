@@ -13,6 +13,7 @@ from pathlib import Path
 from src import config, recipe_table, recipes
 from src.dataset import CLASS_NAMES
 from src.errors import UserError
+from src.run import ranks
 from src.train.allocator import keep_freed_memory
 from src.train.deadline import process_started
 
@@ -27,14 +28,17 @@ def main(argv: list[str], bundle: dict) -> int:
     bundle: digest, commit, dirty, recipe and overrides of the sources, as `build.py` found them.
     """
     keep_freed_memory()  # before torch is imported
-    arguments = parser(bundle).parse_args(argv or [default_command()])
+    argv = argv or [default_command()]
+    arguments = parser(bundle).parse_args(argv)
+    arguments.argv = argv
     try:
         return arguments.command(arguments, bundle)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stopped:  # after a signal that a run took, it says with which code to end
-        print("\ninterrupted; what is finished stays, and the same command goes on with the rest", file=sys.stderr)
+        if not ranks.launched():
+            print(ranks.INTERRUPTED, file=sys.stderr)
         return getattr(stopped, "code", 130)
 
 
@@ -69,11 +73,56 @@ def folder(variable: str, kernel: Path, local: str) -> Path:
 
 def command_run(arguments: argparse.Namespace, bundle: dict) -> int:
     """Trains, blends, writes."""
-    from src.run import run  # torch takes seconds to import: the small commands do without it
+    started = float(os.environ.get(ranks.STARTED) or process_started())
+    recipe, number = configured(arguments, bundle), ranks.number_of_rank()
+    if number is None and (nproc := processes_of(arguments)) > 1:
+        return ranks.launch(nproc, arguments.argv, started, lambda: finish_lost_run(arguments, recipe, bundle, started))
+    from src.run.run import run  # torch takes seconds to import: the small commands do without it
 
-    recipe, folders = configured(arguments, bundle), (arguments.input, arguments.output)
-    record = run(recipe, source(bundle), *folders, arguments.device, arguments.overwrite, process_started())
-    return 1 if record["missing"] else 0
+    request = request_of(arguments, recipe, bundle, started)
+    if number is None:
+        return exit_code(run(request))
+
+    def rank_of_run(rank: ranks.Rank) -> int | None:
+        record = run(request, rank)
+        return exit_code(record) if record.status == "finished" else None
+
+    return ranks.run_rank(rank_of_run)
+
+
+def exit_code(record) -> int:
+    """0 for a finished run, 1 where a member failed."""
+    return 1 if record.failed else 0
+
+
+def request_of(arguments: argparse.Namespace, recipe: config.Recipe, bundle: dict, started: float):
+    """The run that was asked for."""
+    from src.run.context import RunRequest
+
+    # Another start by torchrun goes on with what the first one has made.
+    overwrite = arguments.overwrite and not ranks.restarts()
+    folders = (arguments.input, arguments.output)
+    return RunRequest(recipe, code_of(bundle), *folders, arguments.device, overwrite, started)
+
+
+def finish_lost_run(arguments: argparse.Namespace, recipe: config.Recipe, bundle: dict, started: float) -> None:
+    """Blends what ranks have left that died too often."""
+    from src.run import run
+
+    arguments.device = "cpu"
+    run.finish_lost_run(request_of(arguments, recipe, bundle, started))
+
+
+def processes_of(arguments: argparse.Namespace) -> int:
+    """The ranks to start: as asked, else as many as there are GPUs in a kernel, else one."""
+    if arguments.nproc is not None:
+        if arguments.nproc < 1:
+            raise UserError(f"--nproc {arguments.nproc}: give 1 or more")
+        if arguments.nproc > 1 and not ranks.own_command():
+            raise UserError("--nproc: torchrun needs a script in a file; this code was not started from one")
+        return arguments.nproc
+    automatic = in_kernel() and arguments.device in ("auto", "cuda") and ranks.own_command()
+    return max(1, ranks.gpus()) if automatic else 1
 
 
 def configured(arguments: argparse.Namespace, bundle: dict) -> config.Recipe:
@@ -85,7 +134,7 @@ def configured(arguments: argparse.Namespace, bundle: dict) -> config.Recipe:
         if getattr(arguments, option) is not None:
             overrides.append(f"{key}={getattr(arguments, option)}")
     recipe = config.override(recipe, overrides)
-    if overrides:
+    if overrides and not ranks.launched():
         print(f"overrides: {' '.join(overrides)}", flush=True)
     if recipe.time_budget_hours is None and in_kernel():
         recipe = config.override(recipe, [f"time_budget_hours={KERNEL_HOURS}"])
@@ -94,30 +143,31 @@ def configured(arguments: argparse.Namespace, bundle: dict) -> config.Recipe:
 
 def command_plan(arguments: argparse.Namespace, bundle: dict) -> int:
     """What each member of a run would cost, from a short warm-up, and the sum against the budget."""
-    from src.forecast import forecast
+    from src.run.estimate import estimate
 
-    recipe = configured(arguments, bundle)
-    print("\n".join(forecast(recipe, arguments.input, arguments.device)))
+    arguments.output, arguments.overwrite = Path(), False
+    request = request_of(arguments, configured(arguments, bundle), bundle, process_started())
+    print("\n".join(estimate(request, processes_of(arguments))))
     return 0
 
 
 def command_quick(arguments: argparse.Namespace, bundle: dict) -> int:
-    """The whole way on made-up faces: draw, train, blend, write, check, score."""
+    """An end-to-end run on synthetic faces: draws, trains, blends, writes, checks, scores."""
     from src.data import synthetic
-    from src.run import run
-    from src.run_folder import RunFolder
+    from src.run.context import RunRequest
+    from src.run.folder import RunFolder
+    from src.run.run import run
 
     output = arguments.output or output_folder() / "quick"
     earlier = RunFolder(output)
-    if earlier.run_json.exists() and earlier.read()["recipe"].get("name") != "quick":
+    if earlier.run_json.exists() and earlier.read_record().recipe_name != "quick":
         raise UserError(f"{output} holds a run that is not a quick one; give another --output")
     faces = output / "faces"
     synthetic.write_files(faces)
-    print(f"made-up faces in {faces}, in the competition's own file formats")
-    run(recipes.get("quick"), source(bundle), faces, output, overwrite=True)
-    return command_score(
-        argparse.Namespace(submission=output / "submission.csv", input=faces, leaderboard=None), bundle
-    )
+    print(f"synthetic faces in {faces}, in the competition's own file formats")
+    run(RunRequest(recipes.get("quick"), code_of(bundle), faces, output, overwrite=True))
+    scored = argparse.Namespace(submission=earlier.submission, input=faces, leaderboard=None)
+    return command_score(scored, bundle)
 
 
 def command_recipes(arguments: argparse.Namespace, bundle: dict) -> int:
@@ -159,9 +209,11 @@ def command_score(arguments: argparse.Namespace, bundle: dict) -> int:
     return 0
 
 
-def source(bundle: dict) -> dict:
+def code_of(bundle: dict):
     """What a run records of its sources."""
-    return {key: bundle[key] for key in ("digest", "commit", "dirty")}
+    from src.run.record import Code
+
+    return Code(bundle["digest"], bundle["commit"], bundle["dirty"])
 
 
 # ------------------------------------------------------------------------------------- the command line
@@ -221,6 +273,8 @@ def add_recipe(command: argparse.ArgumentParser, bundle: dict) -> None:
     command.add_argument("--hours", metavar="H", help="end in order within so many hours (in a kernel: 11.5)")
     command.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps")
     command.add_argument("--seed", metavar="S", help="seed of the training")
+    text = "processes that share the members, by torchrun (default: in a kernel one a GPU, elsewhere 1)"
+    command.add_argument("--nproc", type=int, metavar="N", help=text)
 
 
 def add_output(command: argparse.ArgumentParser) -> None:

@@ -23,7 +23,7 @@ from src.train.trainer import Trainer
 
 CPU = torch.device("cpu")
 FLOAT32 = Precision("float32", "", CPU)
-IDENTITY = {"recipe_digest": "r", "data_digest": "d", "source_digest": "s", "member": "m", "device": "cpu"}
+IDENTITY = {"config_hash": "r", "data_digest": "d", "code_digest": "s", "member": "m", "device": "cpu"}
 KINDS = {
     "adam, plateau, sampler": {"schedule": "plateau", "class_balancing": "sampler"},
     "adamw, one cycle, average": {"optimizer": "adamw", "schedule": "one_cycle", "ema": 0.9, "weight_decay": 0.1},

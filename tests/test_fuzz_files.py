@@ -11,10 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from src import config, recipes, run_json
-from src.errors import UserError
-from src.run_folder import RunFolder, differences
-from src.run_state import percent
+from src import config, recipes
+from src.run.finish import percent
+from src.run.folder import RunFolder
+from src.run.record import RunIdentity, RunRecord
 from tests.support.fuzzing import edited, edits, examples, read_or_refused
 from tools import record
 
@@ -29,10 +29,11 @@ def put(folder, name: str, content: bytes):
 
 RUN = {
     "status": "finished",
-    "source": {"digest": "0" * 16, "commit": "abc", "dirty": False},
+    "code": {"digest": "0" * 16, "commit": "abc", "dirty": False},
     "recipe": config.as_dict(recipes.get("quick")),
-    "recipe_digest": "r",
+    "config_hash": "r",
     "data_digest": "d",
+    "rows": {"train": 8, "valid": 2, "test": 3},
     "device": "cpu (2 threads)",
     "seconds": 9.5,
     "members": {
@@ -75,15 +76,16 @@ json_values = st.recursive(
 )
 
 
-def use(folder, content: bytes) -> dict | None:
+def use(folder, content: bytes) -> RunRecord | None:
     """Everything that the kit does with a run.json that it finds."""
     put(folder, "run.json", content)
-    found = read_or_refused(RunFolder(folder).read)
+    found = read_or_refused(RunFolder(folder).read_record)
     if found is not None:
-        differences(found, {"recipe_digest": "r", "data_digest": "d", "source_digest": "s"})
-        f"{found['recipe'].get('name')} {found.get('status')} {found.get('source', {}).get('digest')}".encode()
-        assert all(percent(figures).isprintable() for figures in found["members"].values())
-        json.dumps(found)
+        found.identity.differences(RunIdentity("r", "d", "s"))
+        f"{found.recipe_name} {found.status} {found.code.digest}".encode()
+        assert all(percent(result).isprintable() for result in found.members.values())
+        RunFolder(folder).write_record(found)
+        assert RunFolder(folder).read_record() == found or "NaN" in repr(found) or "nan" in repr(found)
         finished = read_or_refused(lambda: record.read_finished(RunFolder(folder)))
         if finished is not None:
             name = record.result_name(finished)
@@ -120,34 +122,13 @@ def test_a_changed_run_json_is_used_or_refused(tmp_path, changes):
 
 @pytest.mark.parametrize(("key", "value"), [("name", "../../x"), ("seed", "/../x"), ("name", "x/y"), ("seed", 10**30)])
 def test_a_recorded_run_cannot_leave_results(tmp_path, key, value):
-    assert use(tmp_path, json.dumps(RUN).encode()) == RUN
+    assert use(tmp_path, json.dumps(RUN).encode())
     assert use(tmp_path, json.dumps(RUN | {"recipe": RUN["recipe"] | {key: value}}).encode()) is None
-
-
-@pytest.mark.parametrize("value", ["\x1b[2J", "\ud800", "x" * 501, 3])
-def test_a_text_that_the_log_cannot_show_is_refused(tmp_path, value):
-    assert use(tmp_path, json.dumps(RUN | {"status": value}).encode()) is None
-
-
-@pytest.mark.parametrize("value", [10**400, float("inf"), "0.5", True], ids=["huge", "inf", "text", "flag"])
-def test_a_figure_that_cannot_be_shown_is_refused(tmp_path, value):
-    assert use(tmp_path, json.dumps(RUN | {"members": {"m": {"valid_accuracy": value}}}).encode()) is None
 
 
 def test_a_run_with_many_settings_changed_has_a_name_that_a_folder_can_bear(tmp_path):
     changed = [dict.fromkeys(member, "x" * 20) for member in RUN["recipe"]["members"]]
     assert use(tmp_path, json.dumps(RUN | {"recipe": RUN["recipe"] | {"members": changed}}).encode())
-
-
-@pytest.mark.parametrize("way", [way for way in paths(RUN) if way[0] not in ("recipe", "ensemble") or len(way) == 1])
-def test_a_finished_run_without_a_key_is_not_recorded(tmp_path, way):
-    content = copy.deepcopy(RUN)
-    place = content
-    for key in way[:-1]:
-        place = place[key]
-    del place[way[-1]]
-    with pytest.raises(UserError, match=way[-1]):
-        run_json.need_all(run_json.read(put(tmp_path, "run.json", json.dumps(content).encode()), "."), tmp_path)
 
 
 # ------------------------------------------------------------------------------- history and settings

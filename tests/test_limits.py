@@ -164,12 +164,13 @@ refused(load_predictions, put(sys.argv[1], lying([b"x"] * 150_000, b"", 0)))
     "run.json": (
         150,
         """
-from src.run_folder import RunFolder
+from src.run.folder import RunFolder
 folder = Path(sys.argv[1]); folder.mkdir()
 before = peak()
-refused(lambda: RunFolder(sparse(folder / "run.json", 10 << 30).parent).read())
+refused(lambda: RunFolder(sparse(folder / "run.json", 10 << 30).parent).read_record())
 for piece in (b"[", b"[],", b'{"a":', b"1,", b'"', b"9"):
-    refused(lambda: RunFolder(put(folder / "run.json", b"[" + piece * (3_900_000 // len(piece)) + b"0]").parent).read())
+    text = b"[" + piece * (3_900_000 // len(piece)) + b"0]"
+    refused(lambda: RunFolder(put(folder / "run.json", text).parent).read_record())
 """,
     ),
 }

@@ -8,6 +8,8 @@ from src import main as module
 from src import recipe_table, recipes
 from src.data import synthetic
 from src.main import main
+from src.run.folder import RunFolder
+from src.run.record import Code, RowCounts, RunRecord
 from tests.conftest import fake_bundle
 
 
@@ -91,7 +93,9 @@ def test_recipes_prints_every_recipe_and_every_setting_of_one(capsys):
 
 
 def test_quick_does_not_touch_a_real_run(tmp_path, capsys):
-    (tmp_path / "run.json").write_text('{"recipe": {"name": "baseline"}, "members": {}}')
+    code, rows = Code("0" * 16, "abc1234", False), RowCounts(8, 2, 3)
+    real = RunRecord("finished", code, {"name": "baseline", "seed": 0}, "c", "d", rows, "cpu")
+    RunFolder(tmp_path).write_record(real)
     assert "not a quick one" in says(capsys, "quick", "--output", str(tmp_path))
 
 

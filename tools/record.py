@@ -17,16 +17,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from src import run_json
 from src.csv_cells import read_cells
 from src.ensemble.blend import mean_blend
 from src.ensemble.predictions import load_predictions
 from src.errors import UserError
 from src.files import replacing
-from src.run_folder import RunFolder
+from src.run.folder import RunFolder
+from src.run.record import require_finished
 from src.submit.score import score_submission
 from tools import result_tables
-from tools.migrate_results import migrated
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 COMMAND = "python -m tools.record"
@@ -43,7 +42,7 @@ def record(run: Path, source: Path, results: Path) -> Path:
     content = read_finished(folder)
     scored = asdict(score_submission(folder.submission, source))
     members = [load_predictions(folder.predictions(m), content["data_digest"]) for m in blended_members(content, run)]
-    histories = [read_history(folder.member(m) / "history.csv").assign(member=m) for m in content["members"]]
+    histories = [read_history(folder.history(m)).assign(member=m) for m in content["members"]]
     target = result_folder(results, content)
     target.mkdir(parents=True, exist_ok=True)
     write_json(target / "run.json", content)
@@ -54,15 +53,14 @@ def record(run: Path, source: Path, results: Path) -> Path:
 
 
 def read_finished(folder: RunFolder) -> dict:
-    """The run.json of a finished run, with the present names; UserError for another, and for settings of no recipe."""
-    content = folder.read()
-    if content.get("status") != "finished":
-        raise UserError(f"{folder.path}: the run is {content.get('status')}; run the same command again to finish it")
-    run_json.need_all(content, folder.run_json)
+    """The run.json of a finished run; UserError for another, and for settings of no recipe."""
+    recorded = folder.read_record()
+    require_finished(recorded, folder.run_json)
+    content = recorded.to_json()
     members = content["recipe"].get("members")
     if not isinstance(members, list) or not members or not all(map(is_member, members)):
         raise UserError(f"{folder.run_json}: recipe.members are no members of a recipe; run it again.")
-    return migrated(content)
+    return content
 
 
 def is_member(settings: object) -> bool:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import torch
 
-from src.disk import FULL
+from src.files import FULL
 from src.train.fit import Course
 
 MAGIC = b"fer2013 checkpoint 1\n"

@@ -31,6 +31,7 @@ class Guard(Watch):
     record: Callable[[list[dict], int], None]
     say: Callable[[str], None]
     pieces: int = 1
+    every: float = EVERY
     kept: float = field(default_factory=time.monotonic)
 
     def begin(self, trainer: Trainer, course: Course) -> bool:
@@ -62,7 +63,7 @@ class Guard(Watch):
         if self.allowance.over(bool(course.best)):
             self.say(f"{trainer.member.name}: the time is up within epoch {len(course.history) + 1}")
             raise TimeUp
-        if time.monotonic() - self.kept > EVERY:
+        if time.monotonic() - self.kept > self.every:
             self.keep(trainer.state(), course)
 
     def after(self, trainer: Trainer, course: Course) -> None:

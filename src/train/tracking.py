@@ -14,13 +14,14 @@ from src.files import replacing
 class Log:
     """Prints a line and appends it to log.txt, so that the story of a run is there even if the terminal is not.
 
-    A line that finds no place on the disk is lost, and the run goes on."""
+    prefix: of each line. A line that finds no place on the disk is lost.
+    """
 
-    def __init__(self, path: Path):
-        self.file = path.open("ab", buffering=0)
+    def __init__(self, path: Path, prefix: str = ""):
+        self.file, self.prefix = path.open("ab", buffering=0), prefix
 
     def __call__(self, line: str = "") -> None:
-        line = f"{line}\n"
+        line = f"{self.prefix}{line}\n"
         with contextlib.suppress(OSError):
             self.file.write(line.encode())
         with contextlib.suppress(OSError, ValueError):  # the terminal may have gone

@@ -61,7 +61,7 @@ def test_the_score_in_results_leads_to_the_commit_that_was_pushed(round_trip):
     (folder,) = project.glob("results/*epochs=1*")
     assert json.loads((folder / "run.json").read_text())["data_digest"] == run["data_digest"]
     assert (folder / "score.json").is_file() and folder.name.split("-members")[0] == "baseline"
-    assert git(project, "rev-parse", "kernel-v1^{}").startswith(run["source"]["commit"])
+    assert git(project, "rev-parse", "kernel-v1^{}").startswith(run["code"]["commit"])
 
 
 def test_only_this_machine_is_spoken_to(round_trip):

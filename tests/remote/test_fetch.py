@@ -72,7 +72,7 @@ def test_the_files_of_most_worth_come_first(remote):
     order = []
     remote.kaggle.fault = lambda name: order.append(name) if name.startswith("file ") else None
     remote("fetch", "--weights")
-    kinds = ["submission|run.json", "predictions", "history|log", "safetensors"]
+    kinds = ["submission|run.json", "predictions", "history|log|result", "safetensors"]
     found = [next(i for i, kind in enumerate(kinds) if re.search(kind, name)) for name in order]
     assert found == sorted(found) and set(found) == {0, 1, 2, 3}
     assert (remote.root / "output/kernel/v1/members/compact_cnn/model.safetensors").is_file()
@@ -121,7 +121,7 @@ def test_a_run_without_digests_is_still_checked_by_its_form(remote):
 def test_output_of_other_sources_is_refused(remote):
     file = on_kaggle(remote) / "run.json"
     content = json.loads(file.read_text())
-    content["source"]["digest"] = "f" * 16
+    content["code"]["digest"] = "f" * 16
     file.write_text(json.dumps(content))
     error = remote.error("fetch", code=1)
     assert "ffffffffffffffff" in error and "another version" in error
@@ -129,7 +129,7 @@ def test_output_of_other_sources_is_refused(remote):
 
 def test_predictions_of_another_recipe_are_refused(remote):
     file = on_kaggle(remote) / "run.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"recipe_digest": "e" * 16}))
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"config_hash": "e" * 16}))
     assert "of another recipe" in remote.error("fetch", code=1)
 
 

@@ -61,7 +61,7 @@ def test_alone_and_without_arguments_it_does_the_run_that_was_built_in(script, f
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert [m["epochs"] for m in record["recipe"]["members"]] == [1, 1]
     assert record["environment"]["kernel"] == "Batch"
-    digest = record["source"]["digest"]
+    digest = record["code"]["digest"]
     assert re.fullmatch("[0-9a-f]{16}", digest) and digest in done.stdout.splitlines()[1]
     assert check_submission(tmp_path / "out" / "submission.csv", 80, faces / "example_submission.csv").rows == 80
     assert [f.name for f in script.parent.iterdir()] == ["script.py"]

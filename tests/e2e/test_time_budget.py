@@ -5,18 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from src import config, preflight, recipes
 from src.errors import UserError
-from src.run import run
+from src.run.record import RunRecord
 from src.submit.check import check_submission
 from src.train import plan
-from src.train.deadline import Cost, Deadline
+from src.train.deadline import Cost
 from src.train.guard import Guard
 from src.train.trainer import Trainer
-from tests.conftest import fake_bundle
+from tests.support.small_runs import MEMBERS, log, train
 
-MEMBERS = ("compact_cnn", "simple_cnn_v2")
-SETTINGS = ["epochs=6", "batch_size=64", "max_train_rows=150"]
+SETTINGS = ("epochs=6", "batch_size=64")
 EPOCH, PREDICT = 600.0, 60.0
 
 
@@ -32,7 +30,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
-    """Time for the deadline. `clock.step` is what a step really takes, whatever the plan says."""
+    """Time for the budget. `clock.step` is what a step really takes, whatever the estimate says."""
     clock, epoch, step = Clock(), Trainer.epoch, Trainer.step
     clock.step = EPOCH / 2  # 120 rows to train on are two batches
 
@@ -48,64 +46,60 @@ def clock(monkeypatch) -> Clock:
     monkeypatch.setattr(Trainer, "step", slow_step)
     monkeypatch.setattr(Trainer, "epoch", slow_epoch)
     monkeypatch.setattr(plan, "measure", lambda *_: Cost(EPOCH, PREDICT))
-    monkeypatch.setattr(preflight, "Deadline", lambda hours, started: Deadline(hours, 0.0, clock))
     return clock
 
 
-def budget(faces: Path, output: Path, hours: float, *settings: str) -> dict:
-    recipe = config.override(recipes.get("quick"), [*SETTINGS, *settings, f"time_budget_hours={hours}"])
-    return run(recipe, fake_bundle(), faces, output, device="cpu")
+def budget(faces: Path, output: Path, clock: Clock, hours: float, *settings: str) -> RunRecord:
+    """A run that begins at 0 on the clock and has so many hours."""
+    clock.now = 0.0
+    return train(faces, output, *SETTINGS, *settings, f"time_budget_hours={hours}", clock=clock, started=0.0)
 
 
-def epochs(record: dict) -> list[int]:
-    return [record["members"][name]["epochs"] for name in record["members"]]
-
-
-def log(output: Path) -> str:
-    return (output / "log.txt").read_text()
+def epochs(record: RunRecord) -> list[int]:
+    return [result.epochs for result in record.members.values()]
 
 
 def test_with_time_enough_nothing_is_shortened(faces, tmp_path, clock):
-    record = budget(faces, tmp_path, 3)
-    assert epochs(record) == [6, 6] and not record["left_out"] and "instead of" not in log(tmp_path)
+    record = budget(faces, tmp_path, clock, 3)
+    assert epochs(record) == [6, 6] and not record.skipped and "instead of" not in log(tmp_path)
     assert clock.now <= 3 * 3600
 
 
 def test_with_too_little_all_are_shortened_and_end_in_time(faces, tmp_path, clock):
-    record = budget(faces, tmp_path, 1.3)
-    assert epochs(record)[0] == 3 and epochs(record)[1] in (3, 4) and not record["left_out"]
+    record = budget(faces, tmp_path, clock, 1.3)
+    assert epochs(record)[0] == 3 and epochs(record)[1] in (3, 4) and not record.skipped
     assert clock.now + PREDICT <= 1.3 * 3600
     assert log(tmp_path).count(" epochs instead of 6, to end in time") == 2 and "epoch   3/3" in log(tmp_path)
     assert check_submission(tmp_path / "submission.csv", 80).rows == 80
-    assert [planned["epochs"] for planned in record["plan"].values()] == [3, 3]
+    assert [estimate.epochs for estimate in record.estimate.values()] == [3, 3]
 
 
 def test_a_shortened_schedule_still_comes_to_its_end(faces, tmp_path, clock):
     """One cycle: its last epoch begins far below the peak, as the whole one's does."""
-    budget(faces, tmp_path, 1.3)
+    budget(faces, tmp_path, clock, 1.3)
     lines = [line for line in log(tmp_path).splitlines() if "epoch   3/" in line][:1]
     assert lines and float(lines[0].split("lr ")[1].split()[0]) < 1.2e-3  # the peak is 3e-3
 
 
-def test_with_far_too_little_the_last_is_left_out_and_it_is_said(faces, tmp_path, clock):
-    record = budget(faces, tmp_path, 0.6)
-    assert list(record["members"]) == ["compact_cnn"] and list(record["left_out"]) == ["simple_cnn_v2"]
-    assert "without simple_cnn_v2" in log(tmp_path) and record["status"] == "finished"
+def test_with_far_too_little_the_last_is_skipped_and_it_is_said(faces, tmp_path, clock):
+    record = budget(faces, tmp_path, clock, 0.6)
+    assert list(record.members) == ["compact_cnn"] and list(record.skipped) == ["simple_cnn_v2"]
+    assert "without simple_cnn_v2" in log(tmp_path) and record.status == "finished"
     assert clock.now <= 0.6 * 3600
     assert check_submission(tmp_path / "submission.csv", 80).rows == 80
-    assert json.loads((tmp_path / "run.json").read_text())["plan"]["simple_cnn_v2"]["epochs"] == 0
+    assert json.loads((tmp_path / "run.json").read_text())["estimate"]["simple_cnn_v2"]["epochs"] == 0
 
 
 def test_without_time_for_one_epoch_there_is_no_submission_and_the_error_says_why(faces, tmp_path, clock):
     with pytest.raises(UserError, match=r"no member has finished.*compact_cnn"):
-        budget(faces, tmp_path, 0.1)
+        budget(faces, tmp_path, clock, 0.1)
     assert clock.now == 0
 
 
 def test_an_epoch_that_takes_longer_than_planned_shortens_what_is_left(faces, tmp_path, clock):
     clock.step = EPOCH  # twice what the warm-up said
-    record = budget(faces, tmp_path, 2.2)
-    assert record["members"]["compact_cnn"]["epochs"] < 6
+    record = budget(faces, tmp_path, clock, 2.2)
+    assert record.members["compact_cnn"].epochs < 6
     assert clock.now <= 2.2 * 3600
     assert check_submission(tmp_path / "submission.csv", 80).rows == 80
 
@@ -113,8 +107,8 @@ def test_an_epoch_that_takes_longer_than_planned_shortens_what_is_left(faces, tm
 def test_time_that_is_up_within_an_epoch_ends_the_member_with_its_best(faces, tmp_path, clock):
     """The plan believes in minutes; each step takes hours. One epoch passes, the second is not waited for."""
     clock.step = 2 * 3600
-    record = budget(faces, tmp_path, 5, "simple_cnn_v2.epochs=1")
-    assert record["members"]["compact_cnn"]["epochs"] == 1
+    record = budget(faces, tmp_path, clock, 5, "simple_cnn_v2.epochs=1")
+    assert record.members["compact_cnn"].epochs == 1
     assert clock.now <= 7 * 3600
     assert check_submission(tmp_path / "submission.csv", 80).rows == 80
 
@@ -122,12 +116,12 @@ def test_time_that_is_up_within_an_epoch_ends_the_member_with_its_best(faces, tm
 def test_the_first_member_is_not_given_up_for_the_others(faces, tmp_path, clock):
     """Planned are two epochs of ten minutes in 27; the first takes 20, and the second member's time with it."""
     clock.step = EPOCH
-    record = budget(faces, tmp_path, 0.45, "epochs=1")
-    assert list(record["members"]) == ["compact_cnn"] and list(record["left_out"]) == ["simple_cnn_v2"]
+    record = budget(faces, tmp_path, clock, 0.45, "epochs=1")
+    assert list(record.members) == ["compact_cnn"] and list(record.skipped) == ["simple_cnn_v2"]
     assert check_submission(tmp_path / "submission.csv", 80).rows == 80
 
 
-def stopped_after(faces: Path, output: Path, monkeypatch, epochs: int) -> None:
+def stopped_after(faces: Path, output: Path, clock: Clock, monkeypatch, epochs: int) -> None:
     """A run of the whole recipe, killed after so many epochs of its first member."""
     after = Guard.after
 
@@ -140,27 +134,24 @@ def stopped_after(faces: Path, output: Path, monkeypatch, epochs: int) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(Guard, "after", killed)
         with pytest.raises(KeyboardInterrupt):
-            budget(faces, output, 3)
+            budget(faces, output, clock, 3)
 
 
 def test_a_member_that_goes_on_is_planned_with_what_it_still_needs(faces, tmp_path, clock, monkeypatch):
     """Five of six epochs are done: the sixth and all of the other member's fit into 81 minutes."""
-    stopped_after(faces, tmp_path, monkeypatch, 5)
-    clock.now = 0
-    record = budget(faces, tmp_path, 1.35)
+    stopped_after(faces, tmp_path, clock, monkeypatch, 5)
+    record = budget(faces, tmp_path, clock, 1.35)
     assert epochs(record) == [6, 6] and "instead of" not in log(tmp_path)
 
 
 def test_a_member_that_goes_on_without_time_for_an_epoch_predicts_with_its_best(faces, tmp_path, clock, monkeypatch):
-    stopped_after(faces, tmp_path, monkeypatch, 5)
-    clock.now = 0
-    record = budget(faces, tmp_path, 0.1)
-    assert record["members"]["compact_cnn"]["epochs"] == 5 and list(record["left_out"]) == ["simple_cnn_v2"]
+    stopped_after(faces, tmp_path, clock, monkeypatch, 5)
+    record = budget(faces, tmp_path, clock, 0.1)
+    assert record.members["compact_cnn"].epochs == 5 and list(record.skipped) == ["simple_cnn_v2"]
     assert check_submission(tmp_path / "submission.csv", 80).rows == 80
 
 
-def test_a_run_that_goes_on_with_more_time_trains_what_was_left_out(faces, tmp_path, clock):
-    budget(faces, tmp_path, 0.6)
-    clock.now = 0
-    record = budget(faces, tmp_path, 3)
-    assert list(record["members"]) == list(MEMBERS) and not record["left_out"]
+def test_a_run_that_goes_on_with_more_time_trains_what_was_skipped(faces, tmp_path, clock):
+    budget(faces, tmp_path, clock, 0.6)
+    record = budget(faces, tmp_path, clock, 3)
+    assert list(record.members) == list(MEMBERS) and not record.skipped

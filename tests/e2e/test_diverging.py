@@ -6,12 +6,10 @@ import math
 import pytest
 import torch
 
-from src.main import main
 from src.submit.check import check_submission
-from src.train import guard
 from src.train.guard import Guard
 from src.train.trainer import Trainer
-from tests.conftest import fake_bundle
+from tests.support.small_runs import start, train, weights
 
 
 @pytest.fixture
@@ -26,16 +24,11 @@ def diverging(monkeypatch):
     monkeypatch.setattr(Trainer, "epoch", ill)
 
 
-def start(faces, output, *settings: str) -> int:
-    command = ["run", "--recipe", "quick", "--set", "epochs=1", "max_train_rows=150", *settings, "--device", "cpu"]
-    return main([*command, "--input", str(faces), "--output", str(output)], fake_bundle())
-
-
 def test_a_member_that_diverges_is_given_up_and_the_others_are_submitted(faces, tmp_path, diverging, capsys):
     assert start(faces, tmp_path) == 1
     record = json.loads((tmp_path / "run.json").read_text())
-    assert list(record["members"]) == ["simple_cnn_v2"] and "diverges" in record["missing"]["compact_cnn"]
-    assert record["status"] == "finished" and not record["left_out"]
+    assert list(record["members"]) == ["simple_cnn_v2"] and "diverges" in record["failed"]["compact_cnn"]
+    assert record["status"] == "finished" and not record["skipped"]
     said = capsys.readouterr().out
     assert said.count("half the learning rate") == 3 and "goes on without compact_cnn" in said
     assert check_submission(tmp_path / "submission.csv", 80).rows == 80
@@ -62,7 +55,7 @@ def test_a_member_that_does_not_fit_into_memory_is_left_and_the_others_are_submi
     monkeypatch.setattr(Trainer, "gradient", greedy)
     assert start(faces, tmp_path) == 1
     record = json.loads((tmp_path / "run.json").read_text())
-    assert list(record["members"]) == ["simple_cnn_v2"] and "memory" in record["missing"]["compact_cnn"]
+    assert list(record["members"]) == ["simple_cnn_v2"] and "memory" in record["failed"]["compact_cnn"]
     assert check_submission(tmp_path / "submission.csv", 80).rows == 80
 
 
@@ -70,20 +63,17 @@ class Killed(BaseException):
     """As if the process had gone."""
 
 
-def poisoned(monkeypatch, output, kill: bool) -> None:
-    """The first training of compact_cnn's second epoch meets a loss that is not finite; killed there, if so told."""
-    step, done, mark = Trainer.step, [], output.parent / "poisoned"
+def poison(patch, mark, kill: bool) -> None:
+    """One step of compact_cnn's second epoch has a loss that is not finite, until `mark` is there; killed there."""
+    step, between = Trainer.step, Guard.between
 
-    def poison(trainer, x, y):
+    def poisoned_step(trainer, x, y):
         loss, hits = step(trainer, x, y)
-        done.append(trainer)
         here = trainer.member.name == "compact_cnn" and trainer.half and trainer.schedule.by_step.last_epoch == 6
         if here and not mark.exists():
             mark.touch()
             loss = loss * math.nan
         return loss, hits
-
-    between = Guard.between
 
     def killed(self, trainer, course):
         between(self, trainer, course)
@@ -91,27 +81,20 @@ def poisoned(monkeypatch, output, kill: bool) -> None:
             self.keeper.join()
             raise Killed
 
-    monkeypatch.setattr(Trainer, "step", poison)
-    monkeypatch.setattr(Guard, "between", killed)
-    monkeypatch.setattr(guard, "EVERY", 0.0)
+    patch.setattr(Trainer, "step", poisoned_step)
+    patch.setattr(Guard, "between", killed)
 
 
 def test_a_run_killed_in_an_epoch_that_went_wrong_ends_as_one_that_was_not(faces, tmp_path, monkeypatch):
-    """Its newest checkpoint holds a loss that is no number; the strike still goes back to the epoch's end."""
-    for name, kill in (("whole", False), ("broken", True)):
-        output = tmp_path / name / "out"
-        output.parent.mkdir()
-        with monkeypatch.context() as patch:
-            poisoned(patch, output, kill)
-            if kill:
-                with pytest.raises(Killed):
-                    start(faces, output, "epochs=3")
-        assert kill is False or start(faces, output, "epochs=3") == 0
-        if not kill:
-            with monkeypatch.context() as patch:
-                poisoned(patch, output, kill)
-                assert start(faces, output, "epochs=3") == 0
-    records = [json.loads((tmp_path / name / "out" / "run.json").read_text()) for name in ("whole", "broken")]
-    assert [r["members"]["compact_cnn"]["strikes"] for r in records] == [1, 1]
-    weights = [(tmp_path / n / "out/members/compact_cnn/model.safetensors").read_bytes() for n in ("whole", "broken")]
-    assert weights[0] == weights[1]
+    """Its newest checkpoint holds a loss that is no number; the training still goes back to the epoch's end."""
+    with monkeypatch.context() as patch:
+        poison(patch, tmp_path / "mark", kill=False)
+        whole = train(faces, tmp_path / "whole", "epochs=3", checkpoint_seconds=0.0)
+    (tmp_path / "mark").unlink()
+    with monkeypatch.context() as patch:
+        poison(patch, tmp_path / "mark", kill=True)
+        with pytest.raises(Killed):
+            train(faces, tmp_path / "broken", "epochs=3", checkpoint_seconds=0.0)
+    broken = train(faces, tmp_path / "broken", "epochs=3", checkpoint_seconds=0.0)
+    assert [record.members["compact_cnn"].rollbacks for record in (whole, broken)] == [1, 1]
+    assert weights(tmp_path / "whole") == weights(tmp_path / "broken")

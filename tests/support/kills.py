@@ -1,9 +1,9 @@
 """Kills runs at random moments, lets them go on, and compares the end with that of a run that nobody killed.
 
-    python benchmarks/kills.py --kills 1000 --json kills.json
+    python -m tests.support.kills --kills 200 --seed 1
 
 A process that has torch loaded is forked, so that a start costs no seconds. The runs are the quick recipe's members on
-a few made-up faces, with a checkpoint after every step.
+a few synthetic faces, with a checkpoint after every step. torch must have one thread: threads do not survive a fork.
 """
 
 import argparse
@@ -21,41 +21,34 @@ from pathlib import Path
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from src import config, recipes
 from src.data import synthetic
 from src.errors import UserError
-from src.run import run
 from src.submit.check import check_submission
-from src.train import guard
+from tests.support.small_runs import MEMBERS, train
 
 ROWS, TESTS = 120, 40
 SETTINGS = (
     *("epochs=3", "batch_size=16", "compact_cnn.ema=0.9"),
     *("simple_cnn_v2.class_balancing=sampler", "simple_cnn_v2.schedule=plateau"),
 )
-MEMBERS = ("compact_cnn", "simple_cnn_v2")
-HEADER = {"digest": "0" * 16, "commit": "none", "dirty": False}
 FORK = multiprocessing.get_context("fork")
 
 
-def faces(folder: Path) -> Path:
+def write_faces(folder: Path) -> Path:
     """The competition's files with few enough faces for a run of seconds."""
     synthetic.write_files(folder, train=ROWS, test=TESTS, seed=2)
     return folder
 
 
-def train(source: Path, output: Path) -> None:
-    """The child's part: one run."""
-    guard.EVERY = 0.0
+def train_quietly(source: Path, output: Path) -> None:
+    """One run."""
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-        run(config.override(recipes.get("quick"), list(SETTINGS)), HEADER, source, output, device="cpu")
+        train(source, output, *SETTINGS, checkpoint_seconds=0.0)
 
 
-def child(source: Path, output: Path) -> multiprocessing.Process:
-    """A run in a forked process. torch must have one thread here: threads do not survive a fork."""
-    process = FORK.Process(target=train, args=(source, output))
+def start_run(source: Path, output: Path) -> multiprocessing.Process:
+    """A run in a forked process."""
+    process = FORK.Process(target=train_quietly, args=(source, output))
     process.start()
     return process
 
@@ -85,7 +78,7 @@ def without_submission(output: Path) -> bool:
 
 @dataclass
 class Tally:
-    """What came of the kills. Zero in the last three is what must be."""
+    """What came of the kills. The last three must be empty."""
 
     kills: int = 0
     runs: int = 0
@@ -95,13 +88,11 @@ class Tally:
     different: list[str] = field(default_factory=list)
 
 
-def broken_run(
-    source: Path, output: Path, kills: int, seconds: float, random: np.random.Generator, tally: Tally
-) -> None:
-    """One run, killed up to so many times at moments drawn over `seconds`, then left to its end."""
-    for _ in range(kills):
-        process = child(source, output)
-        process.join(timeout=random.uniform(0, seconds))
+def broken_run(source: Path, output: Path, moments: list[float], tally: Tally) -> None:
+    """One run, killed so many seconds after each of its starts, then left to its end."""
+    for seconds in moments:
+        process = start_run(source, output)
+        process.join(timeout=seconds)
         if process.exitcode is not None:
             break
         os.kill(process.pid, signal.SIGKILL)
@@ -110,46 +101,43 @@ def broken_run(
         tally.kills_after_a_member += bool(finished(output))
         tally.without_submission += without_submission(output)
     else:
-        process = child(source, output)
+        process = start_run(source, output)
         process.join()
     tally.runs += 1
     tally.failed += process.exitcode != 0
 
 
-def measure(kills: int, a_run: int, seed: int, say=print) -> Tally:
-    """Kills until there are enough, `a_run` in each run, and compares each end with an unbroken one's."""
+def measure(kills: int, kills_per_run: int, seed: int, report=print) -> Tally:
+    """Kills until there are enough, and compares the end of each run with that of an unbroken one."""
     random, tally = np.random.default_rng(seed), Tally()
     with tempfile.TemporaryDirectory() as folder:
-        source, started = faces(Path(folder, "faces")), time.monotonic()
-        process = child(source, Path(folder, "whole"))
+        source, started = write_faces(Path(folder, "faces")), time.monotonic()
+        process = start_run(source, Path(folder, "whole"))
         process.join()
         seconds, whole = time.monotonic() - started, content(Path(folder, "whole"))
         while tally.kills < kills:
             output = Path(folder, f"run{tally.runs}")
-            broken_run(source, output, min(a_run, kills - tally.kills), 0.6 * seconds, random, tally)
+            moments = random.uniform(0, 0.6 * seconds, min(kills_per_run, kills - tally.kills)).tolist()
+            broken_run(source, output, moments, tally)
             found = content(output)
             tally.different += [f"run {tally.runs}: {name}" for name in whole if found[name] != whole[name]]
-            say(f"{tally.kills} kills in {tally.runs} runs; {len(tally.different)} different")
+            report(f"{tally.kills} kills in {tally.runs} runs; {len(tally.different)} different")
     return tally
 
 
-def main() -> None:
+def main() -> int:
     """The command line; exit code 1 where a run ended otherwise than it must."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--kills", type=int, default=1000)
-    parser.add_argument("--a-run", type=int, default=5, help="kills in one run (default: %(default)s)")
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--kills-per-run", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     started = time.monotonic()
-    tally = measure(arguments.kills, arguments.a_run, arguments.seed)
-    figures = asdict(tally) | {"seconds": round(time.monotonic() - started), "torch": torch.__version__}
-    print(json.dumps(figures))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
-    sys.exit(bool(tally.without_submission or tally.failed or tally.different))
+    tally = measure(arguments.kills, arguments.kills_per_run, arguments.seed)
+    print(json.dumps(asdict(tally) | {"seconds": round(time.monotonic() - started), "torch": torch.__version__}))
+    return int(bool(tally.without_submission or tally.failed or tally.different))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

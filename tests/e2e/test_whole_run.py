@@ -11,17 +11,11 @@ import pytest
 from src.data import competition
 from src.ensemble.predictions import Predictions, load_predictions
 from src.main import main
-from src.run_folder import RunFolder
+from src.run.folder import RunFolder
 from src.submit.check import check_submission
 from src.train.stop import Stopped
 from tests.conftest import fake_bundle
-
-SMALL = ["--recipe", "quick", "--set", "epochs=1", "batch_size=32"]
-
-
-def start(faces: Path, output: Path, *more: str, bundle: dict | None = None) -> int:
-    command = ["run", *SMALL, "--input", str(faces), "--output", str(output), "--device", "cpu", *more]
-    return main(command, bundle or fake_bundle())
+from tests.support.small_runs import start
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +32,7 @@ def arrays(run: Path, member: str = "simple_cnn_v2") -> Predictions:
 def test_a_run_leaves_all_its_files_and_nothing_half_written(done):
     files = {str(f.relative_to(done)) for f in done.rglob("*") if f.is_file()}
     members = ("compact_cnn", "simple_cnn_v2")
-    inside = {f"members/{m}/{name}" for m in members for name in ("history.csv", "model.safetensors")}
+    inside = {f"members/{m}/{name}" for m in members for name in ("result.json", "history.csv", "model.safetensors")}
     assert files == {"submission.csv", "run.json", "log.txt", *(f"predictions/{m}.npz" for m in members), *inside}
 
 
@@ -58,10 +52,10 @@ def test_the_submission_is_the_most_probable_class_of_the_mean_of_those_that_val
 def test_run_json_says_what_ran_and_agrees_with_the_predictions(done, faces):
     record, data = json.loads((done / "run.json").read_text()), competition.read_competition(faces)
     assert record["status"] == "finished"
-    assert record["source"] == {"digest": "0" * 16, "commit": "abc1234", "dirty": False}
+    assert record["code"] == {"digest": "0" * 16, "commit": "abc1234", "dirty": False}
     assert record["data_digest"] == data.digest
     assert [m["epochs"] for m in record["recipe"]["members"]] == [1, 1]
-    assert record["rows"] == {"train": 240, "valid": 60, "test": 80} or sum(record["rows"].values()) == 380
+    assert sum(record["rows"].values()) == 150 + 80 and record["rows"]["test"] == 80
     for name, member in record["members"].items():
         found = arrays(done, name)
         right = found.valid.argmax(1) == data.train.labels[found.valid_rows]
@@ -109,14 +103,14 @@ def test_a_member_whose_predictions_are_damaged_is_trained_again_to_the_same_end
 
 
 def test_a_signals_exit_code_outlives_a_run_json_that_cannot_be_written(faces, tmp_path, monkeypatch):
-    def stopped(run):
-        monkeypatch.setattr(RunFolder, "write", full)
+    def stopped(context):
+        monkeypatch.setattr(RunFolder, "write_record", full)
         raise Stopped(15)
 
-    def full(self, content):
+    def full(self, record):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("src.run.train_all", stopped)
+    monkeypatch.setattr("src.run.run.train_members", stopped)
     assert start(faces, tmp_path / "out") == 143
 
 

@@ -1,0 +1,40 @@
+"""Space on the disk: checked before a run, and made by deleting old checkpoints when the disk is full."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from src.errors import UserError
+from src.files import FULL
+
+SMALL_FILES = 2**21  # bytes: submission.csv, run.json and log.txt
+
+
+def require(folder: Path, size: int) -> None:
+    """Raises UserError where less than `size` bytes are free in the file system of the folder, which need not exist."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    free = shutil.disk_usage(there).free
+    if free < size:
+        raise UserError(
+            f"{folder}: {free / 2**20:,.0f} MiB are free, and the run will write up to {size / 2**20:,.0f} MiB; "
+            "free some space, or give another --output"
+        )
+
+
+@dataclass(frozen=True)
+class DiskSpace:
+    """Writes files that are more important than others; expendable: lists those, the first to be deleted first."""
+
+    expendable: Callable[[], list[Path]]
+
+    def write(self, action: Callable[[], None]) -> None:
+        """Does `action`; while the disk is full, deletes an expendable file and tries again. Raises OSError."""
+        waiting = self.expendable()
+        while True:
+            try:
+                return action()
+            except OSError as error:
+                if error.errno not in FULL or not waiting:
+                    raise
+                waiting.pop(0).unlink(missing_ok=True)

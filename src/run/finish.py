@@ -1,0 +1,112 @@
+"""The end of a run, and of each of its members: blends what is finished, writes the submission, checks it."""
+
+import contextlib
+import time
+
+import numpy as np
+from sklearn.metrics import f1_score
+
+from src.config import Recipe
+from src.data.competition import Competition
+from src.dataset import NUM_CLASSES
+from src.ensemble.blend import mean_blend
+from src.ensemble.predictions import Predictions
+from src.errors import UserError
+from src.run.context import RunContext
+from src.run.folder import RunFolder
+from src.run.record import FAILED, FINISHED, INTERRUPTED, EnsembleResult, MemberResult, RunRecord
+from src.submit.check import check_submission
+from src.submit.write import write_submission
+from src.train.stop import Stopped
+
+
+def submit(context: RunContext) -> None:
+    """Writes the submission of the best blend of the members that are finished, then run.json, which names them."""
+    with context.changing_record() as record:
+        names = list(context.folder.read_results(context.member_names))
+        members = [context.read_predictions(name) for name in names]
+        number, blended = best_blend(members, context.data.train.labels)
+        labels, form = blended.test.argmax(1), context.recipe.form
+        context.disk.write(lambda: write_submission(context.folder.submission, labels, context.data.example, form))
+        figures = quality(context.data.train.labels[blended.valid_rows], blended.valid)
+        record.ensemble = EnsembleResult(names[:number], *figures)
+
+
+def best_blend(members: list[Predictions], labels: np.ndarray) -> tuple[int, Predictions]:
+    """The mean of the first members, as many as validate best; of equals, the most. Their number and the mean.
+
+    labels: of the training data. So the submission is replaced by one that validates better, or that has more members
+    and validates no worse; and it depends on the members alone, not on where a run was interrupted.
+    """
+    blends = [mean_blend(members[: number + 1]) for number in range(len(members))]
+    accuracies = [quality(labels[b.valid_rows], b.valid)[0] for b in blends]
+    best = max(range(len(blends)), key=lambda number: (accuracies[number], number))
+    return best + 1, blends[best]
+
+
+def quality(labels: np.ndarray, probs: np.ndarray) -> tuple[float, float]:
+    """Accuracy and macro-F1, 0-1, of probabilities (n, 7) for labels (n,)."""
+    predicted = probs.argmax(1)
+    f1 = f1_score(labels, predicted, average="macro", zero_division=0.0)
+    return float((predicted == labels).mean()), float(f1)
+
+
+def percent(result: MemberResult | EnsembleResult) -> str:
+    """Accuracy and macro-F1 for people."""
+    return f"validation accuracy {100 * result.valid_accuracy:.2f} %, macro-F1 {result.valid_f1:.3f}"
+
+
+def rehearse(recipe: Recipe, data: Competition, folder: RunFolder) -> float:
+    """Seconds that blending all members, writing and checking take, measured with even probabilities."""
+    started, rows = time.perf_counter(), len(data.test)
+    even = np.full((max(rows, len(data.train)), NUM_CLASSES), 1 / NUM_CLASSES, np.float32)
+    header = {"member": "rehearsal", "data_digest": data.digest}
+    member = Predictions(header, np.arange(len(data.train)), even[: len(data.train)], even[:rows])
+    try:
+        _, blended = best_blend([member] * len(recipe.members), data.train.labels)
+        write_submission(folder.rehearsal, blended.test.argmax(1), data.example, recipe.form)
+        check_submission(folder.rehearsal, rows, data.example)
+    finally:
+        folder.rehearsal.unlink(missing_ok=True)
+    return time.perf_counter() - started
+
+
+def finish(context: RunContext) -> RunRecord:
+    """The last lines: what the blend reaches, and whether the submission is in order; run.json is finished.
+
+    Raises UserError where no member has finished: then there is nothing to submit.
+    """
+    with context.changing_record() as record:
+        mark_lost_members(context, record)
+    record = context.folder.read_record()
+    missing = record.failed | record.skipped
+    if not record.members:
+        reasons = [f"{name}: {reason}" for name, reason in missing.items()]
+        more = f"; and {len(reasons) - 2} more" if len(reasons) > 2 else ""
+        raise UserError(f"no member has finished, so there is no submission ({'; '.join(reasons[:2])}{more})")
+    with context.changing_record() as record:
+        record.status, record.files = FINISHED, context.folder.digests()
+    context.log(f"mean of {', '.join(record.ensemble.members)}: {percent(record.ensemble)}")
+    for name, reason in missing.items():
+        context.log(f"warning: {name} is missing: {reason}")
+    checked = check_submission(context.folder.submission, len(context.data.test), context.data.example)
+    for warning in checked.warnings:
+        context.log(f"warning: {warning}")
+    context.log(f"{context.folder.submission}: {checked.rows:,} rows, checked; {record.seconds:.0f} s in all")
+    return record
+
+
+def mark_lost_members(context: RunContext, record: RunRecord) -> None:
+    """Records members without a result or a reason as failed: the processes that trained them have died."""
+    finished = context.folder.read_results(context.member_names)
+    for name in context.member_names:
+        if not any(name in known for known in (finished, record.failed, record.skipped)):
+            record.failed[name] = "the process that trained it died; run the same command again to train it"
+
+
+def record_end(context: RunContext, error: BaseException) -> None:
+    """How a run ended that did not end well, in log and run.json."""
+    status = INTERRUPTED if isinstance(error, Stopped) else FAILED
+    context.log(f"{status}: {error or type(error).__name__}")
+    with contextlib.suppress(OSError, UserError), context.changing_record() as record:  # the error itself says more
+        record.status = status

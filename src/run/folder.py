@@ -1,0 +1,169 @@
+"""The folder of a run: the only place of its file names, and whose it is.
+
+submission.csv  run.json  log.txt  predictions/<member>.npz
+members/<member>/{result.json, history.csv, model.safetensors, checkpoints}
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from src.errors import UserError
+from src.files import digest, replacing
+from src.run.record import MemberResult, RunIdentity, RunRecord, read_json, read_record
+from src.train.checkpoint import BEFORE, NAME, NAMES, STEP
+
+OWN = ("submission.csv", "run.json", "log.txt", "predictions", "members")
+CARRIED = ("predictions", "members", "submission.csv", "run.json")  # what another start of the run goes on with
+ADVICE = "give another --output, or --overwrite to delete what a run left there."
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run puts its files."""
+
+    path: Path
+
+    @property
+    def submission(self) -> Path:
+        return self.path / "submission.csv"
+
+    @property
+    def run_json(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.txt"
+
+    @property
+    def rehearsal(self) -> Path:
+        """A submission that is written and deleted before training."""
+        return self.path / ".rehearsal.csv"
+
+    def predictions(self, member: str) -> Path:
+        return self.path / "predictions" / f"{member}.npz"
+
+    def member(self, member: str) -> Path:
+        return self.path / "members" / member
+
+    def result(self, member: str) -> Path:
+        """The file that says that the member is finished."""
+        return self.member(member) / "result.json"
+
+    def history(self, member: str) -> Path:
+        return self.member(member) / "history.csv"
+
+    def weights(self, member: str) -> Path:
+        return self.member(member) / "model.safetensors"
+
+    def checkpoints(self, member: str) -> list[Path]:
+        """The member's checkpoints that are there."""
+        return [path for name in NAMES if (path := self.member(member) / name).exists()]
+
+    def expendable(self) -> list[Path]:
+        """Checkpoints in the order in which they are deleted for more important files; `.partial`: being written."""
+        patterns = (f"members/*/{name}" for name in (BEFORE, STEP, f"{NAME}*"))
+        return [file for pattern in patterns for file in sorted(self.path.glob(pattern))]
+
+    def digests(self) -> dict[str, str]:
+        """Name → SHA-256 of each file that a finished run leaves, except its log and run.json."""
+        inside = ("result.json", "history.csv", "model.safetensors")
+        patterns = ("submission.csv", "predictions/*.npz", *(f"members/*/{name}" for name in inside))
+        files = [file for pattern in patterns for file in sorted(self.path.glob(pattern))]
+        return {file.relative_to(self.path).as_posix(): digest(file) for file in files}
+
+    # ------------------------------------------------------------------------------------ whose it is
+
+    def claim(self, identity: RunIdentity, overwrite: bool) -> RunRecord | None:
+        """Makes the folder this run's own; the earlier run.json where the same run goes on, else None.
+
+        Raises UserError where the folder holds another run that has something to lose, or files of a run's names that
+        no run of this kit left; unless `overwrite`: then what has these names is deleted, and nothing else.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path} is a file; give a folder as --output")
+        earlier = None if overwrite else self.earlier_run(identity)
+        if earlier is None:
+            self.clear()
+        (self.path / "predictions").mkdir(parents=True, exist_ok=True)
+        return earlier
+
+    def earlier_run(self, identity: RunIdentity) -> RunRecord | None:
+        """The run.json of an earlier start of this very run; None where there is nothing worth keeping."""
+        if not self.run_json.exists():
+            foreign = [name for name in OWN if (self.path / name).exists()]
+            if foreign:
+                raise UserError(f"{self.path} holds {', '.join(foreign)} but no run.json; {ADVICE}")
+            return None
+        earlier = self.read_record()
+        if not any(self.path.glob("members/*/result.json")) and not self.expendable():
+            return None
+        if found := identity.differences(earlier.identity):
+            raise UserError(
+                f"{self.path} holds a run of recipe {earlier.recipe_name} with {found}.\n{ADVICE.capitalize()}"
+            )
+        return earlier
+
+    def clear(self) -> None:
+        """Deletes what an earlier run left, by its known names."""
+        for name in OWN:
+            target = self.path / name
+            if target.is_dir() and not target.is_symlink():
+                shutil.rmtree(target)
+            else:
+                target.unlink(missing_ok=True)
+
+    def copy_from(self, other: "RunFolder") -> None:
+        """Takes over another run's files. Not their permissions: an attached input cannot be written to."""
+        for name in CARRIED:
+            source, target = other.path / name, self.path / name
+            if source.is_dir():
+                shutil.copytree(source, target, copy_function=shutil.copyfile, dirs_exist_ok=True)
+            elif source.is_file():
+                shutil.copyfile(source, target)
+
+    # ---------------------------------------------------------------------------- run.json and results
+
+    def read_record(self) -> RunRecord:
+        """run.json; UserError where it is damaged or not of this kit."""
+        return read_record(self.run_json, ADVICE)
+
+    def write_record(self, record: RunRecord) -> None:
+        """Writes run.json."""
+        write_json(self.run_json, record.to_json())
+
+    def read_results(self, members: list[str]) -> dict[str, MemberResult]:
+        """The results of those of the members that are finished; UserError where one is damaged."""
+        advice = "delete the file to train the member again."
+        done = [name for name in members if self.result(name).exists()]
+        return {name: read_json(MemberResult, self.result(name), advice) for name in done}
+
+    def write_result(self, member: str, result: MemberResult) -> None:
+        """Writes a member's result.json, by which the member is finished."""
+        write_json(self.result(member), result.to_json())
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """A block that one process at a time is in: of several ranks, each writes run.json and the submission."""
+        try:
+            import fcntl
+        except ImportError:  # Windows, where a run is one process
+            yield
+            return
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Writes readable JSON, under a temporary name first."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

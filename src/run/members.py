@@ -1,0 +1,209 @@
+"""Trains the members of a run one after the other; each leaves its files and its result in the folder."""
+
+from dataclasses import dataclass
+
+import torch
+from safetensors.torch import save
+
+from src.config import Member
+from src.ensemble.predictions import Predictions, save_predictions
+from src.errors import UserError
+from src.files import replacing
+from src.run.context import RunContext
+from src.run.estimate import Demand, allocate_epochs, measure_all, table
+from src.run.finish import percent, quality, submit
+from src.run.record import MemberEstimate, MemberResult, Progress
+from src.train import precision as precisions
+from src.train.checkpoint import Keeper
+from src.train.deadline import Allowance
+from src.train.fit import Fitted, TimeUp, fit
+from src.train.guard import Guard
+from src.train.predict import probabilities
+from src.train.tracking import epoch_line, write_history
+
+
+def train_members(context: RunContext) -> None:
+    """Trains what is not finished, in the recipe's order; after each member the submission is there.
+
+    Of several processes, each takes the next member when it is free.
+    """
+    if context.process.number == 0:
+        submit_finished(context)
+    demands = measure_all(context)
+    if context.process.number == 0:
+        record_estimate(context, [d for d in demands.values() if isinstance(d, Demand)])
+    names = list(demands)
+    for number in () if context.inputs.stands_aside else context.process.take(len(names)):
+        mine = [demands[name] for name in names[number :: context.process.size]]
+        train_next(context, names[number], mine)
+
+
+def submit_finished(context: RunContext) -> None:
+    """Logs which members earlier starts have finished, and writes their submission."""
+    results = context.folder.read_results(context.member_names)
+    for name, result in results.items():
+        context.log(f"{name}: finished before, {percent(result)}")
+        delete_checkpoints(context, name)
+    if results:
+        submit(context)
+
+
+def record_estimate(context: RunContext, demands: list[Demand]) -> None:
+    """The estimate in log and run.json."""
+    if not demands:
+        return
+    left, processes = context.budget.left(), context.process.size
+    if len(demands) < processes:
+        context.log(f"{len(demands)} members for {processes} ranks: {processes - len(demands)} ranks stay idle")
+    with context.changing_record() as record:
+        for line in table(demands, left, record.device, processes):
+            context.log(line)
+        epochs = allocate_epochs(demands, left - context.reserve, processes)
+        seconds = [round(demand.cost.total(n), 1) for demand, n in zip(demands, epochs, strict=True)]
+        pairs = zip(demands, map(MemberEstimate, epochs, seconds), strict=True)
+        record.estimate = {demand.member.name: estimate for demand, estimate in pairs}
+
+
+def train_next(context: RunContext, name: str, mine: list[Demand | UserError]) -> None:
+    """Trains the first of this process's members, or records why not."""
+    try:
+        if isinstance(mine[0], UserError):
+            raise mine[0]
+        job = plan_member(context, [demand for demand in mine if isinstance(demand, Demand)])
+        fitted = train(context, job)
+        finish_member(context, job.member, fitted)
+    except (TimeUp, UserError) as reason:
+        leave_out(context, name, reason)
+        return
+    submit(context)
+    delete_checkpoints(context, name)
+
+
+def leave_out(context: RunContext, name: str, reason: Exception) -> None:
+    """The run goes on without a member: skipped, for want of time, or failed."""
+    context.log(f"warning: {reason}; the run goes on without {name}")
+    with context.changing_record() as record:
+        (record.skipped if isinstance(reason, TimeUp) else record.failed)[name] = str(reason)[:500]
+
+
+@dataclass(frozen=True)
+class MemberJob:
+    """One member's training. epochs: at most, with those of earlier starts.
+
+    own, others: seconds to leave for what follows its last epoch, and for the members after it.
+    """
+
+    member: Member
+    epochs: int
+    own: float
+    others: float
+    pieces: int
+
+
+def plan_member(context: RunContext, demands: list[Demand]) -> MemberJob:
+    """The first demand's share of the time that is left; TimeUp where nothing of it fits."""
+    first, left = demands[0], context.budget.left()
+    own = first.cost.predict + context.reserve
+    epochs = allocate_epochs(demands, left - context.reserve)
+    others = sum(d.cost.total(n) for d, n in zip(demands[1:], epochs[1:], strict=True) if n)
+    if not (epochs[0] or (first.done and left >= own)):
+        raise TimeUp(f"no epoch of {first.member.name} fits into the time that is left")
+    return MemberJob(first.member, first.done + epochs[0], own, others, first.cost.pieces)
+
+
+def train(context: RunContext, job: MemberJob) -> Fitted:
+    """Trains one member, from its checkpoint where it has one."""
+    member, inputs = job.member, context.inputs
+    precision, start = precisions.choose(member.precision, inputs.device), inputs.initial_weights[member.name]
+    seed, folder = context.recipe.seed + member.seed, context.folder.member(member.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    what = f"{member.network}, at most {member.epochs} epochs; {precision.name} ({precision.reason})"
+    context.log(f"{member.name}: {what}; seed {seed}; {start.line}")
+    if member.class_balancing == "weights+sampler":
+        context.log("warning: class_balancing=weights+sampler corrects the imbalance twice")
+    identity = vars(context.identity) | {"member": member.name, "device": inputs.device.type}
+    keeper = Keeper(folder, identity, context.log)
+    allowance = Allowance(context.budget, job.own + job.others, job.own)
+
+    def record(history: list[dict], scheduled: int) -> None:
+        record_epoch(context, member.name, history, scheduled)
+
+    def report(row: dict, best: bool) -> None:
+        context.log(epoch_line(row, guard.epochs, best))
+
+    guard = Guard(keeper, allowance, context.signals, keeper.load(), job.epochs, record, context.log, job.pieces)
+    guard.every = context.request.checkpoint_seconds
+    rows = inputs.on_device(inputs.train_rows), inputs.on_device(inputs.valid_rows)
+    try:
+        return fit(member, *rows, precision, seed, report, start.file, guard, context.log)
+    finally:
+        keeper.join()
+
+
+def record_epoch(context: RunContext, member: str, history: list[dict], scheduled: int) -> None:
+    """history.csv and the progress in run.json, after an epoch. A full disk costs them and not the training."""
+    try:
+        context.disk.write(lambda: write_history(context.folder.history(member), history))
+        with context.changing_record() as record:
+            record.progress[member] = Progress(len(history), scheduled)
+    except OSError as error:
+        context.log(f"warning: history.csv or run.json could not be written, the training goes on ({error})")
+
+
+def finish_member(context: RunContext, member: Member, fitted: Fitted) -> None:
+    """Weights, predictions and result of a trained member, in this order: the result says that it is finished."""
+    folder, inputs = context.folder, context.inputs
+    precision = precisions.choose(member.precision, inputs.device)
+    context.disk.write(lambda: save_weights(fitted.net, folder.weights(member.name)))
+    probs = [
+        probabilities(fitted.net, rows.images, member.tta, precision, between=context.signals.check).cpu().numpy()
+        for rows in (inputs.on_device(inputs.valid_rows), inputs.test_on_device())
+    ]
+    content = Predictions(predictions_header(context, member, fitted), inputs.valid_rows, *probs)
+    context.disk.write(lambda: save_predictions(folder.predictions(member.name), content))
+    accuracy, f1 = quality(inputs.data.train.labels[inputs.valid_rows], probs[0])
+    result = MemberResult(
+        valid_accuracy=accuracy,
+        valid_f1=f1,
+        train_accuracy=fitted.history[fitted.best_epoch - 1]["train_accuracy"],
+        best_epoch=fitted.best_epoch,
+        epochs=len(fitted.history),
+        images_per_second=round(fitted.images_per_second, 1),
+        train_seconds=round(fitted.seconds, 1),
+        parameters=sum(p.numel() for p in fitted.net.parameters()),
+        precision=precision.name,
+        initial_weights=inputs.initial_weights[member.name].line[:500],
+        accumulation_steps=fitted.pieces,
+        rollbacks=fitted.strikes,
+        scheduled_epochs=fitted.planned,
+    )
+    context.disk.write(lambda: folder.write_result(member.name, result))
+    if fitted.pieces > 1:
+        context.log(f"{member.name}: each batch was split into {fitted.pieces} steps, to fit into memory")
+    best = f"best epoch {fitted.best_epoch} of {len(fitted.history)}"
+    context.log(f"{member.name}: {percent(result)}, {best}, {fitted.images_per_second:.0f} images/s")
+
+
+def save_weights(net: torch.nn.Module, path) -> None:
+    """The weights as safetensors, under a temporary name first."""
+    with replacing(path) as temporary:
+        # Not save_file: its own error for a full disk does not say that it is one.
+        temporary.write_bytes(save({name: value.contiguous().cpu() for name, value in net.state_dict().items()}))
+
+
+def predictions_header(context: RunContext, member: Member, fitted: Fitted) -> dict:
+    """Where a member's predictions come from."""
+    return vars(context.identity) | {
+        "recipe": context.recipe.name,
+        "member": member.name,
+        "seed": context.recipe.seed + member.seed,
+        "fold": context.recipe.fold,
+        "device": context.folder.read_record().device,
+        "seconds": round(fitted.seconds, 1),
+    }
+
+
+def delete_checkpoints(context: RunContext, member: str) -> None:
+    """Deletes what a finished member no longer needs."""
+    for path in context.folder.checkpoints(member):
+        path.unlink(missing_ok=True)

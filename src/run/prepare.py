@@ -1,0 +1,161 @@
+"""Before the first epoch: reads and checks what a run needs, and claims its folder, while an error costs nothing."""
+
+import os
+import platform
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from src import config
+from src.config import Recipe
+from src.data import competition
+from src.data.competition import Competition
+from src.data.split import split
+from src.errors import UserError
+from src.run import disk_space
+from src.run.context import Inputs, Process, RunContext, RunRequest, Shared, identity_of
+from src.run.finish import rehearse
+from src.run.folder import RunFolder
+from src.run.record import RUNNING, RowCounts, RunRecord
+from src.run.resume import resume
+from src.submit.write import read_example
+from src.train import device as devices
+from src.train import precision as precisions
+from src.train.start import prepare as prepare_start
+from src.train.stop import Stop
+from src.train.tracking import Log
+
+
+def prepare(request: RunRequest, signals: Stop, process: Process) -> RunContext:
+    """Reads and checks everything, claims the folder and takes over what is finished.
+
+    Raises UserError for what would stop the run later; until then nothing in the folder is overwritten.
+    """
+    inputs = read_inputs(request, process)
+    folder, record = RunFolder(request.output), new_record(request, inputs, process)
+    disk_space.require(request.output, needed_bytes(inputs, process.size) - used_bytes(request.output))
+    earlier = folder.claim(record.identity, request.overwrite)
+    if not earlier:
+        folder.write_record(record)  # from here on the folder is known as this run's
+    log = Log(folder.log, process.prefix)
+    try:
+        log_beginning(log, request, inputs, record)
+        earlier = resume(request, folder, record, earlier, log)
+        finish_seconds = rehearse(request.recipe, inputs.data, folder)
+        folder.write_record(record)
+    except BaseException:
+        log.close()
+        raise
+    waiting = [member.name for member in request.recipe.members if member.name not in record.members]
+    return RunContext(request, inputs, folder, log, signals, process, Shared(waiting, record.seconds, finish_seconds))
+
+
+def join(request: RunRequest, signals: Stop, process: Process, shared: Shared) -> RunContext:
+    """The same run in another process, after the first one has prepared it; claims and overwrites nothing."""
+    inputs, folder = read_inputs(request, process), RunFolder(request.output)
+    log = Log(folder.log, process.prefix)
+    log(f"device: {inputs.device_reason}")
+    return RunContext(request, inputs, folder, log, signals, process, shared)
+
+
+def read_inputs(request: RunRequest, process: Process) -> Inputs:
+    """Device, data, split and initial weights; UserError where one of them cannot be had."""
+    recipe = request.recipe
+    device, reason, aside = choose_device(request.device, process)
+    started = time.perf_counter()
+    data = competition.read_competition(request.input)
+    seconds = time.perf_counter() - started
+    for member in recipe.members:
+        precisions.choose(member.precision, device)
+    initial_weights = {member.name: prepare_start(member, request.input) for member in recipe.members}
+    if recipe.form == "auto" and data.example:
+        read_example(data.example, len(data.test))
+    return Inputs(data, *split_rows(recipe, data), initial_weights, device, reason, aside, seconds)
+
+
+def choose_device(wish: str, process: Process) -> tuple[torch.device, str, bool]:
+    """The device of a process, with the reason, and whether the process must train nothing.
+
+    Of several processes on a machine with GPUs each takes the one of its number. Where that one does not compute, the
+    first process takes another one, and the others stand aside. Raises UserError where one device is asked for by many.
+    """
+    if process.size > 1 and wish not in ("auto", "cuda", "cpu"):
+        raise UserError(f"--device {wish}: one device cannot serve {process.size} ranks; give auto, cuda or cpu")
+    if process.size == 1 or wish == "cpu" or not torch.cuda.is_available():
+        return *devices.choose(wish), False
+    name = f"cuda:{process.local}"
+    if not (fault := devices.try_out(name)):
+        return torch.device(name), devices.describe(name), False
+    device, reason = devices.choose("auto")
+    return device, f"{reason}; {name} does not compute: {fault}", process.number > 0
+
+
+def split_rows(recipe: Recipe, data: Competition) -> tuple[np.ndarray, np.ndarray]:
+    """The rows to train on and those to validate on, int64."""
+    images, labels = (part[: recipe.max_train_rows] for part in (data.train.images, data.train.labels))
+    if recipe.valid == "train":
+        return (np.arange(len(images)),) * 2
+    return split(images, labels, recipe.folds, recipe.fold, recipe.split_seed)
+
+
+def used_bytes(folder: Path) -> int:
+    """What the folder holds."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0
+
+
+def needed_bytes(inputs: Inputs, processes: int) -> int:
+    """The most that a run has on the disk: weights and predictions of all members, checkpoints of one a process.
+
+    A checkpoint holds the weights, two moments, the moving average and the best epoch's weights; three of them stand
+    there, and a fourth while it is written.
+    """
+    sizes = [start.size for start in inputs.initial_weights.values()]
+    rows = len(inputs.train_rows) + len(inputs.valid_rows) + len(inputs.data.test)
+    checkpoints = 4 * 5 * max(sizes) * min(processes, len(sizes))
+    return sum(sizes) + checkpoints + 64 * rows * len(sizes) + disk_space.SMALL_FILES
+
+
+def new_record(request: RunRequest, inputs: Inputs, process: Process) -> RunRecord:
+    """run.json before the first member."""
+    identity, data = identity_of(request, inputs.data), inputs.data
+    return RunRecord(
+        status=RUNNING,
+        code=request.code,
+        recipe=config.as_dict(request.recipe),
+        config_hash=identity.config_hash,
+        data_digest=identity.data_digest,
+        rows=RowCounts(len(inputs.train_rows), len(inputs.valid_rows), len(data.test)),
+        device=devices.describe(str(inputs.device)),
+        environment=environment(),
+        ranks=[""] * process.size if process.size > 1 else [],
+    )
+
+
+def environment() -> dict:
+    """What the run ran on, as far as a result may depend on it."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "kernel": os.environ.get("KAGGLE_KERNEL_RUN_TYPE", ""),
+    }
+
+
+def log_beginning(log: Log, request: RunRequest, inputs: Inputs, record: RunRecord) -> None:
+    """The first lines of the log: sources, recipe, data, device."""
+    code, recipe, rows, data = record.code, request.recipe, record.rows, inputs.data
+    dirty = " (tree was dirty)" if code.dirty else ""
+    log(f"fer2013-kit {code.digest}, commit {code.commit}{dirty}")
+    log(f"recipe {recipe.name} [{record.config_hash}], seed {recipe.seed}: {recipe.description}")
+    counts = f"{len(data.train):,} train, {rows.test:,} test, read in {inputs.read_seconds:.1f} s"
+    log(f"data [{data.digest}] {', '.join(map(str, data.files))}: {counts}")
+    fold = "the same rows" if recipe.valid == "train" else f"fold {recipe.fold} of {recipe.folds}"
+    log(f"split: {rows.train:,} rows to train on, {rows.valid:,} to validate ({fold})")
+    log(f"device: {inputs.device_reason}")
+    if recipe.time_budget_hours is not None:
+        left = recipe.time_budget_hours - (request.clock() - request.started) / 3600
+        log(f"budget: {recipe.time_budget_hours:g} hours, of which {left:.2f} are left")

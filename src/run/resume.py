@@ -1,0 +1,62 @@
+"""What an earlier start of the same run has left, in its folder or attached as an input, is taken over."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from src.bounded_io import list_files
+from src.ensemble.predictions import load_predictions
+from src.errors import UserError
+from src.run.context import RunRequest
+from src.run.folder import RunFolder
+from src.run.record import RunIdentity, RunRecord
+from src.train.tracking import Log
+
+
+def resume(request: RunRequest, folder: RunFolder, record: RunRecord, earlier: RunRecord | None, log: Log) -> None:
+    """Takes into the record what an earlier start has finished, here or in a run that is attached as an input.
+
+    A member is finished where its result.json is there and its predictions can be used; else its result is deleted, and
+    it is trained again.
+    """
+    if earlier:
+        log(f"goes on with the run that is in {folder.path} ({earlier.status})")
+    elif attached := newest_attached(request.input, folder, record.identity, log):
+        folder.copy_from(attached)
+        log(f"goes on with the run attached in {attached.path}")
+        earlier = folder.read_record()
+    else:
+        return
+    record.seconds, record.progress = earlier.seconds, earlier.progress
+    for member in request.recipe.members:
+        if not folder.result(member.name).exists():
+            continue
+        try:
+            load_predictions(folder.predictions(member.name), record.data_digest, record.rows.test)
+            record.members |= folder.read_results([member.name])
+        except UserError as error:
+            log(f"warning: {member.name} is trained again, since its files cannot be used: {error}")
+            folder.result(member.name).unlink()
+
+
+def newest_attached(
+    source: Path, folder: RunFolder, identity: RunIdentity, log: Callable[[str], None]
+) -> RunFolder | None:
+    """The newest run below `source` that is this very run. Logs of every other run why it is not taken over."""
+    found = []
+    for file in (file for file in list_files(source) if file.name == folder.run_json.name):
+        other = RunFolder(file.parent)
+        if other.path.resolve() == folder.path.resolve():
+            continue
+        if reason := why_not(other, identity):
+            log(f"{other.path}: an earlier run, not taken over: {reason}")
+        else:
+            found.append(other)
+    return max(found, key=lambda other: other.run_json.stat().st_mtime, default=None)
+
+
+def why_not(folder: RunFolder, identity: RunIdentity) -> str:
+    """Why a run cannot be taken over; empty where it can."""
+    try:
+        return identity.differences(folder.read_record().identity)
+    except UserError:
+        return "its run.json is damaged, or not of this kit"

@@ -1,0 +1,59 @@
+"""A run: trains each member as long as time allows, blends what is finished, and has a submission at every moment."""
+
+from src.errors import UserError
+from src.run.context import OneProcess, Process, RunContext, RunRequest, Shared
+from src.run.finish import finish, record_end
+from src.run.folder import RunFolder
+from src.run.members import train_members
+from src.run.prepare import join, prepare
+from src.run.record import RunRecord
+from src.train import device as devices
+from src.train.stop import Stop
+
+
+def run(request: RunRequest, process: Process | None = None) -> RunRecord:
+    """Trains the recipe and leaves a valid submission.csv in the output folder; returns run.json.
+
+    The same call again goes on where it was left. Raises UserError for bad input, where the folder holds another run,
+    and where no member could be finished; Stopped after a signal. process: this one of several that call it at the same
+    time; the last one to end finishes the run.
+    """
+    process = process or OneProcess()
+    with Stop() as signals:
+        context = prepare_or_join(request, signals, process)
+        try:
+            train_members(context)
+            return finish(context) if process.is_last() else context.folder.read_record()
+        except BaseException as error:
+            record_end(context, error)
+            raise
+        finally:
+            context.log.close()
+
+
+def prepare_or_join(request: RunRequest, signals: Stop, process: Process) -> RunContext:
+    """The first process prepares the run and tells the others, which wait for it."""
+    if process.number:
+        context = join(request, signals, process, Shared(**process.hear(signals)))
+    else:
+        context = prepare(request, signals, process)
+        process.tell(context.shared)
+    if process.size > 1:
+        with context.changing_record() as record:
+            record.ranks[process.number] = devices.describe(str(context.inputs.device))
+    return context
+
+
+def finish_lost_run(request: RunRequest) -> RunRecord:
+    """Finishes a run whose processes have died: blends the finished members and records the others as failed."""
+    if not RunFolder(request.output).run_json.exists():
+        raise UserError(f"{request.output}: the run ended before it began; its processes have said why")
+    with Stop() as signals:
+        context = join(request, signals, OneProcess(), Shared([], 0.0, 0.0))
+        try:
+            return finish(context)
+        except UserError as error:
+            record_end(context, error)
+            raise
+        finally:
+            context.log.close()

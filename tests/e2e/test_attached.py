@@ -1,0 +1,82 @@
+"""An earlier run that is attached as an input: the same run goes on with it, another one is passed over."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from src.run.record import Code
+from src.train.guard import Guard
+from tests.support.small_runs import log, train, weights
+
+SETTINGS = ("epochs=2",)
+
+
+class Killed(BaseException):
+    """As if the process had gone."""
+
+
+@pytest.fixture(scope="module")
+def halves(faces, tmp_path_factory) -> tuple[Path, Path]:
+    """A run that was broken off in its second member, after a checkpoint, and the same one whole."""
+    folder, between = tmp_path_factory.mktemp("halves"), Guard.between
+
+    def killed(self, trainer, course):
+        between(self, trainer, course)
+        if trainer.member.name == "simple_cnn_v2" and len(course.history) == 1 and trainer.half.step == 2:
+            self.keeper.join()
+            raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Guard, "between", killed)
+        with pytest.raises(Killed):
+            train(faces, folder / "broken", *SETTINGS, checkpoint_seconds=0.0)
+    train(faces, folder / "whole", *SETTINGS)
+    return folder / "broken", folder / "whole"
+
+
+@pytest.fixture
+def attached(faces, halves, tmp_path) -> Path:
+    """The competition's files, and beside them the broken run, as a kernel has its inputs: not to be written to."""
+    shutil.copytree(faces, tmp_path / "input" / "competitions" / "faces")
+    earlier = shutil.copytree(halves[0], tmp_path / "input" / "notebooks" / "me" / "fer2013")
+    for path in earlier.rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    yield tmp_path / "input"
+    for path in earlier.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def test_finished_members_are_taken_over_and_the_half_trained_one_goes_on_to_the_bit(attached, halves, tmp_path):
+    train(attached, tmp_path / "out", *SETTINGS)
+    said = log(tmp_path / "out")
+    assert "goes on with the run attached in" in said and "compact_cnn: finished before" in said
+    assert "simple_cnn_v2: goes on after epoch 1, step 2 of the next" in said
+    assert weights(tmp_path / "out") == weights(halves[1])
+    assert (tmp_path / "out/submission.csv").read_bytes() == (halves[1] / "submission.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("settings", "digest", "edit", "why"),
+    [
+        (["lr=0.01"], "0" * 16, {}, "other settings"),
+        ([], "f" * 16, {}, "other sources"),
+        ([], "0" * 16, {"data_digest": "0" * 16}, "other data"),
+        ([], "0" * 16, {"status": 3}, "its run.json is damaged"),
+    ],
+)
+def test_another_run_is_not_taken_over_and_it_is_said_why(attached, tmp_path, settings, digest, edit, why):
+    path = attached / "notebooks/me/fer2013/run.json"
+    path.chmod(0o644)
+    path.write_text(json.dumps(json.loads(path.read_text()) | edit))
+    train(attached, tmp_path / "out", *SETTINGS, *settings, code=Code(digest, "abc1234", False))
+    said = log(tmp_path / "out")
+    assert f"an earlier run, not taken over: {why}" in said and "finished before" not in said
+
+
+def test_what_the_output_folder_holds_goes_before_what_is_attached(attached, halves, tmp_path):
+    shutil.copytree(halves[1], tmp_path / "out")
+    train(attached, tmp_path / "out", *SETTINGS)
+    said = log(tmp_path / "out")
+    assert "attached" not in said and said.count("finished before") == 2

@@ -1,0 +1,111 @@
+"""On a full disk the checkpoints go first, and what must be written takes their place."""
+
+import errno
+import shutil
+from pathlib import Path
+
+import pytest
+
+from src.errors import UserError
+from src.files import FULL
+from src.run import finish
+from src.run.disk_space import DiskSpace, require
+from src.run.folder import RunFolder
+from src.submit.check import check_submission
+from tests.support.small_runs import train
+
+CHECKPOINTS = (
+    *("members/a/checkpoint.before.pt", "members/b/checkpoint.before.pt", "members/b/checkpoint.step.pt"),
+    "members/a/checkpoint.pt",
+)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    for name in (*CHECKPOINTS, "members/a/model.safetensors", "predictions/a.npz"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    return tmp_path
+
+
+def files(folder: Path) -> set[str]:
+    return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+
+
+def write_once(folder: Path, gone: int, number: int = errno.ENOSPC) -> int:
+    """Writes what finds space once so many files have gone; the number of tries."""
+    tries, before = [], len(files(folder))
+
+    def action() -> None:
+        tries.append(len(files(folder)))
+        if before - len(files(folder)) < gone:
+            raise OSError(number, "No space left on device")
+
+    DiskSpace(RunFolder(folder).expendable).write(action)
+    return len(tries)
+
+
+@pytest.mark.parametrize("gone", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("number", FULL)
+def test_the_older_checkpoints_go_first_then_the_newest(folder, gone, number):
+    before = files(folder)
+    assert write_once(folder, gone, number) == gone + 1
+    assert before - files(folder) == set(CHECKPOINTS[:gone])
+
+
+def test_when_all_are_deleted_the_error_comes_and_what_is_finished_stays(folder):
+    with pytest.raises(OSError, match="No space left"):
+        write_once(folder, 5)
+    assert files(folder) == {"members/a/model.safetensors", "predictions/a.npz"}
+
+
+def test_another_error_deletes_nothing(folder):
+    before = files(folder)
+    with pytest.raises(OSError, match="No space left"):
+        write_once(folder, 1, errno.EIO)
+    assert files(folder) == before
+
+
+def has_free(monkeypatch, size: int) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10, 5, size))
+
+
+def test_too_little_space_is_refused_with_both_figures(tmp_path, monkeypatch):
+    has_free(monkeypatch, 100 * 2**20)
+    require(tmp_path, 100 * 2**20)
+    with pytest.raises(UserError, match=r"100 MiB are free.*up to 101 MiB"):
+        require(tmp_path, 101 * 2**20)
+
+
+def test_a_run_is_refused_before_it_trains_where_the_disk_is_too_small(faces, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        has_free(patch, 2**20)
+        with pytest.raises(UserError, match="free some space"):
+            train(faces, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_whose_disk_fills_up_still_leaves_its_submission(faces, tmp_path, monkeypatch):
+    """submission.csv and the weights find no space until the checkpoints have gone."""
+    real_write, real_bytes, tries = finish.write_submission, Path.write_bytes, []
+
+    def refuse(path: Path, number: int) -> None:
+        if RunFolder(tmp_path / "out").expendable():
+            tries.append(path.name)
+            raise OSError(number, "No space left on device")
+
+    def full_write(path, *arguments):
+        if path.name == "submission.csv":
+            refuse(path, errno.ENOSPC)
+        real_write(path, *arguments)
+
+    def full_bytes(path, content):
+        if path.name.startswith("model.safetensors"):
+            refuse(path, errno.EDQUOT)
+        return real_bytes(path, content)
+
+    monkeypatch.setattr(finish, "write_submission", full_write)
+    monkeypatch.setattr(Path, "write_bytes", full_bytes)
+    assert train(faces, tmp_path / "out").status == "finished"
+    assert len(tries) > 2 and not RunFolder(tmp_path / "out").expendable()
+    assert check_submission(tmp_path / "out" / "submission.csv", 80).rows == 80

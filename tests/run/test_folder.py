@@ -1,0 +1,163 @@
+"""The same run goes on, another is refused, and --overwrite deletes what a run left and nothing else."""
+
+from dataclasses import replace
+
+import pytest
+
+from src.errors import UserError
+from src.run.folder import OWN, RunFolder
+from src.run.record import Code, MemberResult, RowCounts, RunIdentity, RunRecord
+
+RECORD = RunRecord(
+    status="finished",
+    code=Code("s1", "abc1234", False),
+    recipe={"name": "small", "seed": 0},
+    config_hash="r1",
+    data_digest="d1",
+    rows=RowCounts(8, 2, 3),
+    device="cpu",
+)
+RESULT = MemberResult(0.5, 0.4, 0.6, best_epoch=1, epochs=2, images_per_second=9.5)
+OURS = RunIdentity("r1", "d1", "s1")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A run that has finished a member, beside files that are not its own."""
+    folder = RunFolder(tmp_path / "run")
+    assert folder.claim(OURS, overwrite=False) is None
+    folder.member("m").mkdir(parents=True)
+    folder.write_record(RECORD)
+    folder.write_result("m", RESULT)
+    for file in (folder.log, folder.submission, folder.predictions("m"), folder.history("m")):
+        file.write_text("content")
+    for name in ("notes.txt", "faces/train.csv", "submission.csv.old"):
+        (folder.path / name).parent.mkdir(exist_ok=True)
+        (folder.path / name).write_text("mine")
+    return folder
+
+
+def files(folder: RunFolder) -> set[str]:
+    return {path.relative_to(folder.path).as_posix() for path in folder.path.rglob("*") if path.is_file()}
+
+
+FOREIGN = {"notes.txt", "faces/train.csv", "submission.csv.old"}
+INSIDE = {"members/m/result.json", "members/m/history.csv"}
+RUN = {"run.json", "log.txt", "submission.csv", "predictions/m.npz", *INSIDE}
+
+
+def test_the_files_of_a_run_have_their_known_places(folder):
+    assert files(folder) == RUN | FOREIGN
+    assert {name.split("/")[0] for name in RUN} == set(OWN)
+
+
+def test_asking_for_a_place_makes_no_folder(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert folder.history("a") != folder.history("b") and folder.predictions("v1.2").name == "v1.2.npz"
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_new_folder_is_made_with_its_parents(tmp_path):
+    folder = RunFolder(tmp_path / "a" / "b")
+    assert folder.claim(OURS, overwrite=False) is None
+    folder.predictions("m").write_bytes(b"")  # its folder is there
+    folder.write_record(RECORD)
+    assert folder.read_record() == RECORD
+
+
+def test_the_same_run_goes_on_and_keeps_everything(folder):
+    before = files(folder)
+    assert folder.claim(OURS, overwrite=False) == RECORD
+    assert files(folder) == before and folder.read_results(["m", "n"]) == {"m": RESULT}
+
+
+@pytest.mark.parametrize(
+    ("identity", "found"),
+    [
+        (RunIdentity("r2", "d1", "s1"), "other settings"),
+        (RunIdentity("r1", "d2", "s1"), "other data"),
+        (RunIdentity("r2", "d2", "s1"), "other settings and other data"),
+        (RunIdentity("r1", "d1", "s2"), "other sources"),
+    ],
+)
+def test_another_run_is_refused_with_the_difference_and_nothing_is_lost(folder, identity, found):
+    before = files(folder)
+    with pytest.raises(UserError, match=f"recipe small with {found}") as error:
+        folder.claim(identity, overwrite=False)
+    assert "--overwrite" in str(error.value) and "--output" in str(error.value)
+    assert files(folder) == before and folder.read_record() == RECORD
+
+
+@pytest.mark.parametrize("identity", [OURS, RunIdentity("r2", "d2", "s1")])
+def test_overwrite_deletes_the_runs_own_files_and_no_other(folder, identity):
+    assert folder.claim(identity, overwrite=True) is None
+    assert files(folder) == FOREIGN
+    folder.predictions("m").write_bytes(b"")
+
+
+def test_a_run_that_finished_no_member_gives_way_to_any_other(folder):
+    folder.result("m").unlink()
+    assert folder.claim(RunIdentity("r2", "d2", "s1"), overwrite=False) is None
+    assert files(folder) == FOREIGN
+
+
+def test_a_half_trained_member_does_not_give_way(folder):
+    folder.result("m").unlink()
+    (folder.member("m") / "checkpoint.pt").write_bytes(b"hours of work")
+    with pytest.raises(UserError, match="other settings"):
+        folder.claim(RunIdentity("r2", "d1", "s1"), overwrite=False)
+    assert folder.claim(OURS, overwrite=False) == RECORD
+
+
+def test_files_of_a_runs_names_that_no_run_left_are_not_deleted_unasked(tmp_path):
+    folder = RunFolder(tmp_path)
+    (tmp_path / "predictions").mkdir()
+    (tmp_path / "predictions" / "thesis.npz").write_text("mine")
+    with pytest.raises(UserError, match=r"predictions but no run\.json"):
+        folder.claim(OURS, overwrite=False)
+    assert files(folder) == {"predictions/thesis.npz"}
+
+
+def test_a_file_is_no_place_for_a_run(tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(UserError, match="is a file"):
+        RunFolder(tmp_path / "out").claim(OURS, overwrite=True)
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_clear_does_nothing_in_an_empty_folder_and_without_one(tmp_path):
+    RunFolder(tmp_path).clear()
+    RunFolder(tmp_path / "none").clear()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_clear_removes_a_link_and_not_what_it_leads_to(tmp_path):
+    kept, linked = tmp_path / "kept", tmp_path / "linked"
+    kept.mkdir()
+    linked.mkdir()
+    (kept / "precious.npz").write_text("mine")
+    (linked / "predictions").symlink_to(kept)
+    (linked / "log.txt").symlink_to(kept / "precious.npz")
+    RunFolder(linked).clear()
+    assert list(linked.iterdir()) == []
+    assert (kept / "precious.npz").read_text() == "mine"
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b'{"recipe": ', b"[1, 2]", b"null", b"\xff\xfe{}", b"{}"], ids=repr)
+def test_a_damaged_run_json_is_refused_with_the_way_out_and_overwrite_takes_it(folder, text):
+    folder.run_json.write_bytes(text)
+    with pytest.raises(UserError, match=r"run\.json.*--overwrite"):
+        folder.claim(OURS, overwrite=False)
+    assert files(folder) == RUN | FOREIGN
+    assert folder.claim(OURS, overwrite=True) is None
+    assert files(folder) == FOREIGN
+
+
+def test_a_record_that_cannot_be_written_leaves_the_old_one(folder):
+    with pytest.raises(TypeError):
+        folder.write_record(replace(RECORD, environment={"a": object()}))
+    assert folder.read_record() == RECORD and files(folder) == RUN | FOREIGN
+
+
+def test_the_digests_are_of_all_that_a_finished_run_leaves(folder):
+    assert set(folder.digests()) == RUN - {"run.json", "log.txt"}

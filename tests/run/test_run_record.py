@@ -1,0 +1,119 @@
+"""run.json is read back as it was written, and a value of another type or range is refused with its key."""
+
+import json
+
+import pytest
+
+from src.errors import UserError
+from src.run.record import (
+    Code,
+    EnsembleResult,
+    MemberEstimate,
+    MemberResult,
+    Progress,
+    RowCounts,
+    RunIdentity,
+    RunRecord,
+    read_record,
+    require_finished,
+)
+
+RECORD = RunRecord(
+    status="finished",
+    code=Code("0" * 16, "abc1234", False),
+    recipe={"name": "small", "seed": 3, "members": [{"name": "m", "lr": 1e-3, "text": "± ü"}]},
+    config_hash="r",
+    data_digest="d",
+    rows=RowCounts(8, 2, 3),
+    device="cpu (2 threads)",
+    seconds=9.5,
+    environment={"python": "3.11"},
+    members={"m": MemberResult(0.5, 0.4, 0.6, best_epoch=1, epochs=2, images_per_second=99.0)},
+    failed={"n": "it diverges"},
+    progress={"m": Progress(2, 3)},
+    estimate={"m": MemberEstimate(3, 1.5)},
+    ensemble=EnsembleResult(["m"], 0.5, 0.4),
+    files={"submission.csv": "0" * 64},
+    ranks=["cuda:0", "cuda:1"],
+)
+MISSING = object()
+
+
+def changed(*keys: str, value: object) -> dict:
+    """The record as JSON gives it, with one value replaced or removed."""
+    content = json.loads(json.dumps(RECORD.to_json()))
+    inner = content
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    if value is MISSING:
+        del inner[keys[-1]]
+    return content
+
+
+def test_it_is_read_back_as_it_was_written(tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(RECORD.to_json()))
+    assert read_record(path, "") == RECORD
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("status",), 3),
+        (("status",), "\x1b[2J"),
+        (("status",), "x" * 501),
+        (("code", "dirty"), "no"),
+        (("recipe", "name"), "../../x"),
+        (("recipe", "seed"), -1),
+        (("recipe",), []),
+        (("rows", "test"), 1.5),
+        (("seconds",), 10**400),
+        (("members", "../x"), {}),
+        (("members", "m", "epochs"), True),
+        (("members", "m", "valid_accuracy"), "0.5"),
+        (("members", "m", "valid_accuracy"), float("inf")),
+        (("members", "m", "best_epoch"), MISSING),
+        (("progress", "m", "epochs"), None),
+        (("ensemble", "members"), [3]),
+        (("files", "submission.csv"), "abc"),
+        (("data_digest",), MISSING),
+    ],
+    ids=str,
+)
+def test_another_value_is_refused_and_its_key_named(tmp_path, keys, value):
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(changed(*keys, value=value)))
+    with pytest.raises(UserError, match=keys[-1].split("/")[-1]) as error:
+        read_record(path, "try another.")
+    assert str(error.value).endswith("try another.") and str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["failed", "skipped", "progress", "estimate", "ensemble", "files", "ranks", "members"])
+def test_what_a_run_writes_late_may_be_missing(key):
+    assert RunRecord.from_json(changed(key, value=MISSING)).code == RECORD.code
+
+
+def test_keys_of_other_versions_are_dropped():
+    assert RunRecord.from_json(changed("weather", value={"a": [1]})) == RECORD
+
+
+def test_a_run_is_finished_with_its_status_a_member_and_a_blend(tmp_path):
+    require_finished(RECORD, tmp_path)
+    for key, value in (("status", "interrupted"), ("members", {}), ("ensemble", None)):
+        with pytest.raises(UserError, match="same command again"):
+            require_finished(RunRecord.from_json(changed(key, value=value)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (("r", "d", "s"), ""),
+        (("x", "d", "s"), "other settings"),
+        (("r", "x", "s"), "other data"),
+        (("r", "d", "x"), "other sources"),
+        (("x", "x", "x"), "other settings and other data and other sources"),
+    ],
+)
+def test_differences_are_said_in_words(other, words):
+    assert RunIdentity("r", "d", "s").differences(RunIdentity(*other)) == words
