@@ -1,6 +1,6 @@
 """The constants of FER2013."""
 
-IMAGE_SIZE = 48  # pixels a side, grey values 0-255
+IMAGE_SIZE = 48  # pixels a side, gray values 0-255
 CLASS_NAMES = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")  # index: the label in `emotion`
 NUM_CLASSES = len(CLASS_NAMES)
 

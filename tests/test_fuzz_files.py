@@ -1,6 +1,6 @@
 """Small files by chance: run.json, history and settings, read or refused.
 
-tests/fuzzing.py says how to try more.
+tests/support/fuzzing.py says how to try more.
 """
 
 import copy
@@ -139,7 +139,7 @@ HISTORY = b"epoch,lr,train_loss\n1,0.001,1.9\n2,0.001,\n"
 
 @examples(200)
 @given(changes=edits)
-@example(changes=[("put over", 6, b"epoch")])
+@example(changes=[("overwrite", 6, b"epoch")])
 def test_a_changed_history_is_read_or_refused(tmp_path, changes):
     path = put(tmp_path, "history.csv", edited(HISTORY, changes))
     found = read_or_refused(lambda: record.read_history(path))

@@ -93,7 +93,7 @@ def color_jitter(x: Tensor, settings: Augment, draws: Tensor) -> Tensor:
 
 
 def erase(x: Tensor, settings: Augment, draws: Tensor) -> Tensor:
-    """Random erasing (Zhong et al. 2020): sets a rectangle of 2-33 % of the area, ratio 0.3-3.3, to 0, the mean grey.
+    """Random erasing (Zhong et al. 2020): sets a rectangle of 2-33 % of the area, ratio 0.3-3.3, to 0, the mean gray.
 
     x: normalised, float (n, 1, h, w); draws: (5, n) for whether, area, ratio, row, column.
     """

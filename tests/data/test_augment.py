@@ -1,7 +1,6 @@
-"""Augmentation: each transform against torchvision's image by image, each range measured, and no more than asked for.
+"""Augmentation: each transform against torchvision's, image by image; each range as measured on the results.
 
-The ranges are measured on what comes out: a bright blob beside the centre tells by where it goes settings its image was
-turned, sheared, scaled and shifted.
+A bright blob beside the centre shows by its new place how its image was rotated, sheared, scaled and shifted.
 """
 
 import dataclasses
@@ -50,19 +49,12 @@ every_setting = pytest.mark.parametrize("settings", [Augment(), *EACH, ALL], ids
 
 @every_setting
 @pytest.mark.parametrize("n", [1, 5])
-def test_the_result_is_finite_float32_of_the_same_shape_within_the_pixels_range(settings, n):
-    x = augment(noise(n), settings, seeded())
+def test_the_result_is_float32_of_the_same_shape_and_range_and_the_stored_images_stay(settings, n):
+    images = noise(n)
+    x = augment(images, settings, seeded())
     assert x.shape == (n, 1, IMAGE_SIZE, IMAGE_SIZE) and x.dtype == torch.float32
     assert pixels(x).min() > -1e-5 and pixels(x).max() < 1 + 1e-5  # false for nan, too
-
-
-@every_setting
-def test_the_stored_images_stay_as_they_are(settings):
-    images = noise(6)
-    before = images.clone()
-    augment(images, settings, seeded())
-    preprocess(images)
-    assert torch.equal(images, before)
+    assert torch.equal(images, noise(n))
 
 
 @every_setting
@@ -227,11 +219,6 @@ def test_shear_is_even_within_its_limits_and_keeps_the_rows():
 # --------------------------------------------------------------------------------------------------- flip
 
 
-def test_flip_alone_mirrors_exactly():
-    images = noise(9)
-    assert torch.equal(augment(images, Augment(flip=1), seeded()), preprocess(images.flip(-1)))
-
-
 def test_flip_hits_its_share_of_the_images_and_leaves_the_rest_exactly():
     images = noise(3000, side=6)
     x = augment(images, Augment(flip=0.3), seeded())
@@ -301,27 +288,16 @@ def test_what_is_erased_is_one_rectangle(holes):
         assert torch.all((edges == 1).sum(1) == 1)  # one beginning: no gap
 
 
-def test_the_erased_area_is_2_to_33_percent_evenly(holes):
+def test_the_erased_area_and_its_sides_are_in_their_ranges(holes):
     area = holes.float().mean((1, 2))
     rounding = 2 * 0.5 / IMAGE_SIZE  # of each of two sides, to whole pixels
     assert area.min() > 0.02 - 0.2 * rounding and area.max() < 0.33 + 0.6 * rounding
     assert area.min() < 0.025 and area.max() > 0.32
     assert area.mean() == pytest.approx(0.175, abs=0.01)
-
-
-def test_the_erased_sides_are_in_the_ratio_of_0_3_to_3_3(holes):
-    down, across = holes.any(2).sum(1).float(), holes.any(1).sum(1).float()
-    ratio = (down / across).log()
+    ratio = (holes.any(2).sum(1) / holes.any(1).sum(1)).log()
     assert ratio.min() > math.log(0.3) - 0.15 and ratio.max() < math.log(3.3) + 0.15  # whole pixels
-    assert ratio.min() < math.log(0.33) and ratio.max() > math.log(3.0)
-    assert abs(ratio.mean()) < 0.08
-
-
-def test_the_rectangle_can_lie_anywhere_and_all_of_it_is_inside(holes):
-    assert holes.any(0).all()
-    rows, columns = holes.any(2).float().mean(0), holes.any(1).float().mean(0)
-    for share in (rows, columns):
-        torch.testing.assert_close(share, share.flip(0), atol=0.06, rtol=0)  # as often left as right, up as down
+    assert ratio.min() < math.log(0.33) and ratio.max() > math.log(3.0) and abs(ratio.mean()) < 0.08
+    assert holes.any(0).all()  # anywhere
 
 
 def test_half_the_image_size_alone_is_average_pooling():

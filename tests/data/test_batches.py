@@ -53,12 +53,6 @@ def test_faces_become_tensors_with_a_channel_and_the_same_values():
     assert np.array_equal(rows.images.squeeze(1).numpy(), images) and np.array_equal(rows.labels.numpy(), known)
 
 
-def test_test_faces_have_no_labels():
-    rows = on_device(np.zeros((3, 48, 48), np.uint8), None, torch.device("cpu"))
-    assert rows.images.shape == (3, 1, 48, 48)
-    assert rows.labels.shape == (0,) and rows.labels.dtype == torch.int64
-
-
 # ----------------------------------------------------------------------------------------- class weights
 
 
@@ -151,13 +145,6 @@ def test_each_image_keeps_its_label(settings):
         assert batch.images.shape == (len(batch.labels), 1, 48, 48) and batch.images.dtype == torch.float32
         assert batch.labels.dtype == torch.int64
         assert torch.equal(numbers_of(batch) % 7, batch.labels)
-
-
-def test_a_row_that_is_drawn_twice_comes_twice():
-    rows, order = numbered(10), torch.tensor([3, 3, 9, 3, 0, 9])
-    batches = list(train_batches(rows, order, 4, preprocess))
-    assert torch.cat([numbers_of(batch) for batch in batches]).tolist() == order.tolist()
-    assert torch.cat([batch.labels for batch in batches]).tolist() == (order % 7).tolist()
 
 
 def test_without_augmentation_the_images_are_those_that_are_predicted_on():

@@ -15,7 +15,7 @@ WITH_LABELS = [forms.put_icml, forms.put_full, forms.put_tar_gz, forms.put_tar, 
 
 
 @pytest.fixture(scope="module")
-def rows() -> forms.Rows:
+def rows() -> forms.RowArrays:
     return forms.random_rows()
 
 

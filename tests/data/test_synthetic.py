@@ -70,16 +70,13 @@ def test_expressions_can_be_learnt(some):
     assert reader.score(small[1], some[1]) > 0.6
 
 
-@pytest.mark.parametrize("labels", [[7], [-1], [[0, 1]]])
-def test_labels_out_of_range_are_refused(labels):
+def test_impossible_arguments_are_refused(tmp_path):
     with pytest.raises(ValueError, match="labels must be"):
-        synthetic.draw_faces(np.array(labels), seed=0)
-
-
-@pytest.mark.parametrize(("n", "copies"), [(0, 0.04), (10, -0.1), (10, 0.9)])
-def test_impossible_numbers_are_refused(n, copies):
+        synthetic.draw_faces(np.array([7]), seed=0)
     with pytest.raises(ValueError, match="cannot make"):
-        synthetic.make_faces(n, seed=0, copies=copies)
+        synthetic.make_faces(10, seed=0, copies=0.9)
+    with pytest.raises(ValueError, match="train >= 1, test >= 2"):
+        synthetic.write_files(tmp_path, test=1)
 
 
 # ---------------------------------------------------------------------------------------------- the competition's files
@@ -99,15 +96,14 @@ def lines(path):
 
 
 def test_csv_has_the_files_and_first_lines_of_the_competition(written):
-    folder = written
-    heads = {path.name: (lines(path)[0], len(lines(path)) - 1) for path in folder.iterdir()}
+    heads = {path.name: (lines(path)[0], len(lines(path)) - 1) for path in written.iterdir()}
     assert heads == {
         "train.csv": ("emotion,pixels", TRAIN),
         "test.csv": ("pixels", TEST),
         "icml_face_data.csv": ("emotion, Usage, pixels", TRAIN + TEST),
         "example_submission.csv": ("id,emotion", TEST),
     }
-    assert lines(folder / "example_submission.csv")[1] == "0,0"
+    assert lines(written / "example_submission.csv")[1] == "0,0"
 
 
 def test_some_test_faces_are_also_in_train_with_the_same_label(written):
@@ -123,9 +119,3 @@ def test_the_pair_and_icml_hold_the_same_rows_and_are_read(written):
     assert labelled.usage.tolist() == [0] * TRAIN + [1] * 30 + [2] * 31
     assert np.array_equal(np.concatenate([data.train.images, data.test.images]), labelled.images)
     assert np.array_equal(data.train.labels, labelled.labels[:TRAIN])
-
-
-@pytest.mark.parametrize("rows", [{"train": 0}, {"test": 1}])
-def test_too_few_rows_are_refused(tmp_path, rows):
-    with pytest.raises(ValueError, match="train >= 1, test >= 2"):
-        synthetic.write_files(tmp_path, **rows)

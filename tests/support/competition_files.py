@@ -16,10 +16,10 @@ ROWS = sum(COUNTS)
 ICML_HEADER = "emotion, Usage, pixels"
 FULL_HEADER = "emotion,pixels,Usage"
 
-Rows = tuple[np.ndarray, np.ndarray, np.ndarray]  # images uint8 (n, 48, 48), labels, usage
+RowArrays = tuple[np.ndarray, np.ndarray, np.ndarray]  # images uint8 (n, 48, 48), labels, usage
 
 
-def random_rows() -> Rows:
+def random_rows() -> RowArrays:
     """54 rows. The pixels of the first have three digits, those of the next two have one."""
     random = np.random.default_rng(5)
     images = random.integers(0, 256, (ROWS, IMAGE_SIZE, IMAGE_SIZE)).astype(np.uint8)
@@ -31,7 +31,7 @@ def pixel_text(image: np.ndarray) -> str:
     return " ".join(map(str, image.ravel().tolist()))
 
 
-def csv_text(header: str, rows: Rows, order=None, labels=None, quote: str = "", end: str = "\n") -> str:
+def csv_text(header: str, rows: RowArrays, order=None, labels=None, quote: str = "", end: str = "\n") -> str:
     """A file with the header's columns. `labels`, texts, replace the labels."""
     images, known, usage = rows
     lines = [header]
@@ -48,29 +48,29 @@ def put(path: Path, content: str | bytes) -> Path:
     return path
 
 
-def put_pair(folder: Path, rows: Rows, **style) -> None:
+def put_pair(folder: Path, rows: RowArrays, **style) -> None:
     put(folder / "train.csv", csv_text("emotion,pixels", rows, range(COUNTS[0]), **style))
     put(folder / "test.csv", csv_text("pixels", rows, range(COUNTS[0], ROWS), **style))
 
 
-def put_icml(folder: Path, rows: Rows, **style) -> None:
+def put_icml(folder: Path, rows: RowArrays, **style) -> None:
     put(folder / "icml_face_data.csv", csv_text(ICML_HEADER, rows, **style))
 
 
-def put_full(folder: Path, rows: Rows) -> None:
+def put_full(folder: Path, rows: RowArrays) -> None:
     put(folder / "fer2013.csv", csv_text(FULL_HEADER, rows))
 
 
-def put_tar_gz(folder: Path, rows: Rows) -> None:
+def put_tar_gz(folder: Path, rows: RowArrays) -> None:
     content = tar_bytes("fer2013/fer2013.csv", csv_text(FULL_HEADER, rows).encode())
     put(folder / "fer2013.tar.gz", gzip.compress(content, 1))
 
 
-def put_tar(folder: Path, rows: Rows) -> None:
+def put_tar(folder: Path, rows: RowArrays) -> None:
     put(folder / "fer2013.tar", tar_bytes("fer2013/fer2013.csv", csv_text(FULL_HEADER, rows).encode()))
 
 
-def put_images(folder: Path, rows: Rows) -> None:
+def put_images(folder: Path, rows: RowArrays) -> None:
     """PNG files named by row number; half of the class folders are in lower case, a third of the images in RGB."""
     for i, (image, label, usage) in enumerate(zip(*rows, strict=True)):
         name = CLASS_NAMES[label].lower() if i % 2 else CLASS_NAMES[label]
