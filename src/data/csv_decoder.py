@@ -1,7 +1,7 @@
 """Decodes the competition's CSV files: a row holds one face, 2,304 pixels of 0-255 separated by spaces.
 
 The real files have 300 MB of text with 83 million numbers. `np.fromstring` parses them, one row at a time. It accepts
-signs and stops at other characters without an error, so each row is first checked to have only digits and spaces.
+signs, and numpy 2.0 stops at other characters with only a warning: each row is first checked to have digits and spaces.
 """
 
 from collections.abc import Iterator
