@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and what they hold in 64 digits."""
+"""Writes files atomically, and hashes them."""
 
 import errno
 import hashlib
@@ -7,20 +7,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-FULL = (errno.ENOSPC, errno.EDQUOT)  # what an OSError has as errno where the disk is full
+FULL = (errno.ENOSPC, errno.EDQUOT)  # errno of an OSError when the disk is full
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` to write to; at the end of the block it takes the place of `path`.
+    """Yields a temporary path beside `path`; at the end of the block that file is renamed to `path`.
 
-    If the block raises, the temporary file is removed and what stood under `path` stays. For one writer at a time.
+    If the block raises, the temporary file is removed and the old `path` stays. For one writer at a time.
     """
     temporary = path.with_name(f"{path.name}.partial")
     try:
         yield temporary
         with temporary.open("rb") as file:
-            os.fsync(file.fileno())  # or a power cut could leave the name without the content
+            os.fsync(file.fileno())  # otherwise a power failure could leave the name without the content
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import example, given
 
 from src import config, recipes
 from src.ensemble.predictions import load_predictions
@@ -14,6 +15,7 @@ from src.files import digest
 from src.main import main
 from src.submit.check import check_submission
 from tests.conftest import fake_bundle
+from tests.support.fuzzing import edited, edits, examples, read_or_refused
 from tools import record, result_tables
 from tools.migrate_results import migrate, migrated
 
@@ -213,3 +215,19 @@ def test_a_run_of_older_sources_is_migrated_once_with_its_predictions(run, tmp_p
     assert np.array_equal(found.test, probs) and found.header["config_hash"] == "r"
     files = json.loads((old / "run.json").read_text())["files"]
     assert files == {"predictions/compact_cnn.npz": digest(file)}
+
+
+HISTORY = b"epoch,lr,train_loss\n1,0.001,1.9\n2,0.001,\n"
+
+
+@examples(150)
+@given(changes=edits)
+@example(changes=[])
+@example(changes=[("overwrite", 6, b"epoch")])
+def test_a_mutated_history_is_read_or_refused_and_an_intact_one_is_kept_to_the_byte(tmp_path, changes):
+    path = tmp_path / "history.csv"
+    path.write_bytes(edited(HISTORY, changes))
+    found = read_or_refused(lambda: record.read_history(path))
+    if found is not None:
+        assert found["epoch"].str.isdecimal().all()
+    assert changes or found.to_csv(index=False).encode() == HISTORY
