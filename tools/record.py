@@ -8,7 +8,6 @@ Nobody edits the tables by hand.
 """
 
 import argparse
-import json
 import re
 import sys
 from dataclasses import asdict
@@ -22,10 +21,11 @@ from src.ensemble.blend import mean_blend
 from src.ensemble.predictions import load_predictions
 from src.errors import UserError
 from src.files import replacing
-from src.run.folder import RunFolder
-from src.run.record import require_finished
+from src.run.folder import RunFolder, write_json
+from src.run.record import RunRecord, read_record, require_finished
 from src.submit.score import score_submission
 from tools import result_tables
+from tools.result_tables import MIGRATE, changes
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 COMMAND = "python -m tools.record"
@@ -39,28 +39,29 @@ def record(run: Path, source: Path, results: Path) -> Path:
     finished, for predictions of other data, and for a submission that cannot be scored.
     """
     folder = RunFolder(run)
-    content = read_finished(folder)
+    recorded = read_finished(folder)
     scored = asdict(score_submission(folder.submission, source))
-    members = [load_predictions(folder.predictions(m), content["data_digest"]) for m in blended_members(content, run)]
-    histories = [read_history(folder.history(m)).assign(member=m) for m in content["members"]]
-    target = result_folder(results, content)
+    members = [load_predictions(folder.predictions(m), recorded.data_digest) for m in recorded.ensemble.members]
+    histories = [read_history(folder.history(m)).assign(member=m) for m in recorded.members]
+    target = result_folder(results, recorded)
     target.mkdir(parents=True, exist_ok=True)
-    write_json(target / "run.json", content)
+    write_json(target / "run.json", recorded.to_json())
     write_json(target / "score.json", scored)
     np.savez_compressed(target / "test_probs.npz", probs=mean_blend(members).test.astype(np.float16))
     pd.concat(histories).to_csv(target / "history.csv", index=False, float_format="%.6g")
     return target
 
 
-def read_finished(folder: RunFolder) -> dict:
-    """The run.json of a finished run; UserError for another, and for settings of no recipe."""
-    recorded = folder.read_record()
+def read_finished(folder: RunFolder) -> RunRecord:
+    """The run.json of a finished run; UserError for another one, and for settings of no recipe."""
+    recorded = read_record(folder.run_json, MIGRATE)
     require_finished(recorded, folder.run_json)
-    content = recorded.to_json()
-    members = content["recipe"].get("members")
+    members, used = recorded.recipe.get("members"), recorded.ensemble.members
     if not isinstance(members, list) or not members or not all(map(is_member, members)):
         raise UserError(f"{folder.run_json}: recipe.members are no members of a recipe; run it again.")
-    return content
+    if not used or not set(used) <= recorded.members.keys():
+        raise UserError(f"{folder.run_json}: ensemble.members must name members of the run; run it again.")
+    return recorded
 
 
 def is_member(settings: object) -> bool:
@@ -69,37 +70,21 @@ def is_member(settings: object) -> bool:
     return isinstance(settings, dict) and all(isinstance(settings.get(key), kind) for key, kind in kinds.items())
 
 
-def write_json(path: Path, content: dict) -> None:
-    """Writes readable JSON."""
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
-def blended_members(content: dict, run: Path) -> list[str]:
-    """The members whose mean the submission is. UserError where run.json names others than it holds."""
-    used = content["ensemble"].get("members", list(content["members"]))
-    if not isinstance(used, list) or not used or not all(isinstance(n, str) and n in content["members"] for n in used):
-        raise UserError(f"{run / 'run.json'}: ensemble.members must name members of the run; run it again.")
-    return used
-
-
-def result_folder(results: Path, content: dict) -> Path:
+def result_folder(results: Path, recorded: RunRecord) -> Path:
     """The run's folder below `results`. Where a run of other sources has that name, the commit is appended."""
-    target = results / result_name(content)
-    if not (target / "run.json").exists():
+    target = results / result_name(recorded)
+    if not (target / "run.json").exists() or read_record(target / "run.json", MIGRATE).code == recorded.code:
         return target
-    there = json.loads((target / "run.json").read_text(encoding="utf-8"))
-    return (
-        target if there["code"] == content["code"] else target.with_name(f"{target.name}-{content['code']['commit']}")
-    )
+    return target.with_name(f"{target.name}-{recorded.code.commit}")
 
 
-def result_name(content: dict) -> str:
+def result_name(recorded: RunRecord) -> str:
     """<recipe>-<changed settings>-<device>-seed<S> as a file's name; long ones are cut and end with the config hash."""
-    device = re.sub(r"[^a-z0-9]+", "-", content["device"].split("(")[0].lower()).strip("-")
-    changed = re.sub(r"[^A-Za-z0-9.=_]+", "-", "".join(f"-{c}" for c in result_tables.changes(content)))
+    device = re.sub(r"[^a-z0-9]+", "-", recorded.device.split("(")[0].lower()).strip("-")
+    changed = re.sub(r"[^A-Za-z0-9.=_]+", "-", "".join(f"-{c}" for c in changes(recorded)))
     if len(changed) > MAX_NAME:
-        changed = f"{changed[:MAX_NAME]}-{content['config_hash']}"
-    return f"{content['recipe']['name']}{changed}-{device}-seed{content['recipe']['seed']}"
+        changed = f"{changed[:MAX_NAME]}-{recorded.config_hash}"
+    return f"{recorded.recipe_name}{changed}-{device}-seed{recorded.recipe['seed']}"
 
 
 def read_history(path: Path) -> pd.DataFrame:

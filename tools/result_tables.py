@@ -6,15 +6,17 @@ from pathlib import Path
 import numpy as np
 
 from src import config, recipes
+from src.run.record import RunRecord, read_record
 from src.submit.score import WITHOUT_COPY
 
 NONE = "–"
+MIGRATE = "for a run of older sources, use `python -m tools.migrate_results RUN` first."
 MEASURED = {"valid": 2, "PublicTest": 2, "seconds": 0}  # digits after the point
 PAGE = """# Recorded results
 
 `python -m tools.record` makes this page from the files in these folders; nobody edits it by hand. To repeat a run:
 `python -m src run --recipe RECIPE --seed SEED --output DIR`, with `--set` for what stands under "changed"; then
-`python -m tools.record DIR --input input`.
+`python -m tools.record DIR --input input`. For a run of older sources, use `python -m tools.migrate_results DIR` first.
 
 ## Recipes
 
@@ -33,13 +35,12 @@ are also in train.csv. A `+` after the commit: the tree had uncommitted changes.
 """
 
 
-def changes(content: dict) -> list[str]:
+def changes(run: RunRecord) -> list[str]:
     """How a run differed from the recipe of its name as it is now: settings as `--set` takes them, and lost members."""
-    ran = content["recipe"]
-    if ran["name"] not in recipes.RECIPES:
+    if run.recipe_name not in recipes.RECIPES:
         return ["recipe no longer here"]
-    named = config.as_dict(recipes.get(ran["name"]))
-    return changed_settings(ran, named) + shortened(content)
+    named = config.as_dict(recipes.get(run.recipe_name))
+    return changed_settings(run.recipe, named) + shortened(run)
 
 
 def changed_settings(ran: dict, named: dict) -> list[str]:
@@ -73,33 +74,32 @@ def flat(member: dict) -> dict:
     }
 
 
-def shortened(content: dict) -> list[str]:
+def shortened(run: RunRecord) -> list[str]:
     """Members that the time budget shortened and members that are missing: such a run is not comparable."""
-    asked = {member["name"]: member["epochs"] for member in content["recipe"]["members"]}
-    found = {name: result.get("scheduled_epochs") for name, result in content["members"].items()}
-    known = {name: epochs for name, epochs in found.items() if name in asked and isinstance(epochs, int)}
-    less = [f"{name} shortened" for name, epochs in known.items() if epochs < asked[name]]
-    return less + [f"without {name}" for name in asked if name not in found]
+    asked = {member["name"]: member["epochs"] for member in run.recipe["members"]}
+    scheduled = {name: result.scheduled_epochs for name, result in run.members.items() if name in asked}
+    less = [f"{name} shortened" for name, epochs in scheduled.items() if epochs is not None and epochs < asked[name]]
+    return less + [f"without {name}" for name in asked if name not in run.members]
 
 
 def row_of_run(folder: Path) -> dict:
     """One row of the table of runs, from the files of one folder."""
-    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    run = read_record(folder / "run.json", MIGRATE)
     scored = json.loads((folder / "score.json").read_text(encoding="utf-8"))
-    members = run["members"].values()
+    members = run.members.values()
     public = {m["rows"]: m for m in scored["measures"] if m["usage"] == "PublicTest"}
     return {
-        "recipe": run["recipe"]["name"],
+        "recipe": run.recipe_name,
         "changed": ", ".join(changes(run)) or NONE,
-        "seed": run["recipe"]["seed"],
-        "commit": run["code"]["commit"] + ("+" if run["code"]["dirty"] else ""),
-        "device": run["device"],
-        "epochs": " + ".join(f"{m['best_epoch']} of {m['epochs']}" for m in members),
-        "seconds": f"{run['seconds']:.0f}",
-        "images/s": " + ".join(f"{m['images_per_second']:.0f}" for m in members),
-        "train": " + ".join(f"{100 * m['train_accuracy']:.2f}" for m in members),
-        "valid": f"{100 * run['ensemble']['valid_accuracy']:.2f}",
-        "valid F1": f"{run['ensemble']['valid_f1']:.3f}",
+        "seed": run.recipe["seed"],
+        "commit": run.code.commit + ("+" if run.code.dirty else ""),
+        "device": run.device,
+        "epochs": " + ".join(f"{m.best_epoch} of {m.epochs}" for m in members),
+        "seconds": f"{run.seconds:.0f}",
+        "images/s": " + ".join(f"{m.images_per_second:.0f}" for m in members),
+        "train": " + ".join(f"{100 * m.train_accuracy:.2f}" for m in members),
+        "valid": f"{100 * run.ensemble.valid_accuracy:.2f}",
+        "valid F1": f"{run.ensemble.valid_f1:.3f}",
         "PublicTest": f"{100 * public['all']['accuracy']:.2f}",
         "no copies": f"{100 * public[WITHOUT_COPY]['accuracy']:.2f}",
     }

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from src import config, recipes
 from src.ensemble.predictions import load_predictions
 from src.files import digest
 from src.main import main
+from src.run.record import RunRecord, read_record
 from src.submit.check import check_submission
 from tests.conftest import fake_bundle
 from tests.support.fuzzing import edited, edits, examples, read_or_refused
@@ -81,7 +83,7 @@ def test_runs_of_several_seeds_are_given_as_mean_and_deviation():
 
 def test_a_run_of_other_sources_does_not_take_the_place_of_a_recorded_one(run, faces, project):
     def elsewhere(content):
-        next(content[key] for key in ("code", "source") if key in content).update(digest="f" * 16, commit="fff1234")
+        content["code"].update(digest="f" * 16, commit="fff1234")
 
     other = altered(run, project / "other", elsewhere)
     for one in (run, other, run, other):
@@ -122,11 +124,18 @@ def test_a_readme_without_the_marks_is_left_alone(project, capsys):
 # ------------------------------------------------------------------------------------- "changed"
 
 
-def ran(*assignments: str, name: str = "quick", results: dict | None = None) -> dict:
-    """The part of a run.json that says what ran."""
-    recipe = config.as_dict(config.override(recipes.get(name), list(assignments)))
-    whole = {member["name"]: {"scheduled_epochs": member["epochs"]} for member in recipe["members"]}
-    return {"recipe": recipe, "members": whole if results is None else results}
+@pytest.fixture
+def ran(run):
+    """Makes the record of a run with these settings; scheduled: the finished members and their epochs."""
+
+    def make(*assignments: str, scheduled: dict | None = None) -> RunRecord:
+        recorded = read_record(run / "run.json", "")
+        recipe = config.override(recipes.get("quick"), list(assignments))
+        epochs = {member.name: member.epochs for member in recipe.members} if scheduled is None else scheduled
+        results = {name: replace(recorded.members[name], scheduled_epochs=n) for name, n in epochs.items()}
+        return replace(recorded, recipe=config.as_dict(recipe), members=results)
+
+    return make
 
 
 @pytest.mark.parametrize(
@@ -138,18 +147,20 @@ def ran(*assignments: str, name: str = "quick", results: dict | None = None) -> 
         ["dropout=0.25", "compact_cnn.augment.erase=0.5"],
     ],
 )
-def test_what_changed_is_said_as_set_takes_it(assignments):
+def test_what_changed_is_said_as_set_takes_it(ran, assignments):
     found = result_tables.changes(ran(*assignments))
     assert sorted(found) == sorted(assignments)
 
 
-def test_seed_texts_and_budget_are_no_changes():
+def test_seed_texts_and_budget_are_no_changes(ran):
     assert result_tables.changes(ran("seed=4", "time_budget_hours=3")) == []
 
 
-def test_what_the_time_budget_took_and_what_failed_are_changes():
-    content = ran(results={"compact_cnn": {"scheduled_epochs": 1}})
-    assert result_tables.changes(content) == ["compact_cnn shortened", "without simple_cnn_v2"]
+def test_what_the_time_budget_took_and_what_failed_are_changes(ran):
+    assert result_tables.changes(ran(scheduled={"compact_cnn": 1})) == [
+        "compact_cnn shortened",
+        "without simple_cnn_v2",
+    ]
 
 
 # ------------------------------------------------------------------------------------ older run.json
