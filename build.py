@@ -6,8 +6,9 @@
     python build.py --check                                build in memory and check, write nothing
 
 The script holds the sources as plain text, writes them as real files into a temporary folder at its start and imports
-them normally: tracebacks name src/….py and its line, classes pickle into spawned workers. Base64 would hide the code,
-import hooks break workers, concatenation puts every name into one scope. Two builds of one tree are the same bytes.
+them normally. So a traceback names src/….py and its line, and classes pickle into spawned workers. Base64 would hide
+the code, import hooks break workers, and concatenation puts every name into one scope. Two builds of one tree are the
+same bytes. Standard library only.
 """
 
 import argparse
@@ -35,11 +36,14 @@ rich einops seaborn optuna jinja2 pydantic huggingface_hub
 # Imports under a name that only the run knows: the build could not tell what to bundle.
 DYNAMIC = "import_module __import__ iter_modules walk_packages run_module run_path spec_from_file_location"
 
-# Which files: everything that src/main.py reaches through imports ---------------------------------------------------
+# Which files: all of src/, each reached from src/main.py through imports ----------------------------------------------
 
 
-def collect(root: Path) -> dict[str, bytes]:
-    """Returns path -> bytes of all that src/main.py reaches, it last; raises BuildError with all problems at once."""
+def collect_sources(root: Path) -> dict[str, bytes]:
+    """Returns path -> bytes of all files of src/, each after those that it imports, src/main.py last.
+
+    Raises BuildError with all problems at once: what cannot be bundled, and files that src/main.py does not reach.
+    """
     if not (root / ENTRY).is_file():
         raise BuildError(f"{ENTRY}: not found in {root}")
     sources, seen, problems = {}, set(), []
@@ -49,7 +53,7 @@ def collect(root: Path) -> dict[str, bytes]:
             return
         seen.add(path)
         content = (root / path).read_bytes()
-        reached, wrong = examine(root, path, content)
+        reached, wrong = check_source(root, path, content)
         problems.extend(wrong)
         for other in reached:
             visit(other)
@@ -61,29 +65,36 @@ def collect(root: Path) -> dict[str, bytes]:
         sources["src/__init__.py"] = b""
     for path in files_of(root, "src.main"):
         visit(path)
-    if problems:
-        raise BuildError("\n".join(problems))
+    unreached = [f"{path}: src/main.py does not reach it" for path in sorted(bundled_files(root) - seen)]
+    if problems or unreached:
+        raise BuildError("\n".join(problems or unreached))  # behind a file that cannot be read, all is unreached
     return sources
 
 
-def examine(root: Path, path: str, content: bytes) -> tuple[list[str], list[str]]:
-    """Returns the own files that this one imports, in the order of its imports, and what is wrong with it."""
+def bundled_files(root: Path) -> set[str]:
+    """The Python files below src/, but for src/__main__.py, by which the sources are started at home."""
+    found = {file.relative_to(root).as_posix() for file in (root / "src").rglob("*.py")}
+    return found - {"src/__main__.py"}
+
+
+def check_source(root: Path, path: str, content: bytes) -> tuple[list[str], list[str]]:
+    """Returns the files of src/ that this one imports, in the order of its imports, and what is wrong with it."""
     try:
         content.decode("utf-8")  # a coding cookie could allow other encodings; one script can only have one
         tree = ast.parse(content, path)
     except (SyntaxError, ValueError) as error:
         return [], [f"{path}:{getattr(error, 'lineno', None) or 1}: cannot be read as Python in UTF-8: {error}"]
     reached: list[str] = []
-    problems = list(forbidden(tree))
-    for line, module, names in imports(tree, path):
+    problems = list(forbidden_nodes(tree))
+    for line, module, names in absolute_imports(tree, path):
         try:
-            reached += resolve(root, module, names)
+            reached += resolve_import(root, module, names)
         except LookupError as error:
             problems.append((line, error.args[0]))
     return reached, [f"{path}:{line}: {reason}" for line, reason in sorted(problems)]
 
 
-def forbidden(tree: ast.AST) -> Iterator[tuple[int, str]]:
+def forbidden_nodes(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Yields line and reason of everything that cannot work, or cannot be checked, inside a bundle."""
     for node in ast.walk(tree):
         named = [alias.name for alias in node.names] if isinstance(node, ast.ImportFrom) else []
@@ -96,7 +107,7 @@ def forbidden(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield node.lineno, "__file__ is a temporary folder in the kernel; nothing lies beside the sources there"
 
 
-def imports(tree: ast.AST, path: str) -> Iterator[tuple[int, str, list[str]]]:
+def absolute_imports(tree: ast.AST, path: str) -> Iterator[tuple[int, str, list[str]]]:
     """Yields line, absolute module and names of each import, also inside functions, in the order of the text."""
     package = path.split("/")[:-1]
     nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
@@ -110,8 +121,8 @@ def imports(tree: ast.AST, path: str) -> Iterator[tuple[int, str, list[str]]]:
             yield node.lineno, module, [alias.name for alias in node.names]
 
 
-def resolve(root: Path, module: str, names: list[str]) -> list[str]:
-    """Returns the own files that `import module` or `from module import names` runs; raises LookupError(reason)."""
+def resolve_import(root: Path, module: str, names: list[str]) -> list[str]:
+    """Returns the files of src/ that `import module` or `from module import names` runs; raises LookupError(reason)."""
     top = module.split(".")[0]
     if top != "src":
         if not top:
@@ -119,8 +130,8 @@ def resolve(root: Path, module: str, names: list[str]) -> list[str]:
         if top not in sys.stdlib_module_names and top not in KERNEL_IMAGE.split():
             raise LookupError(f"{top} is neither standard library nor in the kernel's image (KERNEL_IMAGE in build.py)")
         return []
-    modules = [f"{module}.{name}" for name in names if own_file(root, f"{module}.{name}")]
-    own = own_file(root, module)
+    modules = [f"{module}.{name}" for name in names if module_file(root, f"{module}.{name}")]
+    own = module_file(root, module)
     if own is None and not names:
         raise LookupError(f"there is no module {module}")
     text = (root / own).read_text(encoding="utf-8", errors="replace") if own else ""
@@ -132,17 +143,17 @@ def resolve(root: Path, module: str, names: list[str]) -> list[str]:
     return [path for name in [module, *modules] for path in files_of(root, name)]
 
 
-def own_file(root: Path, module: str) -> str | None:
-    """The file of an own module, None for a folder without __init__.py and for what is not there."""
+def module_file(root: Path, module: str) -> str | None:
+    """The file of a module of src/; None for a folder without __init__.py and for what is not there."""
     stem = module.replace(".", "/")
     return next((path for path in (f"{stem}/__init__.py", f"{stem}.py") if (root / path).is_file()), None)
 
 
 def files_of(root: Path, module: str) -> list[str]:
-    """The files that importing an own module runs: the __init__.py of each parent that has one, then its own."""
+    """The files that importing a module of src/ runs: the __init__.py of each parent that has one, then its own."""
     parts = module.split(".")
     parents = [f"{'/'.join(parts[:end])}/__init__.py" for end in range(1, len(parts))]
-    own = own_file(root, module)
+    own = module_file(root, module)
     return [path for path in parents if (root / path).is_file()] + ([own] if own else [])
 
 
@@ -150,12 +161,14 @@ def files_of(root: Path, module: str) -> list[str]:
 
 HEAD = '''"""FER2013 kit: trains the networks of one recipe on the FER2013 faces, blends them and writes submission.csv.
 
-    python fer2013.py            in a Kaggle kernel: the recipe below; elsewhere: a trial on made-up faces
+    python fer2013.py            in a Kaggle kernel: the recipe below; elsewhere: a trial run on synthetic faces
     python fer2013.py --help     the other commands
 
-Built by build.py; do not edit. This is the project's src/, file by file as plain text, dependencies first and
-src/main.py last; HEADER names the commit and the digest of these sources. The start, at the very end, writes them as
-real files into a temporary folder named by that digest and imports them from there: a traceback names src/….py.
+To train another recipe, change RECIPE and OVERRIDES below. The section src/recipes.py holds all recipes, the section
+src/config.py all settings.
+
+This script was built by build.py. It holds the project's src/, file by file as plain text. The last section, "start",
+writes these files into a temporary folder and imports them from there, so a traceback names src/….py and its line.
 """
 
 import contextlib
@@ -175,7 +188,7 @@ START = '''
 def private_folder() -> Path:
     """The folder of these sources. What lies in it is run, so it must be this user's and closed to all others."""
     user = os.getuid() if hasattr(os, "getuid") else 0  # Windows: one temporary folder a user
-    folder = Path(tempfile.gettempdir(), f"fer2013-{user}-{HEADER['digest']}")
+    folder = Path(tempfile.gettempdir(), f"fer2013-{user}-{CODE['digest']}")
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     found = folder.lstat()  # not stat: a link may lead to a folder that is closed now and somebody else's
@@ -223,21 +236,50 @@ put_first(str(FOLDER))
 if __name__ == "__main__":
     from src.main import main
 
-    sys.exit(main(sys.argv[1:], bundle=HEADER))
+    sys.exit(main(sys.argv[1:], bundle={"code": CODE, "recipe": RECIPE, "overrides": OVERRIDES}))
 '''
 
 
 def render(sources: dict[str, bytes], header: dict) -> bytes:
-    """Returns the script."""
+    """Returns the script. header: code (a dict), recipe and overrides."""
     texts = {path: content.decode("utf-8") for path, content in sources.items()}
-    width = max(map(len, texts))
-    parts = [HEAD, "HEADER = {\n", *(f"    {key!r}: {value!r},\n" for key, value in header.items()), "}\n\n"]
-    parts += ["# The sources, in this order:\n"]
-    parts += [f"#   {path:{width}}  {first_line(text)}".rstrip() + "\n" for path, text in texts.items()]
-    parts += ["# Each begins with a line end that is not part of it.\nSOURCES = {}\n"]
-    for path, text in texts.items():
-        parts += [f"\n# ==== {path} {'=' * max(4, 92 - len(path))}\n", f'SOURCES["{path}"] = {quoted(text)}\n']
-    return "".join([*parts, "\n", START]).encode("utf-8")
+    sections = {path: f'{heading(path)}SOURCES["{path}"] = {quoted(text)}\n' for path, text in texts.items()}
+    head, note = HEAD + render_header(header), "# Each text begins with a line end that is not part of its file.\n"
+    title = "# ==== contents, by line: the files of src/, each after those that it imports\n"
+    line = head.count("\n") + len(f"{title}{note}SOURCES".splitlines()) + len(sections) + 1  # the last before a section
+    width, contents = max(map(len, texts)), []
+    for path, section in sections.items():
+        contents.append(f"# {line + 2:6}  {path:{width}}  {first_line(texts[path])}".rstrip() + "\n")
+        line += section.count("\n")
+    contents.append(f"# {line + 2:6}  start\n")
+    return "".join([head, title, *contents, note, "SOURCES = {}\n", *sections.values(), START]).encode("utf-8")
+
+
+def render_header(header: dict) -> str:
+    """The constants at the top: what runs, and what a result records of these sources."""
+    overrides = ", ".join(map(repr, header["overrides"]))
+    code = "".join(f"    {key!r}: {value!r},\n" for key, value in header["code"].items())
+    return (
+        "# ==== what runs\n"
+        f"RECIPE = {header['recipe']!r}\n"
+        "# For example ['epochs=3', 'batch_size=64'], or ['NAME.epochs=3'] for one of several members.\n"
+        f"OVERRIDES = [{overrides}]\n"
+        f"# Digest and commit of the sources below; a result records them.\nCODE = {{\n{code}}}\n\n"
+    )
+
+
+def heading(path: str) -> str:
+    return f"\n# ==== {path} {'=' * max(4, 92 - len(path))}\n"
+
+
+def read_header(script: bytes) -> dict:
+    """The header of a built script, without running it; raises ValueError where it is not one."""
+    try:
+        tree = ast.parse(script)
+        named = {ast.unparse(node.targets[0]): node.value for node in tree.body if isinstance(node, ast.Assign)}
+        return {key: ast.literal_eval(named[key.upper()]) for key in ("code", "recipe", "overrides")}
+    except (SyntaxError, KeyError) as error:
+        raise ValueError(f"not a built script: {error}") from None
 
 
 def first_line(text: str) -> str:
@@ -256,19 +298,19 @@ def quoted(text: str) -> str:
     return f"'''{escaped}'''"
 
 
-def digest_of(sources: dict[str, bytes]) -> str:
+def code_digest(sources: dict[str, bytes]) -> str:
     """16 hexadecimal digits over the paths and bytes, in the order of the paths; lengths keep neighbours apart."""
     parts = [f"{path}\0{len(content)}\0".encode() + content for path, content in sorted(sources.items())]
     return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
 
 
-def git(root: Path, *arguments: str) -> str:
-    """What git says, or nothing where there is no git, no repository or no commit."""
+def git(root: Path, *arguments: str) -> str | None:
+    """The output of a git command; None where it fails, where there is no git and where there is no repository."""
     try:
-        answer = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20)
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return answer.stdout.strip() if answer.returncode == 0 else ""
+        return None
+    return done.stdout.rstrip("\n") if done.returncode == 0 else None
 
 
 def verify(script: bytes, sources: dict[str, bytes], header: dict) -> None:
@@ -279,10 +321,7 @@ def verify(script: bytes, sources: dict[str, bytes], header: dict) -> None:
     for path, content in sources.items():
         if ast.literal_eval(names[f"SOURCES[{path!r}]"])[1:].encode() != content:
             raise BuildError(f"{OUTPUT}: does not hold {path} byte for byte")
-    if (
-        sum(name.startswith("SOURCES[") for name in names) != len(sources)
-        or ast.literal_eval(names["HEADER"]) != header
-    ):
+    if sum(name.startswith("SOURCES[") for name in names) != len(sources) or read_header(script) != header:
         raise BuildError(f"{OUTPUT}: holds other files or another header than it should")
     if len(script) >= MAX_BYTES:
         raise BuildError(f"{OUTPUT}: {len(script):,} bytes; Kaggle refuses {MAX_BYTES:,} and more")
@@ -317,33 +356,32 @@ def check_recipe(root: Path, recipe: str, overrides: list[str]) -> None:
 # Putting it together ----------------------------------------------------------------------------------------------
 
 
-def describe(root: Path, sources: dict[str, bytes]) -> dict:
+def describe_code(root: Path, sources: dict[str, bytes]) -> dict:
     """Returns what a result records of its sources: their digest, the commit, and whether src/ has changed since."""
     commit, changed = git(root, "rev-parse", "--short", "HEAD"), git(root, "status", "--porcelain", "--", "src")
-    return {"digest": digest_of(sources), "commit": commit or "unknown", "dirty": bool(changed)}
+    return {"digest": code_digest(sources), "commit": commit or "unknown", "dirty": bool(changed)}
 
 
 def build(root: Path, output: Path, recipe: str, overrides: list[str], check: bool = False) -> list[str]:
     """Builds the tree under `root` into `output`, or only in memory; returns the lines to print, raises BuildError."""
-    sources = collect(root)
+    sources = collect_sources(root)
     check_recipe(root, recipe, overrides)
     inside = output.resolve().is_relative_to(root.resolve())
     name = output.resolve().relative_to(root.resolve()).as_posix() if inside else str(output)
     # A build that goes elsewhere, for a test or a trial, is not the one that is pushed.
     metadata = kernel_metadata.check(root, name if inside else OUTPUT)
-    header = describe(root, sources) | {"recipe": recipe, "overrides": overrides}
+    header = {"code": describe_code(root, sources), "recipe": recipe, "overrides": overrides}
     script = render(sources, header)
     verify(script, sources, header)
     if not check:
         kernel_metadata.write(output, script)
-    state = f"commit {header['commit']}{' (dirty)' if header['dirty'] else ''}, recipe {' '.join([recipe, *overrides])}"
-    return [
-        f"{name}: {len(sources)} files, {len(script):,} bytes, digest {header['digest']}, {state}",
-        *hints(metadata),
-    ]
+    code = header["code"]
+    state = f"commit {code['commit']}{' (dirty)' if code['dirty'] else ''}, recipe {' '.join([recipe, *overrides])}"
+    size = f"{len(sources)} files, {len(script):,} bytes"
+    return [f"{name}: {size}, digest {code['digest']}, {state}", *push_hints(metadata)]
 
 
-def hints(metadata: dict) -> list[str]:
+def push_hints(metadata: dict) -> list[str]:
     """How to push; the client alone needs the owner's name in the metadata, and the limit that no key there can set."""
     bare = f"kaggle kernels push --timeout {kernel_metadata.HOURS * 3600:.0f}"
     if kernel_metadata.owner_of(metadata) is None:

@@ -1,8 +1,8 @@
-"""The only way to Kaggle: the real client in a process of its own, with what the client lacks.
+"""The calls to Kaggle: the real client in a process of its own, with what the client lacks.
 
-It has no time limit and repeats nothing; its errors have no status and its verbose mode prints the key. Here a call is
-ended when it takes too long, repeated with growing pauses where that may help, and the key is struck out of all that
-comes back.
+The real client has no time limit and repeats no call, its errors have no status, and its verbose mode prints the key.
+Here a call is ended when it takes too long and repeated with growing pauses where that may help, and every answer is
+cleared of the key.
 """
 
 import base64
@@ -16,17 +16,17 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import build
 import kernel_metadata
 from src.errors import UserError
 
-PAUSES = [5.0, 15.0, 45.0, 90.0]  # seconds before each further try, unless the server names another time
+PAUSES = (5.0, 15.0, 45.0, 90.0)  # seconds before each further try, unless the server names another time
 LONGEST_PAUSE = 600.0
 LIMITS = {"push": 300, "output": 3600, "submit": 900, "dataset": 7200}  # seconds a call may take; others 90
-BUSY = (429, 500, 502, 503, 504)
+BUSY_STATUSES = (429, 500, 502, 503, 504)
 KEY_PAGE = "https://www.kaggle.com/settings/api"
 
 
@@ -35,7 +35,7 @@ class KaggleError(Exception):
 
 
 class ApiError(Exception):
-    """One try that failed: `kind` is http, file, connection, timeout, client, missing or "no key"."""
+    """One failed try of a call. kind: http, file, connection, timeout, client, missing or "no key"."""
 
     def __init__(self, kind: str, message: str = "", status: int = 0, wait: float | None = None):
         super().__init__(message)
@@ -43,49 +43,76 @@ class ApiError(Exception):
 
     @property
     def may_pass(self) -> bool:
-        """Whether the same call may succeed in a while."""
-        return self.kind in ("connection", "timeout") or self.status in BUSY
+        """Whether the same call may succeed later."""
+        return self.kind in ("connection", "timeout") or self.status in BUSY_STATUSES
 
 
-def call(name: str, *, absent: dict | None = None, arrived: Callable[[], dict | None] | None = None, **arguments):
-    """The answer, a dict, of one call of `client_process`; repeated while Kaggle is busy or does not answer.
+class Client:
+    """Calls Kaggle. The process with the real client starts with the first call and is kept for further ones."""
 
-    absent: the answer where Kaggle says that there is no such thing (403 or 404). arrived: asked before a call that
-    changes something is repeated; its answer counts where the call took effect although no answer came. Raises
-    UserError for what the user can put right, KaggleError for the rest.
-    """
-    waited, last = 0.0, None
-    for pause in [0.0, *PAUSES]:
-        if last:
-            pause = pause if last.wait is None else min(last.wait, LONGEST_PAUSE)
-            print(f"{short(last)}; again in {pause:.0f} s", file=sys.stderr)
-            time.sleep(pause)
-            waited += pause
-            if arrived and (found := arrived()) is not None:
-                return found
+    def __init__(self, pauses: Sequence[float] = PAUSES, limits: dict[str, float] | None = None):
+        self.pauses, self.limits = pauses, LIMITS if limits is None else limits
+        self.process: ClientProcess | None = None
+
+    def call(
+        self, name: str, *, absent: dict | None = None, arrived: Callable[[], dict | None] | None = None, **arguments
+    ) -> dict:
+        """The answer of one call of `client_process`; repeated while Kaggle is busy or does not answer.
+
+        absent: the answer where Kaggle says that there is no such thing (403 or 404). arrived: asked before a call that
+        changes something is repeated; returns the answer where the earlier try took effect, else None. Raises UserError
+        for what the user can put right, KaggleError for the rest.
+        """
+        waited, last = 0.0, None
+        for pause in [0.0, *self.pauses]:
+            if last:
+                pause = pause if last.wait is None else min(last.wait, LONGEST_PAUSE)
+                print(f"{one_line(last)}; again in {pause:.0f} s", file=sys.stderr)
+                time.sleep(pause)
+                waited += pause
+                if arrived and (found := arrived()) is not None:
+                    return found
+            try:
+                return self.call_once(name, arguments)
+            except ApiError as failed:
+                last = failed
+            if absent is not None and last.status in (403, 404):
+                return absent
+            if not last.may_pass:
+                break
+        raise user_message(name, last, arguments, f"{len(self.pauses) + 1} tries, {waited:.0f} s of waiting")
+
+    def call_once(self, name: str, arguments: dict) -> dict:
+        """One try; raises ApiError."""
+        self.process = self.process or ClientProcess()
         try:
-            return once(name, arguments)
-        except ApiError as failed:
-            last = failed
-        if absent is not None and last.status in (403, 404):
-            return absent
-        if not last.may_pass:
-            break
-    raise complaint(name, last, arguments, waited)
+            answer = self.process.ask({"call": name, "arguments": arguments}, self.limits.get(name, 90))
+        except ApiError:
+            self.close()
+            raise
+        if isinstance(answer.get("error"), dict):
+            raise ApiError(**answer["error"])
+        return answer
+
+    def close(self) -> None:
+        """Ends the process, if there is one."""
+        if self.process:
+            self.process.end()
+        self.process = None
 
 
-class Process:
-    """The process with the client in it. It starts in a second or two, so it is kept for further calls."""
+class ClientProcess:
+    """The process with the real client. It starts in a second or two."""
 
     def __init__(self):
         command = [sys.executable, "-m", "remote.client_process"]
-        self.errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 (not a pipe: nobody would read it)
+        self.errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 (a pipe would fill: nobody reads it)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.errors}
         self.running = subprocess.Popen(command, cwd=build.ROOT, env=environment(), text=True, **pipes)
         self.answers: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self.listen, daemon=True).start()
+        threading.Thread(target=self.read_answers, daemon=True).start()
 
-    def listen(self) -> None:
+    def read_answers(self) -> None:
         for line in self.running.stdout:
             self.answers.put(line)
         self.answers.put("")
@@ -100,8 +127,8 @@ class Process:
             raise ApiError("timeout", f"no answer in {limit:.0f} s") from None
         except (OSError, ValueError):
             self.errors.seek(0)
-            ending = without_key(self.errors.read()).strip().splitlines()[-1:]
-            raise ApiError("client", "".join(ending) or "it ended without a word") from None
+            last_line = without_key(self.errors.read()).strip().splitlines()[-1:]
+            raise ApiError("client", "".join(last_line) or "it ended without a message") from None
 
     def end(self) -> None:
         self.running.kill()
@@ -110,33 +137,8 @@ class Process:
         self.errors.close()
 
 
-current: Process | None = None
-
-
-def once(name: str, arguments: dict) -> dict:
-    """One try; raises ApiError."""
-    global current
-    current = current or Process()
-    try:
-        answer = current.ask({"call": name, "arguments": arguments}, LIMITS.get(name, 90))
-    except ApiError:
-        close()
-        raise
-    if isinstance(answer.get("error"), dict):
-        raise ApiError(**answer["error"])
-    return answer
-
-
-def close() -> None:
-    """Ends the client's process, if there is one."""
-    global current
-    if current:
-        current.end()
-    current = None
-
-
 def environment() -> dict:
-    """This process's, without what makes the client print its requests, and the key with them."""
+    """This process's environment, without what makes the client print its requests, and the key with them."""
     return {k: v for k, v in os.environ.items() if k not in ("VERBOSE", "VERBOSE_OUTPUT")}
 
 
@@ -158,13 +160,13 @@ def secrets() -> list[str]:
 
 
 def without_key(text: str) -> str:
-    """`text` with every secret struck out."""
+    """`text` with *** in place of every secret."""
     for secret in secrets():
         text = text.replace(secret, "***")
     return text
 
 
-def short(failed: ApiError) -> str:
+def one_line(failed: ApiError) -> str:
     """A failure in one line of moderate length."""
     words = re.sub(r"<[^>]*>", " ", failed.message)
     words = " ".join(words.split())[:200] or failed.kind
@@ -172,18 +174,18 @@ def short(failed: ApiError) -> str:
     return f"Kaggle answered {failed.status}: {words}" if known else f"Kaggle: {words}"
 
 
-def complaint(name: str, failed: ApiError, arguments: dict, waited: float) -> Exception:
+def user_message(name: str, failed: ApiError, arguments: dict, tries: str) -> Exception:
     """The error for the user: what was being done, what Kaggle said, what to do."""
     what = f"{name.replace('_', ' ')} {arguments.get('kernel') or arguments.get('competition') or ''}".strip()
-    said = short(failed)
+    said = one_line(failed)
     if failed.kind == "missing":
         return UserError(f"the Kaggle client cannot start: {said}\nInstall it: pip install -r requirements.txt")
     if failed.kind == "no key":
-        return UserError(f"the Kaggle client has no key.\nMake one at {KEY_PAGE} and {where_keys_go()}")
+        return UserError(f"the Kaggle client has no key.\nMake one at {KEY_PAGE} and {key_location()}")
     if failed.kind == "file":
-        return KaggleError(f"{what}: Kaggle lists a file and does not send it: {said}.\nThe same command again, later.")
+        return KaggleError(f"{what}: Kaggle lists a file but does not send it: {said}.\nRun the command again later.")
     if failed.status == 401:
-        return UserError(f"{what}: Kaggle does not accept the key (401).\n{advice_on_keys()}")
+        return UserError(f"{what}: Kaggle does not accept the key (401).\n{key_advice()}")
     if failed.status == 403:
         return UserError(
             f"{what}: denied (403). {said}\n"
@@ -192,20 +194,21 @@ def complaint(name: str, failed: ApiError, arguments: dict, waited: float) -> Ex
     if failed.status == 404:
         return UserError(f"{what}: Kaggle knows no such thing (404).\nIs the name right, and has it been pushed?")
     if failed.may_pass:
-        tries = f"{len(PAUSES) + 1} tries, {waited:.0f} s of waiting"
-        return KaggleError(f"{what}: {said} ({tries}).\nKaggle is busy or out of reach: the same command again, later.")
+        return KaggleError(
+            f"{what}: {said} ({tries}).\nKaggle is busy or out of reach. Run the same command again later."
+        )
     return KaggleError(f"{what}: {said}")
 
 
-def where_keys_go() -> str:
+def key_location() -> str:
     return f"put it where the client looks: {kernel_metadata.config_folder() / 'kaggle.json'}"
 
 
-def advice_on_keys() -> str:
+def key_advice() -> str:
     """What to do about a key that is not accepted. A token goes before a key pair, also when it is stale."""
     if os.environ.get("KAGGLE_API_TOKEN"):
-        return "The client takes KAGGLE_API_TOKEN before any kaggle.json: renew it, or unset it."
+        return "The client prefers KAGGLE_API_TOKEN to any kaggle.json: renew it, or unset it."
     for name in ("access_token", "access_token.txt"):
         if (Path.home() / ".kaggle" / name).is_file():
-            return f"The client takes ~/.kaggle/{name} before any kaggle.json: renew it, or remove it."
-    return f"Make a new one at {KEY_PAGE} and {where_keys_go()}"
+            return f"The client prefers ~/.kaggle/{name} to any kaggle.json: renew it, or remove it."
+    return f"Make a new one at {KEY_PAGE} and {key_location()}"

@@ -1,7 +1,7 @@
 """The real Kaggle client, in this process alone: it answers each line of JSON on standard input with one on output.
 
-The library and not its command line: the command line exits with 0 when the server refuses, and prints the server's
-words without its status. What the client prints is a part of the answer, and shown to nobody unasked.
+It calls the library, not the command line: that exits with 0 when the server refuses, and prints the server's words
+without the status. What the client prints is not shown.
 """
 
 import contextlib
@@ -60,7 +60,7 @@ class Listener(threading.Thread):
         self.api, self.kernel, self.last = api, kernel, last
 
     def run(self) -> None:
-        with contextlib.suppress(Exception):  # the line is a comfort; what counts is said by `status`
+        with contextlib.suppress(Exception):  # the line only informs; `status` decides
             for event in self.api.kernels_logs_stream(self.kernel):
                 self.last = str(event.get("data", "")).strip() or self.last
 
@@ -130,7 +130,7 @@ def answer(request: dict) -> dict:
 
 
 def describe(error: Exception) -> dict:
-    """What is known of an error: the status where the server gave one, its words, and how long it asks to wait."""
+    """The kind of an error, the server's status and words where it gave some, and how long it asks to wait."""
     import requests
 
     response, cause = None, error
@@ -139,7 +139,7 @@ def describe(error: Exception) -> dict:
     if response is not None:
         wait = response.headers.get("Retry-After") or ""
         wait = float(wait) if wait.isdecimal() else None
-        found = {"kind": "http", "status": code(response), "message": str(error), "wait": wait}
+        found = {"kind": "http", "status": status_of(response), "message": str(error), "wait": wait}
         address = urlsplit(response.url)
         if "Service/" not in address.path and response.request.method == "GET":
             # A file that Kaggle listed and does not serve. Its address holds a signature, so only the name is told.
@@ -150,8 +150,8 @@ def describe(error: Exception) -> dict:
     return {"kind": "connection" if lost else "client", "message": str(error)}
 
 
-def code(response) -> int:
-    """The status, which may stand in the answer's body alone."""
+def status_of(response) -> int:
+    """The status; some answers hold it in their body alone."""
     with contextlib.suppress(ValueError, TypeError, KeyError):
         return max(int(response.json()["code"]), response.status_code)
     return response.status_code
@@ -159,10 +159,9 @@ def code(response) -> int:
 
 def main() -> None:
     for line in sys.stdin:
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said):
+        with contextlib.redirect_stdout(io.StringIO()):
             found = answer(json.loads(line))
-        print(json.dumps(found | {"said": said.getvalue()}), flush=True)
+        print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":

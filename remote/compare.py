@@ -16,6 +16,7 @@ from src.data import competition
 from src.errors import UserError
 from src.recipe_table import aligned
 from src.run.folder import RunFolder
+from src.run.record import RunRecord
 from src.submit.score import correct_masks
 
 
@@ -24,7 +25,7 @@ class Entry:
     """One fetched submission: its run.json, and for each half of the test data which rows are right, bool (n,)."""
 
     name: str
-    run: dict
+    run: RunRecord
     correct: dict[str, np.ndarray]
 
 
@@ -39,7 +40,7 @@ class Pair:
     p: float
 
 
-def paired(first: np.ndarray, second: np.ndarray) -> Pair:
+def compare_pair(first: np.ndarray, second: np.ndarray) -> Pair:
     """First against second, each bool (n,): which rows they have right. p is of the exact test of McNemar."""
     a, b, n = int((first & ~second).sum()), int((second & ~first).sum()), len(first)
     p = binomtest(a, a + b).pvalue if a + b else 1.0
@@ -47,36 +48,36 @@ def paired(first: np.ndarray, second: np.ndarray) -> Pair:
     return Pair(a, b, (a - b) / n, half, float(p))
 
 
-def compare(folders: list[Path], source: Path) -> str:
+def compare_submissions(folders: list[Path], source: Path) -> str:
     """A table of fetched submissions, and each against the newest, paired.
 
     source: where the competition's files and the labels are. Raises UserError where these are of other data than a run.
     """
     if not folders:
-        raise UserError("nothing is fetched yet.\n`fetch` brings home what the kernel left.")
+        raise UserError("nothing is fetched yet.\n`fetch` downloads what the kernel left.")
     here = competition.read_competition(source).digest
-    runs = [read(folder, here) for folder in folders]
+    runs = [read_run(folder, here) for folder in folders]
     masks = correct_masks([folder / "submission.csv" for folder in folders], source)
     entries = [Entry(f.name, run, right) for f, run, right in zip(folders, runs, masks, strict=True)]
     head = ("fetched", "recipe", "commit", "valid", *(f"{half} (n={len(r):,})" for half, r in masks[0].items()))
-    return "\n\n".join([aligned([head, *map(line, entries)]), *against_newest(entries)])
+    return "\n\n".join([aligned([head, *map(table_row, entries)]), *against_newest(entries)])
 
 
-def read(folder: Path, data_digest: str) -> dict:
+def read_run(folder: Path, data_digest: str) -> RunRecord:
     """run.json of a fetched folder; UserError where the run had other data."""
-    run = RunFolder(folder).read_record().to_json()
-    if run["data_digest"] != data_digest:
-        raise UserError(f"{folder}: the run had the data {run['data_digest']}, and here is {data_digest}.")
+    run = RunFolder(folder).read_record()
+    if run.data_digest != data_digest:
+        raise UserError(f"{folder}: the run had the data {run.data_digest}, and here is {data_digest}.")
     return run
 
 
-def line(entry: Entry) -> tuple[str, ...]:
+def table_row(entry: Entry) -> tuple[str, ...]:
     """The entry in the table; accuracies in percent."""
-    source, valid = entry.run["code"], (entry.run["ensemble"] or {}).get("valid_accuracy")
-    commit = source["commit"] + ("+" if source["dirty"] else "")
-    shown = "-" if valid is None else f"{100 * valid:.2f}"
+    code, ensemble = entry.run.code, entry.run.ensemble
+    commit = code.commit + ("+" if code.dirty else "")
+    valid = f"{100 * ensemble.valid_accuracy:.2f}" if ensemble else "-"
     accuracies = (f"{100 * right.mean():.2f}" for right in entry.correct.values())
-    return (entry.name, entry.run["recipe"]["name"], commit, shown, *accuracies)
+    return (entry.name, entry.run.recipe["name"], commit, valid, *accuracies)
 
 
 def against_newest(entries: list[Entry]) -> list[str]:
@@ -85,7 +86,7 @@ def against_newest(entries: list[Entry]) -> list[str]:
     for half, right in newest.correct.items() if len(entries) > 1 else ():
         lines = [(f"{newest.name} against, {half}", "points", "95 %", f"only {newest.name}", "only the other", "p")]
         for other in entries[:-1]:
-            pair = paired(right, other.correct[half])
+            pair = compare_pair(right, other.correct[half])
             points = f"{100 * pair.difference:+.2f}", f"± {100 * pair.half_width:.2f}"
             lines.append((other.name, *points, str(pair.only_first), str(pair.only_second), f"{pair.p:.3f}"))
         tables.append(aligned(lines))

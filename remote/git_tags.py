@@ -1,20 +1,24 @@
-"""Git's part: what would be pushed is committed, and every pushed version has a tag that says what it is.
+"""Git tags of pushed versions: what is pushed is committed, and each version has a tag that says what it is.
 
-The tag kernel-v<N> stands on the commit; its message holds, as JSON, the kernel, the digest of its sources, the recipe
+The tag kernel-v<N> stands on the commit. Its message holds, as JSON, the kernel, the digest of its sources, the recipe
 and the session's settings. So a score leads back to its sources, on any machine that has the repository.
 """
 
 import json
-import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-PUSHED = ("src", "build.py", "kernel_metadata.py")  # what decides the script's bytes
+from build import git
+
+BUNDLE_SOURCES = ("src", "build.py", "kernel_metadata.py")  # these files decide the script's bytes
 
 
 @dataclass(frozen=True)
 class KernelVersion:
-    """One version of the kernel as it was pushed; `seconds` is its session's limit, `time` when, in Unix seconds."""
+    """One version of the kernel as it was pushed.
+
+    seconds: the limit of its session. time: when it was pushed, in Unix seconds.
+    """
 
     kernel: str
     version: int
@@ -33,31 +37,22 @@ class KernelVersion:
         return f"{self.kernel} version {self.version}"
 
 
-def git(root: Path, *arguments: str) -> str | None:
-    """What git says; None where it fails, where there is no git and where there is no repository."""
-    try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.rstrip("\n") if done.returncode == 0 else None
-
-
-def uncommitted(root: Path) -> list[str] | None:
-    """The files, of those that decide the script's bytes, that differ from the last commit; None without a commit."""
+def uncommitted_files(root: Path) -> list[str] | None:
+    """Those of BUNDLE_SOURCES that differ from the last commit; None without a commit."""
     if git(root, "rev-parse", "--verify", "HEAD") is None:
         return None
-    lines = (git(root, "status", "--porcelain", "--", *PUSHED) or "").splitlines()
+    lines = (git(root, "status", "--porcelain", "--", *BUNDLE_SOURCES) or "").splitlines()
     return [line[3:] for line in lines]
 
 
-def tag(root: Path, pushed: KernelVersion) -> str | None:
-    """Tags the commit; returns the tag's name, None where it could not be made.
+def create_tag(root: Path, pushed: KernelVersion) -> str | None:
+    """Tags the commit; returns the tag's name, None where git made none.
 
-    kernel-v<N>; with the digest behind it where that name is taken, as by a kernel of another name.
+    The name is kernel-v<N>, with the digest appended where that name is taken, as by a kernel of another name.
     """
     title = f"{pushed.name}: recipe {' '.join([pushed.recipe, *pushed.overrides])}"
     message = f"{title}\n\n{json.dumps(asdict(pushed))}"
-    # An annotated tag needs an author, and a push must not fail at its end because git has none configured.
+    # An annotated tag needs an author. A push must not fail at its end because git has none configured.
     known = git(root, "config", "user.email") or git(root, "var", "GIT_COMMITTER_IDENT")
     author = [] if known else ["-c", "user.name=fer2013-kit", "-c", "user.email=fer2013-kit@localhost"]
     for name in (f"kernel-v{pushed.version}", f"kernel-v{pushed.version}-{pushed.digest}"):
@@ -66,7 +61,7 @@ def tag(root: Path, pushed: KernelVersion) -> str | None:
     return None
 
 
-def history(root: Path, kernel: str) -> list[KernelVersion]:
+def pushed_versions(root: Path, kernel: str) -> list[KernelVersion]:
     """All versions of the kernel that were pushed, by the tags of this repository, the newest first."""
     texts = git(root, "for-each-ref", "--format=%(contents:body)", "refs/tags/kernel-v*") or ""
     found = []

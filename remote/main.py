@@ -13,120 +13,124 @@ from pathlib import Path
 
 import build
 import kernel_metadata
-from remote import client, git_tags, push, watch
-from remote.client import KaggleError
+from remote import git_tags, push, watch
+from remote.client import Client, KaggleError, without_key
 from remote.git_tags import KernelVersion
 from src.errors import UserError
 
 
-def main(argv: list[str], root: Path = build.ROOT) -> int:
+def main(argv: list[str], root: Path = build.ROOT, client: Client | None = None) -> int:
     """Runs one command on the project under `root`; returns the exit code.
 
     0; 1 where something is wrong on Kaggle's side, or the kernel failed; 2 for what the user can put right; 130 for
-    Ctrl-C. Anything else that is raised is a defect and keeps its traceback.
+    Ctrl-C. Anything else that is raised is a defect and keeps its traceback. client: stays open; by default one of this
+    command's own.
     """
     arguments = parser().parse_args(argv)
-    arguments.root = root
+    arguments.root, arguments.client = root, client or Client()
     try:
         arguments.command(arguments)
     except (UserError, build.BuildError) as error:
-        return say(error, 2)
+        return print_error(error, 2)
     except KaggleError as error:
-        return say(error, 1)
+        return print_error(error, 1)
     except KeyboardInterrupt:
-        print("\ninterrupted; a kernel that runs goes on running, and `watch` finds it again", file=sys.stderr)
+        print("\ninterrupted. A kernel that runs goes on running; `watch` finds it again.", file=sys.stderr)
         return 130
     finally:
-        client.close()
+        if client is None:
+            arguments.client.close()
     return 0
 
 
-def say(error: Exception, code: int) -> int:
-    print(f"error: {client.without_key(str(error))}", file=sys.stderr)
+def print_error(error: Exception, code: int) -> int:
+    print(f"error: {without_key(str(error))}", file=sys.stderr)
     return code
 
 
 # ------------------------------------------------------------------------------------------- commands
 
 
-def command_push(arguments: argparse.Namespace) -> None:
+def command_push(a: argparse.Namespace) -> None:
     """Pushes the built script, and tags the commit with the version."""
-    rebuild(arguments)
-    a = arguments
-    push.push(a.root, kernel(a), a.hours, a.allow_dirty, a.resume)
+    if a.recipe or a.set:
+        print(build.build(a.root, a.root / build.OUTPUT, a.recipe or "baseline", a.set)[0])
+    push.push(a.client, a.root, kernel(a), a.hours, a.allow_dirty, a.resume)
 
 
-def command_watch(arguments: argparse.Namespace) -> None:
-    """Shows the kernel's state until it is over, and why it failed where it did."""
-    watch.watch(arguments.root, kernel(arguments), pushed(arguments), arguments.wait)
+def command_watch(a: argparse.Namespace) -> None:
+    """Shows the kernel's state until it ends, and why it failed where it did."""
+    watch.watch(a.client, a.root, kernel(a), newest_pushed(a), a.wait)
 
 
-def command_fetch(arguments: argparse.Namespace) -> None:
-    """Downloads what the kernel left, checks it, and puts the run into results/."""
-    from remote import fetch
+def command_fetch(a: argparse.Namespace) -> None:
+    """Downloads what the kernel left, checks it, and records the run in results/."""
+    from remote import fetch, fetched_runs
 
-    folder = arguments.output or fetch.folder_of(arguments.root, pushed(arguments))
-    fetch.fetch(arguments.root, kernel(arguments), pushed(arguments), folder, arguments.weights)
-    fetch.put_into_results(arguments.root, folder, arguments.input)
+    pushed = newest_pushed(a)
+    folder = a.output or fetched_runs.run_folder(a.root, pushed)
+    fetch.fetch(a.client, a.root, kernel(a), pushed, folder, a.weights)
+    fetched_runs.record_result(a.root, folder, a.input)
 
 
-def command_score(arguments: argparse.Namespace) -> None:
+def command_score(a: argparse.Namespace) -> None:
     """Scores the submission that was fetched last, with the labels that were published later."""
-    from remote import fetch
+    from remote import fetched_runs
+
+    score(a.submission or fetched_runs.newest_folder(a.root) / "submission.csv", a.input, a.leaderboard)
+
+
+def score(submission: Path, source: Path, leaderboard: Path | None) -> None:
+    """Prints the score; UserError where the labels are of other data than the run's."""
+    from remote import fetched_runs
     from src.data import competition
     from src.submit.score import format_score, score_submission
 
-    submission = arguments.submission or fetch.newest(arguments.root) / "submission.csv"
     if (submission.parent / "run.json").is_file():
-        fetch.check_data(submission.parent, arguments.input, competition.read_competition(arguments.input).digest)
-    print(format_score(score_submission(submission, arguments.input, arguments.leaderboard)))
+        fetched_runs.check_data(submission.parent, source, competition.read_competition(source).digest)
+    print(format_score(score_submission(submission, source, leaderboard)))
 
 
-def command_go(arguments: argparse.Namespace) -> None:
+def command_go(a: argparse.Namespace) -> None:
     """Builds, pushes, watches, fetches and scores: the whole round."""
-    command_push(arguments)
-    command_watch(arguments)
-    command_fetch(arguments)
-    command_score(argparse.Namespace(**vars(arguments) | {"submission": None}))
+    from remote import fetched_runs
+
+    command_push(a)
+    command_watch(a)
+    command_fetch(a)
+    score(fetched_runs.newest_folder(a.root) / "submission.csv", a.input, a.leaderboard)
 
 
-def command_submissions(arguments: argparse.Namespace) -> None:
+def command_submissions(a: argparse.Namespace) -> None:
     """Compares all submissions that were fetched, paired."""
-    from remote import compare, fetch
+    from remote import compare, fetched_runs
 
-    print(compare.compare(fetch.fetched(arguments.root), arguments.input))
-
-
-def command_submit(arguments: argparse.Namespace) -> None:
-    """Sends a submission to the competition, where Kaggle takes late ones."""
-    from remote import fetch, submit
-
-    file = arguments.submission or fetch.newest(arguments.root) / "submission.csv"
-    print(f"Kaggle: {submit.submit(file, arguments.message or f'{file.parent.name} by fer2013-kit')}")
+    print(compare.compare_submissions(fetched_runs.fetched_folders(a.root), a.input))
 
 
-def command_weights(arguments: argparse.Namespace) -> None:
-    """Packs a folder of weights as a private dataset, and adds it to the kernel's sources."""
+def command_submit(a: argparse.Namespace) -> None:
+    """Sends a submission to the competition, where Kaggle accepts late ones."""
+    from remote import fetched_runs, submit
+
+    file = a.submission or fetched_runs.newest_folder(a.root) / "submission.csv"
+    print(f"Kaggle: {submit.submit(a.client, file, a.message or f'{file.parent.name} by fer2013-kit')}")
+
+
+def command_weights(a: argparse.Namespace) -> None:
+    """Uploads a folder of weights as a private dataset, and adds it to the kernel's sources."""
     from remote import upload_weights
 
-    dataset = upload_weights.pack(arguments.root, kernel(arguments).split("/")[0], arguments.folder, arguments.name)
-    print(f"{dataset} is there, private; {kernel_metadata.NAME} names it among its sources")
+    dataset = upload_weights.upload(a.client, a.root, kernel(a).split("/")[0], a.folder, a.name)
+    print(f"{dataset} is uploaded, private; {kernel_metadata.NAME} names it among its sources")
 
 
-def rebuild(arguments: argparse.Namespace) -> None:
-    """Builds, where a recipe or its overrides are given."""
-    if arguments.recipe or arguments.set:
-        output = arguments.root / build.OUTPUT
-        print(build.build(arguments.root, output, arguments.recipe or "baseline", arguments.set)[0])
+def kernel(a: argparse.Namespace) -> str:
+    return push.kernel_of(a.root, a.owner)
 
 
-def kernel(arguments: argparse.Namespace) -> str:
-    return push.kernel_of(arguments.root, arguments.owner)
-
-
-def pushed(arguments: argparse.Namespace) -> KernelVersion | None:
+def newest_pushed(a: argparse.Namespace) -> KernelVersion | None:
     """The newest version of the kernel that was pushed from this repository."""
-    return next(iter(git_tags.history(arguments.root, kernel(arguments))), None)
+    return next(iter(git_tags.pushed_versions(a.root, kernel(a))), None)
 
 
 # ------------------------------------------------------------------------------------- the command line
@@ -166,16 +170,16 @@ def add_push(add: Callable) -> None:
     text = f"end the session after so long (default: by the recipe, else {kernel_metadata.HOURS:g})"
     add("--hours", type=float, metavar="H", help=text)
     add("--allow-dirty", action="store_true", help="push what is not committed, too")
-    add("--resume", action="store_true", help="with the kernel's own last output as an input: the run goes on")
+    add("--resume", action="store_true", help="add the kernel's own last output as an input: the run goes on")
 
 
 def add_watch(add: Callable) -> None:
-    add("--wait", type=float, default=watch.HOURS, metavar="H", help="give up after H hours (default: %(default)g)")
+    add("--wait", type=float, default=watch.MAX_HOURS, metavar="H", help="give up after H hours (default: %(default)g)")
 
 
 def add_fetch(add: Callable) -> None:
-    add("--output", type=Path, metavar="DIR", help="where to (default: output/kernel/v<N>)")
-    add("--weights", action="store_true", help="the networks' weights and checkpoints, too")
+    add("--output", type=Path, metavar="DIR", help="target folder (default: output/kernel/v<N>)")
+    add("--weights", action="store_true", help="also the networks' weights and checkpoints")
 
 
 def add_input(add: Callable) -> None:
@@ -197,4 +201,4 @@ def add_submit(add: Callable) -> None:
 
 def add_weights(add: Callable) -> None:
     add("folder", type=Path, metavar="DIR", help="holds .safetensors, .bin, .pt or .pth")
-    add("--name", metavar="NAME", help="the dataset's name (default: the folder's, and weights)")
+    add("--name", metavar="NAME", help="the dataset's name (default: that of the folder, and -weights)")

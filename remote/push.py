@@ -1,6 +1,5 @@
-"""Pushes the built script: what is pushed is what the tree builds, and Kaggle's answer is read, not the exit code."""
+"""Pushes the built script. It is what the tree builds now, and Kaggle's answer is read, not the exit code."""
 
-import ast
 import hashlib
 import json
 import tempfile
@@ -9,14 +8,14 @@ from pathlib import Path
 
 import build
 import kernel_metadata
-from remote import client, git_tags
-from remote.client import KaggleError
+from remote import git_tags
+from remote.client import Client, KaggleError
 from remote.git_tags import KernelVersion
 from src import config, recipes
 from src.errors import UserError
 from src.main import KERNEL_HOURS
 
-SPARE = 0.25  # hours between the recipe's own end and the session's
+SPARE_HOURS = 0.25  # between the recipe's own end and the session's
 
 
 def kernel_of(root: Path, owner: str | None = None) -> str:
@@ -29,7 +28,7 @@ def kernel_of(root: Path, owner: str | None = None) -> str:
 
 
 def push(
-    root: Path, kernel: str, hours: float | None = None, allow_dirty: bool = False, resume: bool = False
+    client: Client, root: Path, kernel: str, hours: float | None, allow_dirty: bool, resume: bool
 ) -> KernelVersion:
     """Pushes kernel/fer2013.py of the tree under `root` and tags the commit; returns what was pushed.
 
@@ -38,7 +37,7 @@ def push(
     anything is sent where that can be known; raises KaggleError where Kaggle refuses.
     """
     metadata = kernel_metadata.check(root, build.OUTPUT)
-    script, header = built(root)
+    script, header = read_built_script(root)
     refuse_uncommitted(root, allow_dirty)
     metadata["id"] = kernel
     if resume:
@@ -47,45 +46,44 @@ def push(
     before = client.call("newest", kernel=kernel, absent={"version": 0})["version"]
     if resume and not before:
         raise UserError(f"{kernel}: there is no earlier version whose output could be an input. Push without --resume.")
-    answer = send(metadata, script, seconds, before)
+    answer = send(client, metadata, script, seconds, before)
     if answer["error"]:
         raise refusal(answer["error"])
-    pushed = describe(kernel, answer, header, metadata, seconds)
+    pushed = kernel_version(answer, header, metadata, seconds)
     print(f"{pushed.name} pushed, {seconds / 3600:g} h at most: {pushed.url}")
-    say_tag(root, pushed)
-    complain_of_sources(pushed, answer["invalid"])
+    name = git_tags.create_tag(root, pushed)
+    print(f"tag {name} on commit {pushed.commit}" if name else "warning: git made no tag for this version")
+    check_sources(pushed, answer["invalid"])
     return pushed
 
 
-def built(root: Path) -> tuple[bytes, dict]:
+def read_built_script(root: Path) -> tuple[bytes, dict]:
     """The script and its header; UserError unless it is what the tree would build now."""
     path = root / build.OUTPUT
     if not path.is_file():
         raise UserError(f"{build.OUTPUT}: not built yet.\nBuild it: python build.py --recipe NAME")
     script = path.read_bytes()
-    again = "Build it again: python build.py --recipe {}"
+    again = "Build it again: python build.py --recipe"
     try:
-        nodes = [node for node in ast.parse(script).body if isinstance(node, ast.Assign)]
-        header = next(ast.literal_eval(n.value) for n in nodes if ast.unparse(n.targets[0]) == "HEADER")
-        recipe, overrides = header["recipe"], header["overrides"]
-    except (SyntaxError, ValueError, StopIteration, KeyError):
-        raise UserError(f"{build.OUTPUT}: not a script that build.py made.\n{again.format('NAME')}") from None
-    sources = build.collect(root)
-    wanted = build.describe(root, sources) | {"recipe": recipe, "overrides": overrides}
-    if build.render(sources, wanted) != script:
-        words = f"{recipe} --set {' '.join(overrides)}" if overrides else recipe
-        raise UserError(f"{build.OUTPUT}: the tree has changed since it was built.\n{again.format(words)}")
+        header = build.read_header(script)
+    except ValueError:
+        raise UserError(f"{build.OUTPUT}: not a script that build.py made.\n{again} NAME") from None
+    sources = build.collect_sources(root)
+    if build.render(sources, header | {"code": build.describe_code(root, sources)}) != script:
+        overrides = ["--set", *header["overrides"]] if header["overrides"] else []
+        command = " ".join([again, header["recipe"], *overrides])
+        raise UserError(f"{build.OUTPUT}: the tree has changed since it was built.\n{command}")
     return script, header
 
 
 def refuse_uncommitted(root: Path, allowed: bool) -> None:
     """Raises UserError where what is pushed stands in no commit."""
-    files = git_tags.uncommitted(root)
+    files = git_tags.uncommitted_files(root)
     if allowed or files == []:
         return
     if files is None:
         raise UserError(
-            "no git commit here: the score could not be led back to its sources.\nCommit, or push with --allow-dirty."
+            "no git commit here, so the score could not be traced to its sources.\nCommit, or push with --allow-dirty."
         )
     more = f" and {len(files) - 3} more" if len(files) > 3 else ""
     raise UserError(f"not committed: {', '.join(files[:3])}{more}.\nCommit, or push with --allow-dirty.")
@@ -97,27 +95,27 @@ def session_limit(header: dict, hours: float | None) -> int:
     if hours is not None:
         if not 0 < hours <= most:
             raise UserError(f"--hours {hours:g}: a session lasts more than 0 and at most {most:g} hours.")
-        if hours < (own := budget(header)):
+        if hours < (own := budget_hours(header)):
             print(
-                f"warning: Kaggle ends the session after {hours:g} h, and the script's own budget is {own:g} h; "
-                f"built with --set time_budget_hours={0.9 * hours:g} it would end in order"
+                f"warning: Kaggle ends the session after {hours:g} h, but the script's own budget is {own:g} h. "
+                f"Built with --set time_budget_hours={0.9 * hours:g}, it would finish in time."
             )
         return round(3600 * hours)
-    return round(3600 * min(budget(header) + SPARE, most))
+    return round(3600 * min(budget_hours(header) + SPARE_HOURS, most))
 
 
-def budget(header: dict) -> float:
+def budget_hours(header: dict) -> float:
     """The hours after which the script ends by its own clock."""
     recipe = config.override(recipes.get(header["recipe"]), header["overrides"])
     return KERNEL_HOURS if recipe.time_budget_hours is None else recipe.time_budget_hours
 
 
-def send(metadata: dict, script: bytes, seconds: int, before: int) -> dict:
+def send(client: Client, metadata: dict, script: bytes, seconds: int, before: int) -> dict:
     """Hands the script and its metadata to the client, from a folder of their own: no file of the tree changes."""
     digest = hashlib.sha256(script).hexdigest()
 
     def arrived() -> dict | None:
-        """A push whose answer was lost is not repeated: each push is a run, and costs hours of the quota."""
+        """The version, where a push took effect whose answer was lost: a second push would cost hours of the quota."""
         now = client.call("newest", kernel=metadata["id"], absent={"version": 0, "digest": ""})
         if now["version"] <= before or now["digest"] != digest:
             return None
@@ -132,32 +130,35 @@ def send(metadata: dict, script: bytes, seconds: int, before: int) -> dict:
 
 
 def refusal(words: str) -> KaggleError:
-    """Kaggle's refusal, with what to do where that is known."""
-    advice = "Nothing runs; put that right and push again."
+    """The error for Kaggle's refusal, with what to do where that is known."""
+    advice = "Nothing runs. Correct that and push again."
     if "quota" in words.lower():
-        advice = "Nothing runs; the quota is renewed every week: https://www.kaggle.com/settings shows when."
+        advice = "Nothing runs. The quota is renewed every week: https://www.kaggle.com/settings shows when."
     return KaggleError(f"push: Kaggle refused it: {' '.join(words.split())}\n{advice}")
 
 
-def describe(kernel: str, answer: dict, header: dict, metadata: dict, seconds: int) -> KernelVersion:
-    sources = [s for key, listed in metadata.items() if key.endswith("_sources") for s in listed]
-    known = {key: header[key] for key in ("digest", "commit", "dirty", "recipe", "overrides")}
+def kernel_version(answer: dict, header: dict, metadata: dict, seconds: int) -> KernelVersion:
+    """What was pushed; KaggleError where Kaggle names no version."""
     if not answer["version"]:
-        raise KaggleError(f"push: Kaggle named no version; look whether it runs: {answer['url']}")
-    place = {"kernel": kernel, "version": answer["version"], "url": answer["url"]}
-    return KernelVersion(**place, **known, sources=sources, seconds=seconds, time=int(time.time()))
+        raise KaggleError(f"push: Kaggle named no version. Look whether it runs: {answer['url']}")
+    return KernelVersion(
+        kernel=metadata["id"],
+        version=answer["version"],
+        url=answer["url"],
+        **header["code"],
+        recipe=header["recipe"],
+        overrides=header["overrides"],
+        sources=[source for key, listed in metadata.items() if key.endswith("_sources") for source in listed],
+        seconds=seconds,
+        time=int(time.time()),
+    )
 
 
-def say_tag(root: Path, pushed: KernelVersion) -> None:
-    name = git_tags.tag(root, pushed)
-    print(f"tag {name} on commit {pushed.commit}" if name else "warning: git took no tag for this version")
-
-
-def complain_of_sources(pushed: KernelVersion, invalid: dict) -> None:
-    """Raises UserError where the version runs without something that it was to have."""
+def check_sources(pushed: KernelVersion, invalid: dict) -> None:
+    """Raises UserError where Kaggle rejected a source: the version runs without it."""
     lost = [f"{kind} {name}" for kind, names in invalid.items() for name in names]
     if lost:
         raise UserError(
             f"Kaggle rejected {', '.join(lost)}: version {pushed.version} runs without it.\n"
-            f"Stop it at {pushed.url}, mend kernel-metadata.json (or join the competition), and push again."
+            f"Stop it at {pushed.url}, correct kernel-metadata.json (or join the competition), and push again."
         )

@@ -1,23 +1,22 @@
-"""Sends a submission to the competition, where Kaggle still takes one."""
+"""Sends a submission to the competition, where Kaggle still accepts one."""
 
 from pathlib import Path
 
 from kernel_metadata import COMPETITION
-from remote import client
-from remote.client import KaggleError
+from remote.client import Client, KaggleError
 from src.errors import UserError
 
 INSTEAD = "`score` says what it would have scored."
 
 
-def submit(file: Path, message: str) -> str:
+def submit(client: Client, file: Path, message: str) -> str:
     """Sends `file` with a message; returns Kaggle's words.
 
-    Raises UserError where there is no such file, KaggleError where Kaggle does not take it: the competition ended in
-    2013, and whether it takes late submissions is Kaggle's to say.
+    Raises UserError where there is no such file, KaggleError where Kaggle does not accept it: the competition ended in
+    2013, and only Kaggle knows whether it accepts late submissions.
     """
     if not file.is_file():
-        raise UserError(f"{file}: no such file.\n`fetch` brings home what the kernel left.")
+        raise UserError(f"{file}: no such file.\n`fetch` downloads what the kernel left.")
     try:
         answer = client.call("submit", file=str(file.resolve()), message=message, competition=COMPETITION)
     except KaggleError as error:
@@ -28,5 +27,5 @@ def submit(file: Path, message: str) -> str:
         words = str(error).splitlines()[0]
         raise KaggleError(f"{words}\nNot joined, or no late submissions there: {INSTEAD}") from None
     if answer["failed"]:
-        raise KaggleError(f"submit: the file did not get through to Kaggle.\n{INSTEAD}")
+        raise KaggleError(f"submit: the upload failed.\n{INSTEAD}")
     return answer["message"]

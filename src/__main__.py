@@ -5,5 +5,5 @@ import sys
 import build
 from src.main import main
 
-source = build.describe(build.ROOT, build.collect(build.ROOT))
-sys.exit(main(sys.argv[1:], source | {"recipe": "baseline", "overrides": []}))
+code = build.describe_code(build.ROOT, build.collect_sources(build.ROOT))
+sys.exit(main(sys.argv[1:], {"code": code, "recipe": "baseline", "overrides": []}))

@@ -25,7 +25,7 @@ def main(argv: list[str], bundle: dict) -> int:
     """Runs one command and returns the exit code: 0, 1 where something was found wrong, 2 for the user's error, 130
     for Ctrl-C, 143 for SIGTERM. Anything else that is raised is a defect and keeps its traceback.
 
-    bundle: digest, commit, dirty, recipe and overrides of the sources, as `build.py` found them.
+    bundle: code {digest, commit, dirty}, recipe and overrides, as `build.py` found them.
     """
     keep_freed_memory()  # before torch is imported
     argv = argv or [default_command()]
@@ -213,7 +213,7 @@ def code_of(bundle: dict):
     """What a run records of its sources."""
     from src.run.record import Code
 
-    return Code(bundle["digest"], bundle["commit"], bundle["dirty"])
+    return Code(**bundle["code"])
 
 
 # ------------------------------------------------------------------------------------- the command line
@@ -224,7 +224,7 @@ def parser(bundle: dict) -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="fer2013",
         description="Trains networks on FER2013, blends them, writes, checks and scores submission.csv.",
-        epilog=f"sources {bundle['digest']}, commit {bundle['commit']}",
+        epilog=f"sources {bundle['code']['digest']}, commit {bundle['code']['commit']}",
     )
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     run, plan = add(commands, "run", command_run), add(commands, "plan", command_plan)

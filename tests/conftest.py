@@ -47,5 +47,7 @@ def real_files() -> Path:
 
 
 def fake_bundle(**changes) -> dict:
-    """The header of a bundle, as `build.py` makes it."""
-    return {"digest": "0" * 16, "commit": "abc1234", "dirty": False, "recipe": "quick", "overrides": []} | changes
+    """What a built script gives to `main`; the changes are of any of its keys, or of its code's."""
+    code = {"digest": "0" * 16, "commit": "abc1234", "dirty": False}
+    code |= {key: changes.pop(key) for key in code if key in changes}
+    return {"code": code, "recipe": "quick", "overrides": []} | changes

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -42,11 +43,11 @@ NASTY = [
 ]
 
 
-@pytest.mark.parametrize("content", NASTY, ids=range(len(NASTY)))
-def test_sources_come_back_byte_for_byte(tree, content, start):
-    root = tree(work=content, main="import src.work\n")
+def test_sources_come_back_byte_for_byte(tree, start):
+    names = [f"n{i}" for i in range(len(NASTY))]
+    root = tree(main=f"import src.{', src.'.join(names)}\n", **dict(zip(names, NASTY, strict=True)))
     script = built(root)
-    expected = {"src/__init__.py": b""} | {f"src/{n}.py": (root / f"src/{n}.py").read_bytes() for n in ("work", "main")}
+    expected = {"src/__init__.py": b""} | {f"src/{n}.py": (root / f"src/{n}.py").read_bytes() for n in [*names, "main"]}
     assert held(script)[0] == expected
     start(script)
     (folder,) = start.temporary.iterdir()
@@ -65,7 +66,7 @@ def test_ordinary_sources_stay_raw(tree):
     assert "# ==== src/work.py ====" in script.read_text()
 
 
-def test_only_what_main_reaches_dependencies_first(tree):
+def test_all_of_src_dependencies_first(tree):
     root = tree(
         **{
             "main": "import src.a.one\nfrom src.b import two, v\nif x:\n from .c import three\n from src import d\n",
@@ -78,13 +79,23 @@ def test_only_what_main_reaches_dependencies_first(tree):
             "c/three": "import src.main\n",
             "d": "from src.c import anything\n",
             "e": "x = 1\n",
-            "unused": "import nonsense\n",
-            "b/unused": "",
             "__main__": "import nonsense\n",
         }
     )
     wanted = "__init__ e a/one b/__init__ b/four b/five b/two c/three c/__init__ d main"
     assert list(held(built(root))[0]) == [f"src/{name}.py" for name in wanted.split()]
+
+
+def test_a_file_that_main_does_not_reach_is_refused(tree, capsys):
+    root = tree(**{"main": "import src.a\n", "a": "", "b/unused": "import nonsense\n"})
+    assert refusal(root, capsys) == ["src/b/unused.py: src/main.py does not reach it"]
+
+
+def test_the_contents_name_the_line_of_each_section(tree):
+    lines = built(tree(), "--set", "a=1").read_text(encoding="utf-8").split("\n")
+    listed = [line.split()[1:3] for line in lines if re.match(r"#  +\d+  ", line)]
+    assert [name for _, name in listed] == ["src/__init__.py", "src/work.py", "src/main.py", "start"]
+    assert all(lines[int(number) - 1].startswith(f"# ==== {name}") for number, name in listed)
 
 
 def test_two_builds_are_the_same_bytes(tree, tmp_path):
@@ -103,30 +114,30 @@ def test_digest_is_of_the_sources_alone(tree):
     _, plain = held(built(tree()))
     _, other = held(built(tree(), "--recipe", "big", "--set", "a=1", "b=it's", "--set", 'c="""'))
     _, changed = held(built(tree(work=WORK + "#")))
-    assert plain["digest"] == other["digest"] != changed["digest"]
+    assert plain["code"]["digest"] == other["code"]["digest"] != changed["code"]["digest"]
     assert (plain["recipe"], plain["overrides"]) == ("baseline", [])
     assert (other["recipe"], other["overrides"]) == ("big", ["a=1", "b=it's", 'c="""'])
 
 
 def test_commit_and_dirty_come_from_git(tree, monkeypatch):
     root = tree()
-    assert held(built(root))[1]["commit"] == "unknown"
+    assert held(built(root))[1]["code"]["commit"] == "unknown"
     git = ["git", "-C", root, "-c", "user.name=n", "-c", "user.email=e", "-c", "commit.gpgsign=false"]
     for arguments in (["init", "-q"], ["add", "src"], ["commit", "-q", "-m", "x"]):
         subprocess.run([*git, *arguments], check=True)
     head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
-    header = held(built(root))[1]
-    assert head.startswith(header["commit"])
-    assert not header["dirty"]
+    code = held(built(root))[1]["code"]
+    assert head.startswith(code["commit"])
+    assert not code["dirty"]
     (root / "src/work.py").write_text(WORK + "#")
-    assert held(built(root))[1]["dirty"]
+    assert held(built(root))[1]["code"]["dirty"]
     monkeypatch.setenv("PATH", "")
-    assert held(built(root))[1]["commit"] == "unknown"
+    assert held(built(root))[1]["code"]["commit"] == "unknown"
 
 
 def test_build_is_standard_library_only():
     for name in ("build.py", "kernel_metadata.py"):
-        found = {module for _, module, _ in build.imports(ast.parse((ROOT / name).read_bytes()), name)}
+        found = {module for _, module, _ in build.absolute_imports(ast.parse((ROOT / name).read_bytes()), name)}
         assert {module.split(".")[0] for module in found - {"kernel_metadata"}} <= sys.stdlib_module_names
 
 
@@ -207,6 +218,7 @@ def test_recipe_and_overrides_are_checked_by_the_trees_own_code(tree, capsys):
         "import src.errors as e\ndef override(recipe, pairs):\n    if pairs != ['a=1']: raise e.UserError('no')\n"
     )
     files = {"errors": error, "recipes": get, "config": override}
+    files["main"] = "import src.errors, src.recipes, src.config\n"
     assert refusal(tree(**files), capsys, "--recipe", "basline") == ["--recipe basline: no recipe basline"]
     assert refusal(tree(**files), capsys, "--set", "b=1") == ["--recipe baseline: no"]
     assert refusal(tree(), capsys, "--set", "b") == ["--set b: must be key=value"]

@@ -21,7 +21,7 @@ def test_runs_from_a_read_only_folder_and_another_current_folder(tree, start, tm
     try:
         code, out, err = start(script, "a", "b c")
         assert (code, err) == (0, "")
-        assert out.split() == ["42", "baseline", held(script)[1]["digest"], "a", "b", "c"]
+        assert out.split() == ["42", "baseline", held(script)[1]["code"]["digest"], "a", "b", "c"]
         assert [file.name for file in place.iterdir()] == ["script.py"]
     finally:
         place.chmod(0o700)
@@ -140,7 +140,7 @@ def test_a_second_start_in_the_middle_of_the_first_one(tree, tmp_path, monkeypat
 @pytest.mark.parametrize("trap", ["open", "link", "file"])
 def test_a_folder_that_others_could_write_to_is_not_used(tree, start, tmp_path, trap):
     script = built(tree())
-    folder = start.temporary / f"fer2013-{os.getuid()}-{held(script)[1]['digest']}"
+    folder = start.temporary / f"fer2013-{os.getuid()}-{held(script)[1]['code']['digest']}"
     if trap == "open":
         folder.mkdir()
         folder.chmod(0o777)

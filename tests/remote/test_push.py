@@ -1,6 +1,5 @@
 """Pushing: what is sent, what is refused before, and what each answer of Kaggle becomes."""
 
-import json
 import os
 import subprocess
 import sys
@@ -9,40 +8,31 @@ import pytest
 
 import build
 import kernel_metadata
-from remote import client, git_tags
+from remote import git_tags
 from tests.support.kaggle_server import KEY
-from tests.support.project import KERNEL, built_project, git, new_round
+from tests.support.metadata import write_metadata
+from tests.support.project import KERNEL, git
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return built_project(tmp_path_factory.mktemp("base") / "project")
-
-
-@pytest.fixture
-def remote(base, tmp_path, faces, monkeypatch, capfd):
-    """A built project and a server whose kernels never finish: a push alone is looked at."""
-    round_trip = new_round(base, tmp_path, faces, monkeypatch, capfd)
-    round_trip.kaggle.never_finish = True
-    with round_trip.kaggle:
-        yield round_trip
+def versions(remote) -> list[int]:
+    return [pushed.version for pushed in git_tags.pushed_versions(remote.root, KERNEL)]
 
 
 # What is sent
 
 
 def test_a_push_sends_the_script_and_tags_the_commit(remote):
-    said = remote("push")
+    printed = remote("push")
     (sent,) = remote.pushes
     assert sent["slug"] == KERNEL and sent["text"] == (remote.root / build.OUTPUT).read_text()
     assert sent["isPrivate"] and sent["machineShape"] == "NvidiaTeslaT4" and not sent.get("enableInternet")
     assert sent["sessionTimeoutSeconds"] == 42300
-    assert "version 1 pushed" in said and "tag kernel-v1" in said
+    assert "version 1 pushed" in printed and "tag kernel-v1" in printed
     assert git(remote.root, "rev-parse", "kernel-v1^{}") == git(remote.root, "rev-parse", "HEAD")
     assert git(remote.root, "status", "--porcelain") == ""
-    assert "--set time_budget_hours=0.45 it would end in order" in remote("push", "--hours", "0.5")
+    assert "--set time_budget_hours=0.45, it would finish in time" in remote("push", "--hours", "0.5")
     assert remote.pushes[1]["sessionTimeoutSeconds"] == 1800
-    assert [p.version for p in git_tags.history(remote.root, KERNEL)] == [2, 1]
+    assert versions(remote) == [2, 1]
 
 
 def test_the_session_ends_a_quarter_hour_after_the_scripts_own_budget(remote):
@@ -51,11 +41,12 @@ def test_the_session_ends_a_quarter_hour_after_the_scripts_own_budget(remote):
     assert remote.pushes[0]["sessionTimeoutSeconds"] == 4500
 
 
-def test_the_key_stays_out_of_sight_where_the_client_would_print_it(remote, monkeypatch):
+def test_the_key_is_not_printed_where_the_client_would_print_it(remote, new_client, monkeypatch):
     monkeypatch.setenv("VERBOSE", "1")
+    new_client()
     remote.kaggle.fail("SaveKernel", 400, f"bad request with {KEY} in it")
-    said = remote("push", code=1)  # which asserts that the key is not in it
-    assert "bad request with *** in it (Authorization: Basic ***)" in said
+    printed = remote("push", code=1)  # which asserts that the key is not in it
+    assert "bad request with *** in it (Authorization: Basic ***)" in printed
     assert KEY not in git(remote.root, "log", "--all", "--format=%B")
 
 
@@ -77,26 +68,26 @@ def test_resume_adds_the_kernels_own_last_output(remote):
 def test_a_tag_that_is_taken_is_left_alone(remote):
     git(remote.root, "tag", "kernel-v1")
     assert "tag kernel-v1-" in remote("push")
-    assert [p.version for p in git_tags.history(remote.root, KERNEL)] == [1]
+    assert versions(remote) == [1]
 
 
 def test_push_builds_a_recipe_that_is_named(remote):
     remote("push", "--recipe", "baseline", "--set", "epochs=3")
-    assert "'recipe': 'baseline'" in remote.pushes[0]["text"] and "epochs=3" in remote.pushes[0]["text"]
-    assert git_tags.history(remote.root, KERNEL)[0].overrides == ["epochs=3"]
+    assert "RECIPE = 'baseline'" in remote.pushes[0]["text"] and "epochs=3" in remote.pushes[0]["text"]
+    assert git_tags.pushed_versions(remote.root, KERNEL)[0].overrides == ["epochs=3"]
 
 
 # What is refused before anything is sent
 
 
-def test_what_is_not_committed_is_refused_unless_told_otherwise(remote):
+def test_what_is_not_committed_is_refused_unless_allowed(remote):
     (remote.root / "src/main.py").write_text((remote.root / "src/main.py").read_text() + "# changed\n")
     assert "the tree has changed since it was built" in remote.error("push", code=2)
     build.build(remote.root, remote.root / build.OUTPUT, "quick", [])
     assert "not committed: src/main.py" in remote.error("push", code=2)
     assert remote.pushes == []
     remote("push", "--allow-dirty")
-    assert git_tags.history(remote.root, KERNEL)[0].dirty
+    assert git_tags.pushed_versions(remote.root, KERNEL)[0].dirty
 
 
 def test_without_a_repository_a_push_is_refused(remote):
@@ -114,22 +105,22 @@ def test_a_script_that_is_not_there_or_not_ours_is_refused(remote):
     assert "python build.py" in remote.error("push", code=2)
 
 
-def test_wrong_metadata_hours_and_names_are_refused(remote, monkeypatch):
+def test_wrong_metadata_hours_and_names_are_refused(remote, new_client, monkeypatch):
     assert "at most 12 hours" in remote.error("push", "--hours", "13", code=2)
-    file = remote.root / kernel_metadata.NAME
-    data = json.loads(file.read_text())
-    file.write_text(json.dumps(data | {"enable_internt": False}))
+    write_metadata(remote.root, enable_internt=False)
     assert "did you mean 'enable_internet'" in remote.error("push", code=2)
-    file.write_text(json.dumps(data))
+    write_metadata(remote.root)
     monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(remote.root / "nowhere"))
     assert "--owner NAME" in remote.error("push", code=2)
+    new_client()
     assert "has no key" in remote.error("push", "--owner", "tester", code=2)
     assert remote.kaggle.calls == []
 
 
-def test_a_client_that_cannot_start_is_said(remote, monkeypatch, tmp_path):
-    (tmp_path / "six.py").write_text("raise ImportError(\"No module named 'six'\")\n")
+def test_a_client_that_cannot_start_is_said(remote, new_client, monkeypatch, tmp_path):
+    (tmp_path / "kaggle.py").write_text("raise ImportError(\"No module named 'six'\")\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    new_client()
     assert "pip install -r requirements.txt" in remote.error("push", code=2)
 
 
@@ -140,20 +131,17 @@ def test_a_refusal_that_comes_with_200_is_an_error(remote):
     remote.kaggle.refusal = "Kernel slug is taken"
     error = remote.error("push", code=1)
     assert "Kaggle refused it: Kernel slug is taken" in error and "Nothing runs" in error
-    assert git_tags.history(remote.root, KERNEL) == []
-
-
-def test_a_used_up_quota_is_said_with_what_to_do(remote):
     remote.kaggle.refusal = "Maximum weekly GPU quota of 30.00 hours has been reached."
     error = remote.error("push", code=1)
     assert "quota of 30.00 hours" in error and "renewed every week" in error
+    assert versions(remote) == []
 
 
 def test_a_rejected_source_is_named_although_the_version_runs(remote):
     kernel_metadata.add_dataset(remote.root, "tester/gone")
     error = remote.error("push", code=2)
     assert "rejected dataset tester/gone" in error and "version 1 runs without it" in error
-    assert [p.version for p in git_tags.history(remote.root, KERNEL)] == [1]
+    assert versions(remote) == [1]
 
 
 @pytest.mark.parametrize(
@@ -175,17 +163,18 @@ def test_an_error_of_the_server_is_one_clear_line(remote, status, plain, code, w
     assert 99 - left == (2 if status in (429, 500) else 1)
 
 
-def test_a_stale_token_that_masks_a_good_key_is_named(remote, monkeypatch):
+def test_a_stale_token_that_masks_a_good_key_is_named(remote, new_client, monkeypatch):
     monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_0123456789abcdef")
+    new_client()
     error = remote.error("push", code=2)
     assert "KAGGLE_API_TOKEN" in error and "KGAT_" not in error
 
 
-def test_what_passes_is_tried_again(remote, monkeypatch):
-    monkeypatch.setattr(client, "PAUSES", [999.0])
+def test_a_busy_server_is_asked_again_after_the_time_that_it_names(remote, new_client):
+    new_client(pauses=[999.0])
     remote.kaggle.fail("SaveKernel", 429, "wait", headers={"Retry-After": "0"})
     assert "again in 0 s" in remote("push")
-    assert [p.version for p in git_tags.history(remote.root, KERNEL)] == [1]
+    assert versions(remote) == [1]
 
 
 def test_a_push_whose_answer_was_lost_is_not_repeated(remote):
@@ -194,12 +183,13 @@ def test_a_push_whose_answer_was_lost_is_not_repeated(remote):
     assert len(remote.pushes) == 1
 
 
-def test_a_server_that_does_not_answer_is_given_up(remote, monkeypatch):
-    monkeypatch.setattr(client, "LIMITS", {"newest": 3})
+def test_a_server_that_does_not_answer_is_given_up(remote, new_client):
+    new_client(limits={"newest": 0.2})
     remote.kaggle.fail("GetKernel", hang=30, times=9)
-    assert "no answer in 3 s" in remote.error("push", code=1)
+    assert "no answer in 0 s" in remote.error("push", code=1)
 
 
-def test_a_server_that_is_not_there_is_said(remote, monkeypatch):
+def test_a_server_that_is_not_there_is_said(remote, new_client, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    new_client()
     assert "out of reach" in remote.error("push", code=1)

@@ -45,19 +45,20 @@ class Fault:
 
 
 class Version:
-    """One pushed version of a kernel, running or over."""
+    """One pushed version of a kernel: running, over, or one that only has the prepared states."""
 
     def __init__(self, kaggle: "Kaggle", request: dict, number: int):
         self.kaggle, self.request, self.number = kaggle, request, number
         self.folder = kaggle.folder / "kernels" / request["slug"] / str(number)
         self.working = self.folder / "working"
-        self.events, self.asked, self.process, self.started = [], 0, None, time.monotonic()
+        self.events, self.states, self.process, self.started = [], ["QUEUED"], None, time.monotonic()
         self.working.mkdir(parents=True)
-        if kaggle.prepared:
-            shutil.copytree(kaggle.prepared.working, self.working, dirs_exist_ok=True)
-            self.events = list(kaggle.prepared.events)
-        elif not kaggle.never_finish:
+        if kaggle.runs_kernels:
             self.start()
+        else:
+            self.states, self.events = list(kaggle.states), list(kaggle.events)
+            if kaggle.working:
+                shutil.copytree(kaggle.working, self.working, dirs_exist_ok=True)
 
     def start(self) -> None:
         """Starts the script as a kernel would."""
@@ -71,10 +72,7 @@ class Version:
         (self.folder / "tmp").mkdir()
         kernel = {"KAGGLE_KERNEL_RUN_TYPE": "Batch", "FER_INPUT": str(inputs), "FER_OUTPUT": str(self.working)}
         kernel |= {"TMPDIR": str(self.folder / "tmp"), "PYTHONUNBUFFERED": "1", "HOME": str(self.folder / "tmp")}
-        kernel |= {"OMP_NUM_THREADS": "1"}  # a busy machine: threads that wait for each other cost more than they bring
-        if self.kaggle.sabotage:
-            (self.folder / "sitecustomize.py").write_text(self.kaggle.sabotage)
-            kernel["PYTHONPATH"] = str(self.folder)
+        kernel |= {"OMP_NUM_THREADS": "1"}  # threads that wait for each other are slow on a busy machine
         command, pipe = [sys.executable, str(source / "script.py")], subprocess.PIPE
         self.process = subprocess.Popen(
             command, cwd=self.working, env=kept | kernel, stdout=pipe, stderr=pipe, text=True, errors="replace"
@@ -100,21 +98,17 @@ class Version:
 
     @property
     def status(self) -> str:
-        """The state as the API names it. The first question finds the kernel in the queue."""
-        self.asked += 1
-        if self.asked == 1:
-            return "QUEUED"
-        if self.kaggle.prepared:
-            return self.kaggle.prepared_status
-        code = self.process.poll() if self.process else None
-        limit = self.request.get("sessionTimeoutSeconds", 43200)
-        if code is None and self.process and time.monotonic() - self.started > limit:
-            self.process.kill()
+        """The state as the API names it. The first call finds the kernel in the queue."""
+        if len(self.states) > 1 or (self.process and self.states):
+            return self.states.pop(0)
+        if not self.process:
+            return self.states[0]
+        code = self.process.poll()
         return "RUNNING" if code is None else "ERROR" if code else "COMPLETE"
 
     @property
     def over(self) -> bool:
-        return bool(self.kaggle.prepared) or (self.process is not None and self.process.poll() is not None)
+        return self.process.poll() is not None if self.process else self.states[0] not in ("QUEUED", "RUNNING")
 
     def files(self) -> list[str]:
         return sorted(p.relative_to(self.working).as_posix() for p in self.working.rglob("*") if p.is_file())
@@ -124,23 +118,33 @@ class Kaggle:
     """The server and all that it keeps. `with Kaggle(folder, faces) as kaggle` serves until the block ends."""
 
     def __init__(self, folder: Path, faces: Path):
-        self.folder, self.faces = folder, faces
+        self.top, self.faces = folder, faces
+        self.resets = 0
+        self.reset()
+        handler = type("Handler", (Handler,), {"kaggle": self})
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.server.daemon_threads = True
+
+    def reset(self) -> None:
+        """Forgets everything. From then on, pushed kernels are queued, then run and never finish."""
+        self.resets += 1
+        self.folder = self.top / f"state{self.resets}"
         self.kernels: dict[str, list[Version]] = {}
         self.datasets: dict[str, Path] = {}
         self.blobs: dict[str, tuple[str, bytes]] = {}
         self.submissions: list[dict] = []
         self.calls: list[tuple[str, dict]] = []
+        self.files: list[str] = []  # names of the output files that were downloaded, in order
         self.foreign: list[str] = []  # requests for any other host: there must be none
         self.defects: list[Exception] = []  # of this server: there must be none either
         self.faults: list[Fault] = []
         self.refusal = ""  # what SaveKernel answers with 200
-        self.never_finish = False
-        self.sabotage = ""  # code that the kernel's Python runs first
-        self.prepared: Version | None = None  # what later versions leave, without running
-        self.prepared_status = "COMPLETE"
-        handler = type("Handler", (Handler,), {"kaggle": self})
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.server.daemon_threads = True
+        self.runs_kernels = False
+        self.prepare(["QUEUED", "RUNNING"])
+
+    def prepare(self, states: list[str], working: Path | None = None, events: list[dict] = ()) -> None:
+        """Later versions do not run: they have these states, one a call, and leave this folder's files and log."""
+        self.states, self.working, self.events = states, working, events
 
     def __enter__(self) -> "Kaggle":
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -321,6 +325,7 @@ class Handler(BaseHTTPRequestHandler):
         if name.startswith("file "):
             _, _, owner, slug, number, rest = path.split("/", 5)
             version = self.kaggle.kernels[f"{owner}/{slug}"][int(number) - 1]
+            self.kaggle.files.append(rest)
             self.send((version.working / rest).read_bytes(), "application/octet-stream", fault)
         elif name == "upload":
             token = path.split("/")[-1]
@@ -380,7 +385,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content[: len(content) // 2] if fault and fault.cut else content)
 
     def stream(self, version: Version) -> None:
-        """The log as it grows, or the whole of it as one JSON array when the kernel is over."""
+        """The log as it grows, or the whole of it as one JSON array when the kernel is over. A prepared log ends."""
         if version.over:
             self.send(json.dumps(version.events).encode())
             return
@@ -389,7 +394,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Transfer-Encoding", "chunked")  # without, the client waits until it has 512 bytes
         self.end_headers()
         sent = 0
-        while not version.over or sent < len(version.events):
+        while sent < len(version.events) or (version.process and not version.over):
             for event in version.events[sent:]:
                 self.chunk(f"data: {json.dumps(event)}\n\n")
                 sent += 1

@@ -15,7 +15,7 @@ ROOT = Path(build.__file__).resolve().parent
 MAIN = """def main(argv, bundle=None):
     from src.work import answer
 
-    print(answer(), bundle["recipe"], bundle["digest"], *argv)
+    print(answer(), bundle["recipe"], bundle["code"]["digest"], *argv)
     return 0
 """
 WORK = "def answer():\n    return 42\n"
@@ -28,7 +28,8 @@ def tree(tmp_path):
     def make(**files):
         root = tmp_path / "tree"
         shutil.rmtree(root, ignore_errors=True)
-        for path, content in {"main": MAIN, "work": WORK, **files}.items():
+        given = files if "main" in files else {"main": MAIN, "work": WORK} | files
+        for path, content in given.items():
             file = root / "src" / f"{path.replace('__0__', '__init__')}.py"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -70,4 +71,5 @@ def held(script):
     """The sources in a built script, by a way of their own: the part before the start is run."""
     scope = {}
     exec(script.read_text(encoding="utf-8").split("# ==== start:")[0], scope)
-    return {path: text[1:].encode() for path, text in scope["SOURCES"].items()}, scope["HEADER"]
+    sources = {path: text[1:].encode() for path, text in scope["SOURCES"].items()}
+    return sources, {"code": scope["CODE"], "recipe": scope["RECIPE"], "overrides": scope["OVERRIDES"]}

@@ -1,0 +1,60 @@
+"""The runs that were fetched: their folders below output/kernel/, and how they get into results/."""
+
+from pathlib import Path
+
+from remote.git_tags import KernelVersion
+from src.data import competition
+from src.errors import UserError
+from src.run.folder import RunFolder
+from tools import record
+
+
+def run_folder(root: Path, pushed: KernelVersion | None) -> Path:
+    """output/kernel/v<N>, or output/kernel/latest for a version that was not pushed from this repository."""
+    return root / "output" / "kernel" / (f"v{pushed.version}" if pushed else "latest")
+
+
+def fetched_folders(root: Path) -> list[Path]:
+    """The folders of all fetched runs that have a submission, the newest version last."""
+    found = [file.parent for file in (root / "output" / "kernel").glob("*/submission.csv")]
+    number = {f: int(f.name[1:]) if f.name[1:].isdecimal() else 0 for f in found}
+    return sorted(found, key=lambda f: (number[f], f.stat().st_mtime))
+
+
+def newest_folder(root: Path) -> Path:
+    """The folder of the newest fetched run; UserError where there is none."""
+    found = fetched_folders(root)
+    if not found:
+        raise UserError("nothing is fetched yet.\n`fetch` downloads what the kernel left.")
+    return found[-1]
+
+
+def record_result(root: Path, folder: Path, source: Path) -> bool:
+    """Records a fetched run in results/ and rewrites the tables; False, and a line with the reason, where it cannot.
+
+    source: where the competition's files and the labels are. Raises UserError where these are not the run's data.
+    """
+    try:
+        data_digest = competition.read_competition(source).digest
+    except UserError as error:
+        return not_recorded(error)
+    check_data(folder, source, data_digest)
+    try:
+        print(record.record(folder, source, root / "results"))
+    except UserError as error:
+        return not_recorded(error)
+    return record.main(["--results", str(root / "results"), "--readme", str(root / "README.md")]) == 0
+
+
+def not_recorded(error: UserError) -> bool:
+    print(f"not in results/ yet, since it cannot be scored: {str(error).splitlines()[0]}")
+    return False
+
+
+def check_data(folder: Path, source: Path, data_digest: str) -> None:
+    """Raises UserError where the files below `source`, with this digest, are not those of the run."""
+    ran = RunFolder(folder).read_record().data_digest
+    if ran != data_digest:
+        raise UserError(
+            f"{folder}: the run had the data {ran}, and {source} holds {data_digest}.\nGive the same files as --input."
+        )

@@ -1,0 +1,42 @@
+"""Uploading weights: a private dataset, a new version of it, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def backbone(tmp_path) -> Path:
+    folder = tmp_path / "backbone"
+    folder.mkdir()
+    (folder / "resnet18.safetensors").write_bytes(b"w" * 1000)
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+def test_weights_become_a_private_dataset_and_a_source(remote, backbone):
+    assert "tester/backbone-weights is uploaded" in remote("weights", str(backbone))
+    uploaded = remote.kaggle.datasets["tester/backbone-weights"]
+    assert {f.name for f in uploaded.iterdir()} == {"resnet18.safetensors", "config.json"}
+    created = next(body for name, body in remote.kaggle.calls if name == "CreateDataset")
+    assert created["isPrivate"]
+    (backbone / "resnet18.safetensors").write_bytes(b"v" * 900)
+    remote("weights", str(backbone))
+    assert (uploaded / "resnet18.safetensors").read_bytes() == b"v" * 900
+    assert remote.kaggle.count("CreateDatasetVersion") == remote.kaggle.count("CreateDataset") == 1
+    remote("push")
+    assert remote.pushes[-1]["datasetDataSources"] == ["tester/backbone-weights"]
+
+
+def test_a_folder_without_weights_is_refused(remote, backbone, tmp_path):
+    (backbone / "resnet18.safetensors").write_bytes(b"")
+    assert "is empty" in remote.error("weights", str(backbone), code=2)
+    (backbone / "resnet18.safetensors").unlink()
+    assert ".safetensors" in remote.error("weights", str(backbone), code=2)
+    assert "no such folder" in remote.error("weights", str(tmp_path / "gone"), code=2)
+
+
+def test_weights_that_do_not_get_through_are_said(remote, backbone):
+    remote.kaggle.fail("upload", 400, "broken", times=9)
+    assert "the upload of resnet18.safetensors" in remote.error("weights", str(backbone), code=1)
+    assert "weights" not in (remote.root / "kernel-metadata.json").read_text()
