@@ -248,6 +248,13 @@ def keys(recipe: Recipe) -> list[str]:
     return [*settable_fields(Recipe), *(key for key in member_keys() if key != "seed"), *of_members]
 
 
+def setting_called(word: str) -> str | None:
+    """The key that a word stands for: a key itself, a key of the augmentation, or one of OTHER_NAMES; else None."""
+    known = [*settable_fields(Recipe), *member_keys()]
+    candidates = (word, f"augment.{word}", OTHER_NAMES.get(word))
+    return next((key for key in candidates if key in known), None)
+
+
 def override(recipe: Recipe, assignments: list[str]) -> Recipe:
     """`recipe` with each `key=value` applied, in order.
 

@@ -6,6 +6,7 @@ anywhere else: the bare command is the small one.
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -219,9 +220,18 @@ def code_of(bundle: dict):
 # ------------------------------------------------------------------------------------- the command line
 
 
+class Parser(argparse.ArgumentParser):
+    """An argument parser that names `--set` where an unknown option is a setting."""
+
+    def error(self, message: str) -> None:
+        options = re.findall(r"--([\w-]+)", message) if message.startswith("unrecognized") else []
+        key = next(filter(None, (config.setting_called(option.replace("-", "_")) for option in options)), None)
+        super().error(f"{message}; {key} is a setting: write --set {key}=VALUE" if key else message)
+
+
 def parser(bundle: dict) -> argparse.ArgumentParser:
     """All commands and their options."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="fer2013",
         description="Trains networks on FER2013, blends them, writes, checks and scores submission.csv.",
         epilog=f"sources {bundle['code']['digest']}, commit {bundle['code']['commit']}",

@@ -41,6 +41,15 @@ def test_a_wrong_setting_is_one_clear_line(faces, tmp_path, capsys, change, word
     assert all(word in error for word in words), error
 
 
+@pytest.mark.parametrize(
+    ("option", "key"), [("--epochs", "epochs"), ("--learning-rate", "lr"), ("--flip", "augment.flip")]
+)
+def test_a_setting_that_is_given_as_an_option_leads_to_set(capsys, option, key):
+    with pytest.raises(SystemExit, match="2"):
+        main(["run", option, "3"], fake_bundle())
+    assert f"{key} is a setting: write --set {key}=VALUE" in capsys.readouterr().err
+
+
 def spoil(path: Path, row: int, change) -> None:
     """Changes the data row (from 1) of a CSV file."""
     lines = path.read_text().splitlines()
