@@ -57,10 +57,10 @@ class Process(Protocol):
     def is_last(self) -> bool:
         """Whether this process, at the end of its work, is the last one."""
 
-    def tell(self, shared: "Shared") -> None:
-        """Tells the other processes that the run is prepared."""
+    def tell(self, shared: "Shared | None") -> None:
+        """Tells the other processes that the run is prepared; None: that it cannot be."""
 
-    def hear(self, signals: Stop) -> dict:
+    def hear(self, signals: Stop) -> dict | None:
         """Waits for what the first process tells."""
 
 
@@ -77,7 +77,7 @@ class OneProcess:
         """Yes."""
         return True
 
-    def tell(self, shared: "Shared") -> None:
+    def tell(self, shared: "Shared | None") -> None:
         """There is nobody to tell."""
 
 

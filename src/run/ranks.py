@@ -51,11 +51,11 @@ class Rank:
         return self.store.add("ended", 1) == self.size
 
     def tell(self, shared) -> None:
-        """The first rank's word that the run is prepared."""
-        self.store.set("prepared", json.dumps(asdict(shared)))
+        """Tells the other ranks that the run is prepared; None: that it cannot be."""
+        self.store.set("prepared", json.dumps(shared and asdict(shared)))
 
-    def hear(self, signals) -> dict:
-        """Waits for the first rank's word."""
+    def hear(self, signals) -> dict | None:
+        """Waits for what the first rank tells."""
         while not self.store.check(["prepared"]):
             signals.check()
             time.sleep(POLL)

@@ -33,11 +33,17 @@ def run(request: RunRequest, process: Process | None = None) -> RunRecord:
 
 def prepare_or_join(request: RunRequest, signals: Stop, process: Process) -> RunContext:
     """The first process prepares the run and tells the others, which wait for it."""
-    if process.number:
-        context = join(request, signals, process, Shared(**process.hear(signals)))
-    else:
-        context = prepare(request, signals, process)
+    if process.number == 0:
+        try:
+            context = prepare(request, signals, process)
+        except UserError:
+            process.tell(None)  # it is said once, by this process
+            raise
         process.tell(context.shared)
+    elif (shared := process.hear(signals)) is None:
+        raise SystemExit(0)
+    else:
+        context = join(request, signals, process, Shared(**shared))
     if process.size > 1:
         with context.changing_record() as record:
             record.ranks[process.number] = devices.describe(str(context.inputs.device))

@@ -1,0 +1,123 @@
+"""Two ranks on the CPU share the members: the same end as one process, also when a rank is killed."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from src.submit.check import check_submission
+from tests.conftest import ROOT
+from tests.support.small_runs import MEMBERS, SETTINGS, weights
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+
+
+def start(faces: Path, output: Path, *settings: str, nproc: int = 2, **environment: str) -> subprocess.Popen:
+    """A run of the quick recipe, in a process group of its own; with one thread, some arithmetic depends on it."""
+    command = [sys.executable, "-m", "src", "run", "--recipe", "quick", "--device", "cpu", "--nproc", str(nproc)]
+    command += ["--input", str(faces), "--output", str(output), "--set", *SETTINGS, "epochs=3", *settings]
+    env = os.environ | {"OMP_NUM_THREADS": "1"} | environment
+    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def end(run: subprocess.Popen, code: int) -> str:
+    """What a run has printed that must end with this exit code."""
+    said = run.communicate(timeout=240)[0]
+    assert run.returncode == code, said
+    return said
+
+
+def ranks(output: Path) -> dict[str, int]:
+    """Number of a rank → its process, of the run in this folder."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = dict(word.split(b"=", 1) for word in (process / "environ").read_bytes().split(b"\0") if word)
+            if str(output).encode() in (process / "cmdline").read_bytes().split(b"\0") and b"RANK" in environment:
+                found[environment[b"RANK"].decode()] = int(process.name)
+        except (OSError, ValueError):  # it has ended
+            continue
+    return found
+
+
+def wait_for(path: Path) -> None:
+    """Until a file is there."""
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} did not come"
+        time.sleep(0.05)
+
+
+def record(output: Path) -> dict:
+    return json.loads((output / "run.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def alone(faces, tmp_path_factory) -> Path:
+    """The same run in one process."""
+    output = tmp_path_factory.mktemp("alone") / "out"
+    end(start(faces, output, nproc=1), 0)
+    return output
+
+
+def test_two_ranks_train_both_members_to_the_bit_as_one_process_does(faces, alone, tmp_path):
+    said = end(start(faces, tmp_path / "out"), 0)
+    assert "[0] " in said and "[1] " in said
+    assert weights(tmp_path / "out") == weights(alone)
+    assert (tmp_path / "out/submission.csv").read_bytes() == (alone / "submission.csv").read_bytes()
+    found = record(tmp_path / "out")
+    assert found["status"] == "finished" and len(found["ranks"]) == 2 and list(found["members"]) == list(MEMBERS)
+
+
+def test_a_rank_that_is_killed_is_started_again_and_the_run_ends_whole(faces, alone, tmp_path):
+    output, moment = tmp_path / "out", random.Random()
+    run = start(faces, output)
+    wait_for(output / "run.json")
+    time.sleep(moment.uniform(0, 3))
+    if found := ranks(output):
+        os.kill(moment.choice(list(found.values())), signal.SIGKILL)
+    end(run, 0)
+    assert weights(output) == weights(alone)
+    assert record(output)["status"] == "finished" and not record(output)["failed"]
+
+
+def test_with_no_restart_left_the_finished_members_are_submitted_and_the_exit_code_is_1(faces, tmp_path):
+    """More members than ranks would stay waiting, too: the one that is trained never ends by itself."""
+    output = tmp_path / "out"
+    run = start(faces, output, "simple_cnn_v2.epochs=9999", FER_MAX_RESTARTS="0")
+    wait_for(output / "members/compact_cnn/result.json")
+    wait_for(output / "members/simple_cnn_v2/checkpoint.pt")
+    os.kill(ranks(output)["1"], signal.SIGKILL)
+    assert "blending the finished members" in end(run, 1)
+    assert list(record(output)["failed"]) == ["simple_cnn_v2"] and list(record(output)["members"]) == ["compact_cnn"]
+    assert check_submission(output / "submission.csv", 80).rows == 80
+    assert (output / "members/simple_cnn_v2/checkpoint.pt").exists() and not ranks(output)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_all_ranks_in_order(faces, tmp_path, number, code):
+    output = tmp_path / "out"
+    run = start(faces, output, "epochs=9999")
+    for member in MEMBERS:
+        wait_for(output / f"members/{member}/checkpoint.pt")
+    run.send_signal(number)
+    said = end(run, code)
+    assert "interrupted" in said and "Traceback" not in said.split("Sending process")[0]
+    assert record(output)["status"] == "interrupted" and not ranks(output)
+    assert all((output / f"members/{member}/checkpoint.step.pt").exists() for member in MEMBERS)
+
+
+def test_a_users_error_is_said_once_and_is_not_tried_again(tmp_path):
+    (tmp_path / "in").mkdir()
+    said = end(start(tmp_path / "in", tmp_path / "out"), 2)
+    assert said.count("error: ") == 1 and "train.csv" in said and "Traceback" not in said
+
+
+def test_ranks_without_a_member_stay_idle_and_the_log_says_so(faces, tmp_path):
+    assert "2 members for 3 ranks: 1 ranks stay idle" in end(start(faces, tmp_path / "out", nproc=3), 0)
