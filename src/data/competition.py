@@ -5,6 +5,7 @@ A training run uses `read_competition`, which never reads the labels of the test
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +13,10 @@ import numpy as np
 
 from src.bounded_io import list_files
 from src.data.csv_decoder import Table, read_table
-from src.data.image_folder import find_image_roots, read_image_folder
+from src.data.image_folder import find_image_root, read_image_folder
 from src.data.tar_reader import MEMBER, open_member
 from src.errors import UserError
 
-_COLUMNS = ("emotion", "usage", "pixels")
-_ARCHIVES = ("fer2013.tar.gz", "fer2013.tgz", "fer2013.tar")
 _MAX_LISTED = 20
 _ATTACH = (
     "Attach the competition to the kernel or download its files: train.csv with test.csv, icml_face_data.csv, "
@@ -62,15 +61,27 @@ class LabelledFaces:
 
 
 @dataclass(frozen=True)
+class Form:
+    """A form of the data that has all rows with label and usage.
+
+    find: its file or folder among all files, or None. read: that path and `hide_test_labels` → Table; raises UserError.
+    """
+
+    find: Callable[[list[Path]], Path | None]
+    read: Callable[[Path, bool], Table]
+
+
+@dataclass(frozen=True)
 class Files:
-    """The files below `folder`, shallowest first, and the chosen one of each form or None."""
+    """The files below `folder`, shallowest first; None for what is not among them.
+
+    pair: train.csv and test.csv. with_usage: the first of FORMS that is there, and its file or folder before it.
+    """
 
     folder: Path
     all: list[Path]
     pair: tuple[Path, Path] | None
-    full: Path | None
-    archive: Path | None
-    images: Path | None
+    with_usage: tuple[Path, Form] | None
     example: Path | None
 
 
@@ -84,17 +95,14 @@ def find_files(folder: Path) -> Files:
         raise UserError(f"{folder}: there is no such folder.\nName the folder with the competition's files.")
     files = list_files(folder)
     pair = _find_pair(files)
-    full = _find_first(files, "icml_face_data.csv") or _find_first(files, MEMBER)
-    archive = next(filter(None, (_find_first(files, name) for name in _ARCHIVES)), None)
-    images = next(iter(find_image_roots(files)), None)
-    chosen = pair[0] if pair else full or archive
+    with_usage = next(((path, form) for form in FORMS if (path := form.find(files))), None)
+    chosen = pair[0] if pair else with_usage and with_usage[0]
     beside = [file for file in files if chosen and file.parent == chosen.parent]
-    example = _find_first(beside + files, "example_submission.csv")
-    return Files(folder, files, pair, full, archive, images, example)
+    return Files(folder, files, pair, with_usage, find_named("example_submission.csv")(beside + files))
 
 
 def read_competition(folder: Path) -> Competition:
-    """Reads train.csv with test.csv, else a file with Usage, else the folder form, below `folder`.
+    """Reads train.csv with test.csv below `folder`, else the first of FORMS.
 
     All images are in main memory then, 2,304 bytes each (83 MB). Raises UserError if there are no such files, or if
     they are not in the competition's format.
@@ -118,8 +126,9 @@ def read_labelled(folder: Path) -> LabelledFaces:
     return LabelledFaces(table.images, table.labels, table.usage, path)
 
 
-def _find_first(files: list[Path], name: str) -> Path | None:
-    return next((file for file in files if file.name == name), None)
+def find_named(*names: str) -> Callable[[list[Path]], Path | None]:
+    """A function that finds the first file with the first of these names, else with the next."""
+    return lambda files: next((file for name in names for file in files if file.name == name), None)
 
 
 def _find_pair(files: list[Path]) -> tuple[Path, Path] | None:
@@ -132,25 +141,38 @@ def _find_pair(files: list[Path]) -> tuple[Path, Path] | None:
     return (together, tests[together.parent]) if together else (trains[0], next(iter(tests.values())))
 
 
-def _read_csv(path: Path, columns: tuple[str, ...], *, hide_test_labels: bool = True) -> Table:
+def _read_csv(path: Path, columns: tuple[str, ...], hide_test_labels: bool = True) -> Table:
     try:
         with path.open("rb") as stream:
-            return read_table(stream, str(path), columns, hide_test_labels=hide_test_labels)
+            return read_table(stream, str(path), columns, hide_test_labels)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).\nCheck its permissions and its disk.") from error
 
 
-def _read_with_usage(files: Files, *, hide_test_labels: bool) -> tuple[Table, Path]:
-    """The first form that has labels and usage, and its file or folder."""
-    if files.full:
-        return _read_csv(files.full, _COLUMNS, hide_test_labels=hide_test_labels), files.full
-    if files.archive:
-        with open_member(files.archive) as stream:
-            name = f"{files.archive}, {MEMBER}"
-            return read_table(stream, name, _COLUMNS, hide_test_labels=hide_test_labels), files.archive
-    if files.images:
-        return read_image_folder(files.images, files.all, hide_test_labels=hide_test_labels), files.images
-    raise _not_found(files, "the competition's data" if hide_test_labels else "a file with the labels of the test data")
+def _read_with_usage(files: Files, hide_test_labels: bool) -> tuple[Table, Path]:
+    """All rows of the first form that is there, and its file or folder."""
+    if not files.with_usage:
+        wanted = "the competition's data" if hide_test_labels else "a file with the labels of the test data"
+        raise _not_found(files, wanted)
+    path, form = files.with_usage
+    return form.read(path, hide_test_labels), path
+
+
+def _read_full_csv(path: Path, hide_test_labels: bool) -> Table:
+    return _read_csv(path, ("emotion", "usage", "pixels"), hide_test_labels)
+
+
+def _read_archive(path: Path, hide_test_labels: bool) -> Table:
+    with open_member(path) as stream:
+        return read_table(stream, f"{path}, {MEMBER}", ("emotion", "usage", "pixels"), hide_test_labels)
+
+
+# The first form that is found is read.
+FORMS = (
+    Form(find_named("icml_face_data.csv", "fer2013.csv"), _read_full_csv),
+    Form(find_named("fer2013.tar.gz", "fer2013.tgz", "fer2013.tar"), _read_archive),
+    Form(find_image_root, read_image_folder),
+)
 
 
 def _not_found(files: Files, wanted: str) -> UserError:

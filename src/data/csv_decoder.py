@@ -36,7 +36,7 @@ class Table:
     usage: np.ndarray | None
 
 
-def read_table(stream: BinaryIO, name: str, columns: tuple[str, ...], *, hide_test_labels: bool) -> Table:
+def read_table(stream: BinaryIO, name: str, columns: tuple[str, ...], hide_test_labels: bool) -> Table:
     """Decodes a CSV stream whose header has exactly `columns`, in lower case here, in any order and case there.
 
     name: the file's name in messages. hide_test_labels: the labels of rows that are not Training are never read.

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from src.bounded_io import list_files
 from src.data.csv_decoder import UNREAD, USAGES, Table
 from src.dataset import CLASS_NAMES, IMAGE_SIZE
 from src.errors import UserError
@@ -26,21 +27,21 @@ _MAX_FILE_BYTES = 1_000_000  # a 48x48 face has about 1,600
 _ADVICE = "Remove the file, or use the competition's CSV files."
 
 
-def find_image_roots(files: list[Path]) -> list[Path]:
-    """The folders, in the order of `files`, with images both in train/<class>/ and in test/<any name>/."""
+def find_image_root(files: list[Path]) -> Path | None:
+    """The first folder with images both in train/<class>/ and in test/<any name>/."""
     images = [f for f in files if f.suffix.lower() in SUFFIXES and len(f.parts) > 3]
     train = {f.parents[2]: None for f in images if f.parts[-3].lower() == "train" and f.parts[-2].lower() in _LABELS}
     test = {f.parents[2] for f in images if f.parts[-3].lower() == "test"}
-    return [root for root in train if root in test]
+    return next((root for root in train if root in test), None)
 
 
-def read_image_folder(root: Path, files: list[Path], *, hide_test_labels: bool) -> Table:
-    """Decodes those of `files` that are in `root`/train/* and `root`/test/*; each must be a 48x48 image.
+def read_image_folder(root: Path, hide_test_labels: bool) -> Table:
+    """Decodes the images in `root`/train/* and `root`/test/*; each must have 48x48 pixels.
 
     hide_test_labels: the class folders of the test images are never read. Raises UserError, with the file, for a name
     without usage and number, a class folder that is no class, anything but such an image, and for too many images.
     """
-    found = [file for file in files if _belongs(file, root)]
+    found = [file for file in list_files(root) if _belongs(file, root)]
     if len(found) > _MAX_IMAGES:
         raise UserError(f"{root}: {len(found):,} images; at most {_MAX_IMAGES:,} are allowed.\n{_ADVICE}")
     with warnings.catch_warnings():  # Pillow warns of large images and of transparency; both are refused below

@@ -101,8 +101,8 @@ FACES = {kind: face_bytes(kind) for kind in ("PNG", "JPEG")}
 @examples(150)
 @given(kind=st.sampled_from(["PNG", "JPEG"]), changes=st.just([]) | edits)
 def test_a_mutated_image_is_read_or_refused(tmp_path, kind, changes):
-    path = put(tmp_path / "train" / "Happy" / "Training_1.png", edited(FACES[kind], changes))
-    found = read_or_refused(lambda: read_image_folder(tmp_path, [path], hide_test_labels=True))
+    put(tmp_path / "train" / "Happy" / "Training_1.png", edited(FACES[kind], changes))
+    found = read_or_refused(lambda: read_image_folder(tmp_path, hide_test_labels=True))
     assert found is not None or changes
     if found is not None:
         assert found.images.shape == (1, 48, 48) and found.images.dtype == np.uint8 and found.labels.tolist() == [3]
