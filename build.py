@@ -136,7 +136,7 @@ def resolve_import(root: Path, module: str, names: list[str]) -> list[str]:
         raise LookupError(f"there is no module {module}")
     text = (root / own).read_text(encoding="utf-8", errors="replace") if own else ""
     for name in names:
-        # Generous, and enough against typing errors: the word stands somewhere in the file, or comes from another one.
+        # Generous, and enough against typing errors: the word is somewhere in the file, or comes from another one.
         known = name == "*" or "import *" in text or re.search(rf"\b{name}\b", text)
         if f"{module}.{name}" not in modules and not known:
             raise LookupError(f"there is no {name} in {module}")
@@ -157,7 +157,7 @@ def files_of(root: Path, module: str) -> list[str]:
     return [path for path in parents if (root / path).is_file()] + ([own] if own else [])
 
 
-# The script: what stands before the sources, the sources, and the start ---------------------------------------------
+# The script: its head, the sources, and the start ---------------------------------------------
 
 HEAD = '''"""FER2013 kit: trains the networks of one recipe on the FER2013 faces, blends them and writes submission.csv.
 

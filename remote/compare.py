@@ -2,7 +2,7 @@
 
 Two accuracies may differ by chance; on the same rows the chance is smaller, and the exact test of McNemar says how
 likely a difference as large is between two equally good submissions. Nothing is chosen here: choose on the validation
-fold, whose accuracy stands beside.
+fold, whose accuracy the table shows too.
 """
 
 import math

@@ -1,6 +1,6 @@
 """Git tags of pushed versions: what is pushed is committed, and each version has a tag that says what it is.
 
-The tag kernel-v<N> stands on the commit. Its message holds, as JSON, the kernel, the digest of its sources, the recipe
+The tag kernel-v<N> is on the commit. Its message holds, as JSON, the kernel, the digest of its sources, the recipe
 and the session's settings. So a score leads back to its sources, on any machine that has the repository.
 """
 

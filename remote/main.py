@@ -35,7 +35,7 @@ def main(argv: list[str], root: Path = build.ROOT, client: Client | None = None)
     except KaggleError as error:
         return print_error(error, 1)
     except KeyboardInterrupt:
-        print("\ninterrupted. A kernel that runs goes on running; `watch` finds it again.", file=sys.stderr)
+        print("\ninterrupted. A running kernel keeps running; `watch` finds it again.", file=sys.stderr)
         return 130
     finally:
         if client is None:

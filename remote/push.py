@@ -77,7 +77,7 @@ def read_built_script(root: Path) -> tuple[bytes, dict]:
 
 
 def refuse_uncommitted(root: Path, allowed: bool) -> None:
-    """Raises UserError where what is pushed stands in no commit."""
+    """Raises UserError if what is pushed is not committed."""
     files = git_tags.uncommitted_files(root)
     if allowed or files == []:
         return

@@ -1,7 +1,7 @@
 """The commands of the kit.
 
-Without a command it runs what was built in when it is in a Kaggle kernel, and the quick rehearsal on made-up faces
-anywhere else: the bare command is the small one.
+Without a command it runs what was built in when it is in a Kaggle kernel, and elsewhere `quick`,
+a run on synthetic faces: the command without arguments is the small one.
 """
 
 import argparse
@@ -100,7 +100,7 @@ def request_of(arguments: argparse.Namespace, recipe: config.Recipe, bundle: dic
     """The run that was asked for."""
     from src.run.context import RunRequest
 
-    # Another start by torchrun goes on with what the first one has made.
+    # A restart by torchrun continues what the first start has made.
     overwrite = arguments.overwrite and not ranks.restarts()
     folders = (arguments.input, arguments.output)
     return RunRequest(recipe, code_of(bundle), *folders, arguments.device, overwrite, started)
@@ -180,7 +180,7 @@ def command_recipes(arguments: argparse.Namespace, bundle: dict) -> int:
 
 
 def command_ensemble(arguments: argparse.Namespace, bundle: dict) -> int:
-    """Blends finished runs anew."""
+    """Blends the members of finished runs."""
     from src.ensemble.reblend import blend_runs
 
     print(blend_runs(arguments.runs, arguments.input, arguments.output, arguments.form))

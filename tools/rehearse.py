@@ -142,7 +142,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--recipe", default="quick")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--input", type=Path, metavar="DIR", help="the real files; default: made-up faces")
+    parser.add_argument("--input", type=Path, metavar="DIR", help="the real files; default: synthetic faces")
     parser.add_argument("--hours", type=float, default=0.05)
     arguments = parser.parse_args(argv)
     settings = arguments.set or (["epochs=2"] if arguments.recipe == "quick" else [])

@@ -15,7 +15,7 @@ MEASURED = {"valid": 2, "PublicTest": 2, "seconds": 0}  # digits after the point
 PAGE = """# Recorded results
 
 `python -m tools.record` makes this page from the files in these folders; nobody edits it by hand. To repeat a run:
-`python -m src run --recipe RECIPE --seed SEED --output DIR`, with `--set` for what stands under "changed"; then
+`python -m src run --recipe RECIPE --seed SEED --output DIR`, with `--set` for the column "changed"; then
 `python -m tools.record DIR --input input`. For a run of older sources, use `python -m tools.migrate_results DIR` first.
 
 ## Recipes

@@ -94,7 +94,7 @@ class Inputs:
     initial_weights: dict[str, Start]
     device: torch.device
     device_reason: str
-    stands_aside: bool  # no device is left for this process, which trains nothing
+    is_idle: bool  # no device is left for this process, which trains nothing
     read_seconds: float
 
     def on_device(self, rows: np.ndarray) -> LabelledImages:

@@ -18,7 +18,7 @@ from src.run.record import MemberResult, RunIdentity, RunRecord, read_json, read
 from src.train.checkpoint import BEFORE, NAME, NAMES, STEP
 
 OWN = ("submission.csv", "run.json", "log.txt", "predictions", "members")
-CARRIED = ("predictions", "members", "submission.csv", "run.json")  # what another start of the run goes on with
+CARRIED = ("predictions", "members", "submission.csv", "run.json")  # what another start of the run needs
 ADVICE = "give another --output, or --overwrite to delete what a run left there."
 
 
@@ -80,7 +80,7 @@ class RunFolder:
     # ------------------------------------------------------------------------------------ whose it is
 
     def claim(self, identity: RunIdentity, overwrite: bool) -> RunRecord | None:
-        """Makes the folder this run's own; the earlier run.json where the same run goes on, else None.
+        """Makes the folder this run's own; returns the earlier run.json if it is of the same run, else None.
 
         Raises UserError where the folder holds another run that has something to lose, or files of a run's names that
         no run of this kit left; unless `overwrite`: then what has these names is deleted, and nothing else.
@@ -94,7 +94,7 @@ class RunFolder:
         return earlier
 
     def earlier_run(self, identity: RunIdentity) -> RunRecord | None:
-        """The run.json of an earlier start of this very run; None where there is nothing worth keeping."""
+        """The run.json of an earlier start of the same run; None where there is nothing worth keeping."""
         if not self.run_json.exists():
             foreign = [name for name in OWN if (self.path / name).exists()]
             if foreign:

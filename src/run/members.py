@@ -33,7 +33,7 @@ def train_members(context: RunContext) -> None:
     if context.process.number == 0:
         record_estimate(context, [d for d in demands.values() if isinstance(d, Demand)])
     names = list(demands)
-    for number in () if context.inputs.stands_aside else context.process.take(len(names)):
+    for number in () if context.inputs.is_idle else context.process.take(len(names)):
         mine = [demands[name] for name in names[number :: context.process.size]]
         train_next(context, names[number], mine)
 
@@ -42,7 +42,7 @@ def submit_finished(context: RunContext) -> None:
     """Logs which members earlier starts have finished, and writes their submission."""
     results = context.folder.read_results(context.member_names)
     for name, result in results.items():
-        context.log(f"{name}: finished before, {percent(result)}")
+        context.log(f"{name}: already finished, {percent(result)}")
         delete_checkpoints(context, name)
     if results:
         submit(context)
@@ -80,8 +80,8 @@ def train_next(context: RunContext, name: str, mine: list[Demand | UserError]) -
 
 
 def leave_out(context: RunContext, name: str, reason: Exception) -> None:
-    """The run goes on without a member: skipped, for want of time, or failed."""
-    context.log(f"warning: {reason}; the run goes on without {name}")
+    """Records that the run continues without a member: skipped because time is short, or failed."""
+    context.log(f"warning: {reason}; the run continues without {name}")
     with context.changing_record() as record:
         (record.skipped if isinstance(reason, TimeUp) else record.failed)[name] = str(reason)[:500]
 
@@ -147,7 +147,7 @@ def record_epoch(context: RunContext, member: str, history: list[dict], schedule
         with context.changing_record() as record:
             record.progress[member] = Progress(len(history), scheduled)
     except OSError as error:
-        context.log(f"warning: history.csv or run.json could not be written, the training goes on ({error})")
+        context.log(f"warning: history.csv or run.json could not be written, the training continues ({error})")
 
 
 def finish_member(context: RunContext, member: Member, fitted: Fitted) -> None:

@@ -29,7 +29,7 @@ from src.train.tracking import Log
 
 
 def prepare(request: RunRequest, signals: Stop, process: Process) -> RunContext:
-    """Reads and checks everything, claims the folder and takes over what is finished.
+    """Reads and checks everything, claims the folder and continues an earlier start.
 
     Raises UserError for what would stop the run later; until then nothing in the folder is overwritten.
     """
@@ -79,7 +79,7 @@ def choose_device(wish: str, process: Process) -> tuple[torch.device, str, bool]
     """The device of a process, with the reason, and whether the process must train nothing.
 
     Of several processes on a machine with GPUs each takes the one of its number. Where that one does not compute, the
-    first process takes another one, and the others stand aside. Raises UserError where one device is asked for by many.
+    first process takes another one, and the others stay idle. Raises UserError where one device is asked for by many.
     """
     if process.size > 1 and wish not in ("auto", "cuda", "cpu"):
         raise UserError(f"--device {wish}: one device cannot serve {process.size} ranks; give auto, cuda or cpu")

@@ -1,7 +1,7 @@
 """Several GPUs: torchrun starts one rank a GPU, and each rank takes the next member from a counter in torchrun's store.
 
-A member is trained by one rank. When a rank dies, torchrun starts all of them again, and they go on from the
-checkpoints; when that has happened too often, the process that started torchrun blends what is finished.
+A member is trained by one rank. When a rank dies, torchrun starts all of them again, and they continue from
+the checkpoints. After too many restarts the process that started torchrun blends the finished members.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ STARTED = "FER_STARTED"  # environment: when the launcher was started, in second
 EXIT_CODE = "FER_EXIT_CODE"  # environment: the file in which the launcher finds the run's exit code
 POLL = 0.1  # seconds
 PR_SET_PDEATHSIG = 1
-INTERRUPTED = "\ninterrupted; finished members are kept, and the same command goes on with the rest"
+INTERRUPTED = "\ninterrupted; finished members are kept; run the same command again to continue"
 
 
 @dataclass(frozen=True)

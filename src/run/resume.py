@@ -1,4 +1,4 @@
-"""What an earlier start of the same run has left, in its folder or attached as an input, is taken over."""
+"""Continues an earlier start of the same run, from its folder or from a run that is attached as an input."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +19,10 @@ def resume(request: RunRequest, folder: RunFolder, record: RunRecord, earlier: R
     it is trained again.
     """
     if earlier:
-        log(f"goes on with the run that is in {folder.path} ({earlier.status})")
+        log(f"continues the run in {folder.path} ({earlier.status})")
     elif attached := newest_attached(request.input, folder, record.identity, log):
         folder.copy_from(attached)
-        log(f"goes on with the run attached in {attached.path}")
+        log(f"continues the run attached in {attached.path}")
         earlier = folder.read_record()
     else:
         return
@@ -41,21 +41,21 @@ def resume(request: RunRequest, folder: RunFolder, record: RunRecord, earlier: R
 def newest_attached(
     source: Path, folder: RunFolder, identity: RunIdentity, log: Callable[[str], None]
 ) -> RunFolder | None:
-    """The newest run below `source` that is this very run. Logs of every other run why it is not taken over."""
+    """The newest run below `source` that is this very run. Logs for each other run why it is not used."""
     found = []
     for file in (file for file in list_files(source) if file.name == folder.run_json.name):
         other = RunFolder(file.parent)
         if other.path.resolve() == folder.path.resolve():
             continue
         if reason := why_not(other, identity):
-            log(f"{other.path}: an earlier run, not taken over: {reason}")
+            log(f"{other.path}: an earlier run, not used: {reason}")
         else:
             found.append(other)
     return max(found, key=lambda other: other.run_json.stat().st_mtime, default=None)
 
 
 def why_not(folder: RunFolder, identity: RunIdentity) -> str:
-    """Why a run cannot be taken over; empty where it can."""
+    """The reason why a run cannot be continued; empty if it can."""
     try:
         return identity.differences(folder.read_record().identity)
     except UserError:

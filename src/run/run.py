@@ -14,7 +14,7 @@ from src.train.stop import Stop
 def run(request: RunRequest, process: Process | None = None) -> RunRecord:
     """Trains the recipe and leaves a valid submission.csv in the output folder; returns run.json.
 
-    The same call again goes on where it was left. Raises UserError for bad input, where the folder holds another run,
+    The same call again continues the run. Raises UserError for bad input, where the folder holds another run,
     and where no member could be finished; Stopped after a signal. process: this one of several that call it at the same
     time; the last one to end finishes the run.
     """

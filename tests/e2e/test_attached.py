@@ -1,4 +1,4 @@
-"""An earlier run that is attached as an input: the same run goes on with it, another one is passed over."""
+"""An earlier run that is attached as an input: the same run continues it, another one is not used."""
 
 import json
 import shutil
@@ -51,7 +51,7 @@ def attached(faces, halves, tmp_path) -> Path:
 def test_finished_members_are_taken_over_and_the_half_trained_one_goes_on_to_the_bit(attached, halves, tmp_path):
     train(attached, tmp_path / "out", *SETTINGS)
     said = log(tmp_path / "out")
-    assert "goes on with the run attached in" in said and "compact_cnn: finished before" in said
+    assert "continues the run attached in" in said and "compact_cnn: already finished" in said
     assert "simple_cnn_v2: goes on after epoch 1, step 2 of the next" in said
     assert weights(tmp_path / "out") == weights(halves[1])
     assert (tmp_path / "out/submission.csv").read_bytes() == (halves[1] / "submission.csv").read_bytes()
@@ -72,11 +72,11 @@ def test_another_run_is_not_taken_over_and_it_is_said_why(attached, tmp_path, se
     path.write_text(json.dumps(json.loads(path.read_text()) | edit))
     train(attached, tmp_path / "out", *SETTINGS, *settings, code=Code(digest, "abc1234", False))
     said = log(tmp_path / "out")
-    assert f"an earlier run, not taken over: {why}" in said and "finished before" not in said
+    assert f"an earlier run, not used: {why}" in said and "already finished" not in said
 
 
 def test_what_the_output_folder_holds_goes_before_what_is_attached(attached, halves, tmp_path):
     shutil.copytree(halves[1], tmp_path / "out")
     train(attached, tmp_path / "out", *SETTINGS)
     said = log(tmp_path / "out")
-    assert "attached" not in said and said.count("finished before") == 2
+    assert "attached" not in said and said.count("already finished") == 2

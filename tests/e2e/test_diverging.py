@@ -30,7 +30,7 @@ def test_a_member_that_diverges_is_given_up_and_the_others_are_submitted(faces, 
     assert list(record["members"]) == ["simple_cnn_v2"] and "diverges" in record["failed"]["compact_cnn"]
     assert record["status"] == "finished" and not record["skipped"]
     said = capsys.readouterr().out
-    assert said.count("half the learning rate") == 3 and "goes on without compact_cnn" in said
+    assert said.count("half the learning rate") == 3 and "continues without compact_cnn" in said
     assert check_submission(tmp_path / "submission.csv", 80).rows == 80
 
 

@@ -106,13 +106,13 @@ def test_a_signal_ends_the_run_in_order_and_the_same_command_goes_on(script, fac
     output = tmp_path / "out"
     with begun(script, faces, output, CHECKPOINT) as run:
         run.send_signal(number)
-        assert "goes on" in run.communicate(timeout=20)[1]
+        assert "to continue" in run.communicate(timeout=20)[1]
     assert run.returncode == code
     assert json.loads((output / "run.json").read_text())["status"] == "interrupted"
     assert check_submission(output / "submission.csv", 80).rows == 80
     assert (output / "predictions/compact_cnn.npz").exists()
     again = start(script, faces, output, "run", "--set", "simple_cnn_v2.epochs=500", "--hours", "0.0001")
-    assert "compact_cnn: finished before" in again.stdout
+    assert "compact_cnn: already finished" in again.stdout
 
 
 SLEEPER = """

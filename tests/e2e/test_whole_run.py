@@ -1,4 +1,4 @@
-"""A run, called as the command line calls it: what it leaves, that it repeats, goes on, refuses, sees no test label."""
+"""A run, called as the command line calls it: what it leaves, repeats, continues and refuses; it sees no test label."""
 
 import json
 import shutil
@@ -85,7 +85,7 @@ def test_the_same_command_again_goes_on_with_what_is_missing(done, faces, tmp_pa
     (run / "submission.csv").unlink()
     assert start(faces, run) == 0
     said = capsys.readouterr().out
-    assert "compact_cnn: finished before" in said and "simple_cnn_v2: finished before" not in said
+    assert "compact_cnn: already finished" in said and "simple_cnn_v2: already finished" not in said
     assert (run / "submission.csv").read_bytes() == before
 
 
@@ -94,7 +94,7 @@ def test_a_member_whose_predictions_are_damaged_is_trained_again_to_the_same_end
     (run / "predictions" / "compact_cnn.npz").write_bytes(b"")
     assert start(faces, run) == 0
     said = capsys.readouterr().out
-    assert "compact_cnn is trained again" in said and "simple_cnn_v2: finished before" in said
+    assert "compact_cnn is trained again" in said and "simple_cnn_v2: already finished" in said
     assert (run / "submission.csv").read_bytes() == (done / "submission.csv").read_bytes()
     assert (
         json.loads((run / "run.json").read_text())["ensemble"]
@@ -127,7 +127,7 @@ def test_a_folder_with_another_run_is_refused_and_left_as_it_is(done, faces, cap
     assert (done / "run.json").read_bytes() == before
 
 
-def test_other_data_is_refused_and_overwrite_starts_anew(done, tmp_path, capsys):
+def test_other_data_is_refused_and_overwrite_starts_again(done, tmp_path, capsys):
     from src.data import synthetic
 
     run, other = shutil.copytree(done, tmp_path / "run"), tmp_path / "other"
@@ -158,7 +158,7 @@ def test_changed_test_labels_change_nothing_in_a_run(tmp_path):
     assert one.test.tobytes() == two.test.tobytes() and one.header["data_digest"] == two.header["data_digest"]
 
 
-def test_ensemble_blends_finished_runs_anew(done, faces, tmp_path, capsys):
+def test_ensemble_blends_finished_runs(done, faces, tmp_path, capsys):
     assert start(faces, tmp_path / "other", "--seed", "1") == 0
     runs = [done, tmp_path / "other"]
     command = ["ensemble", *map(str, runs), "--output", str(tmp_path / "blend"), "--input", str(faces)]
