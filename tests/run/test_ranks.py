@@ -1,0 +1,66 @@
+"""Which process is a rank, how ranks share the members, and how many GPUs there are to start them on."""
+
+from pathlib import Path
+
+import pytest
+from torch.distributed import HashStore
+
+from src.run import ranks
+from src.run.ranks import Rank
+
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "RANK": "1", "WORLD_SIZE": "2"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "number"),
+    [({}, None), (TORCHRUN, 1), (TORCHRUN | {"WORLD_SIZE": "1", "RANK": "0"}, None), ({"RANK": "3"}, None)],
+)
+def test_a_rank_is_one_of_several_that_torchrun_started(environment, number):
+    assert ranks.number_of_rank(environment) == number
+
+
+def test_each_member_is_taken_by_one_rank_and_one_rank_is_last():
+    store = HashStore()
+    two = [Rank(number, 2, number, store) for number in range(2)]
+    first, second = (rank.take(5) for rank in two)
+    taken = [next(first), next(second), next(second), *first, *second]
+    assert sorted(taken) == [0, 1, 2, 3, 4]
+    assert [rank.is_last() for rank in two] == [False, True]
+
+
+class Signals:
+    """Asks to stop after some checks."""
+
+    def __init__(self, checks: int):
+        self.checks = checks
+
+    def check(self) -> None:
+        self.checks -= 1
+        if not self.checks:
+            raise KeyboardInterrupt
+
+
+def test_a_rank_that_waits_for_the_first_one_can_be_stopped():
+    store = HashStore()
+    waiting = Rank(1, 2, 1, store)
+    with pytest.raises(KeyboardInterrupt):
+        waiting.hear(Signals(2))
+    Rank(0, 2, 0, store).tell(None)
+    assert waiting.hear(Signals(1)) is None
+
+
+@pytest.mark.parametrize(("visible", "count"), [(None, 2), ("0,1", 2), ("1", 1), ("", 0), ("0,1,2", 2)])
+def test_gpus_are_counted_as_far_as_they_may_be_seen(tmp_path: Path, visible, count):
+    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "null"):
+        (tmp_path / name).touch()
+    environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+    assert ranks.gpus(environment, tmp_path) == count
+
+
+def test_an_exit_code_goes_to_the_launcher_and_torchrun_sees_an_end_in_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(ranks, "connect", lambda: Rank(0, 2, 0, HashStore()))
+    monkeypatch.setattr(ranks, "die_with_parent", lambda number: None)
+    assert [ranks.run_rank(lambda rank, code=code: code) for code in (0, 1, None)] == [0, 1, 0]
+    monkeypatch.setenv(ranks.EXIT_CODE, str(tmp_path / "code"))
+    assert ranks.run_rank(lambda rank: None) == 0 and not (tmp_path / "code").exists()
+    assert ranks.run_rank(lambda rank: 1) == 0 and (tmp_path / "code").read_text() == "1"
