@@ -20,47 +20,31 @@ from src.errors import UserError
 NOT_SETTABLE = ("name", "description", "published", "members", "augment")
 NOT_HASHED = ("description", "published", "form", "time_budget_hours")
 
-# Names that people use for a setting or a choice, and the name here: the error message names it.
-OTHER_NAMES = {
-    "arch": "network",
-    "architecture": "network",
-    "backbone": "network",
-    "balance": "class_balancing",
-    "batch": "batch_size",
-    "bs": "batch_size",
-    "class_weights": "class_balancing",
-    "cutout": "augment.erase",
-    "ema_decay": "ema",
-    "first_side": "initial_image_size",
-    "freeze": "freeze_epochs",
-    "growing": "resize_fraction",
-    "hflip": "augment.flip",
-    "hours": "time_budget_hours",
-    "img_size": "image_size",
-    "k_folds": "folds",
-    "learning_rate": "lr",
-    "max_epochs": "epochs",
-    "max_lr": "lr",
-    "model": "network",
-    "n_folds": "folds",
-    "num_epochs": "epochs",
-    "patience": "early_stopping_patience",
-    "random_erasing": "augment.erase",
-    "resolution": "image_size",
-    "rows": "max_train_rows",
-    "scheduler": "schedule",
-    "size": "image_size",
-    "views": "tta",
-    "warmup": "warmup_fraction",
-    "wd": "weight_decay",
+# Words that people use for a setting or a choice, by the name here: the error message names it.
+WORDS = {
+    "batch_size": "batch bs",
+    "class_balancing": "balance class_weights",
+    "early_stopping_patience": "patience",
+    "ema": "ema_decay",
+    "epochs": "max_epochs num_epochs",
+    "folds": "k_folds n_folds",
+    "freeze_epochs": "freeze",
+    "image_size": "img_size resolution size",
+    "initial_image_size": "first_side",
+    "lr": "learning_rate max_lr",
+    "max_train_rows": "rows",
+    "network": "arch architecture backbone model",
+    "resize_fraction": "growing",
+    "schedule": "scheduler",
+    "time_budget_hours": "hours",
+    "tta": "views",
+    "warmup_fraction": "warmup",
+    "weight_decay": "wd",
+    "augment.erase": "cutout random_erasing",
+    "augment.flip": "hflip",
 }
-OTHER_CHOICES = {
-    "faces": "dataset",
-    "own": "pretrained",
-    "plain": "none",
-    "hosts": "no_header",
-    "onecycle": "one_cycle",
-}
+OTHER_NAMES = {word: key for key, words in WORDS.items() for word in words.split()}
+OTHER_CHOICES = {"faces": "dataset", "own": "pretrained", "plain": "none", "hosts": "no_header"}
 
 
 # ---------------------------------------------------------------------------------------------- fields
@@ -140,25 +124,13 @@ class Member(Checked):
     name: str = setting("", "the member's name: letters, digits, '_', '-' and '.'")
     network: str = setting("simple_cnn_v1", "a registered network, or timm:<name>")
     dropout: float | None = setting(None, "dropout rate; none: the network's default", 0, 0.95)
-    image_size: int | None = setting(
-        None, "pixels a side that images are resized to, on the device; none: the network's native size", 8, 1024
-    )
-    initial_image_size: int = setting(
-        IMAGE_SIZE, "pixels a side of the training images in the first epoch; they grow to 48", 24, IMAGE_SIZE
-    )
-    resize_fraction: float = setting(
-        0.0, "fraction of the epochs in which the training images grow to 48, in steps of 12 pixels", 0, 1
-    )
-    normalization: str = setting(
-        "dataset", "of the input: train.csv's, or that of the pretrained weights", choices=("dataset", "pretrained")
-    )
-    pretrained: str = setting(
-        "none", "initial weights: none; auto: a file below the input folder, else the hub, else none; a file or folder"
-    )
+    image_size: int | None = setting(None, "input size in pixels a side; none: the network's native size", 8, 1024)
+    initial_image_size: int = setting(IMAGE_SIZE, "size of the training images in the first epoch", 24, IMAGE_SIZE)
+    resize_fraction: float = setting(0.0, "fraction of the epochs in which these grow to 48, by 12 pixels", 0, 1)
+    normalization: str = setting("dataset", "mean and deviation of the input", choices=("dataset", "pretrained"))
+    pretrained: str = setting("none", "none; auto: weights from the input folder, else the hub; or a file or folder")
     freeze_epochs: int = setting(0, "number of first epochs that train the last layer only", 0, 10_000)
-    layer_decay: float = setting(
-        1.0, "learning rate times this for each layer before the last; norms and biases get no weight decay", 0.1, 1
-    )
+    layer_decay: float = setting(1.0, "learning rate of each layer, as a fraction of the next layer's", 0.1, 1)
     epochs: int = setting(30, "maximum number of epochs", 1, 10_000)
     batch_size: int = setting(64, "images per step", 2, 65_536)
     optimizer: str = setting("adam", "", choices=("adam", "adamw", "sgd"))
@@ -166,29 +138,17 @@ class Member(Checked):
     weight_decay: float = setting(0.0, "weight decay", 0, 10)
     momentum: float = setting(0.9, "Nesterov momentum of sgd", 0, 0.9999)
     schedule: str = setting("constant", "", choices=("constant", "plateau", "cosine", "one_cycle"))
-    warmup_fraction: float = setting(
-        0.0, "fraction of the steps in which the rate rises to its peak; 0 means 0.3 for one_cycle", 0, 0.9
-    )
-    cosine_epochs: int = setting(
-        0, "cosine: epochs until the rate is 0, after which it rises again; 0: all epochs", 0, 10_000
-    )
-    lr_patience: int = setting(
-        3, "plateau: the rate falls after more than this many epochs without a lower validation loss", 0, 10_000
-    )
+    warmup_fraction: float = setting(0.0, "fraction of the steps with a rising rate; one_cycle: 0 means 0.3", 0, 0.9)
+    cosine_epochs: int = setting(0, "cosine: epochs from the peak to 0, repeated; 0: all epochs", 0, 10_000)
+    lr_patience: int = setting(3, "plateau: epochs without a lower validation loss before the rate falls", 0, 10_000)
     lr_factor: float = setting(0.5, "plateau: factor of the rate", 0.01, 0.99)
-    early_stopping_patience: int = setting(
-        0, "stop after this many epochs without a higher validation accuracy; 0: never", 0, 10_000
-    )
-    class_balancing: str = setting(
-        "none", "correction of class imbalance", choices=("none", "weights", "sampler", "weights+sampler")
-    )
+    early_stopping_patience: int = setting(0, "epochs without a higher validation accuracy; 0: no stop", 0, 10_000)
+    class_balancing: str = setting("none", "", choices=("none", "weights", "sampler", "weights+sampler"))
     label_smoothing: float = setting(0.0, "label smoothing", 0, 0.9)
-    ema: float = setting(
-        0.0, "decay per step of the weights' moving average, which is evaluated and saved instead; 0: off", 0, 0.99999
-    )
-    tta: str = setting("none", "test-time augmentation: the views whose mean is predicted", choices=("none", "flip"))
+    ema: float = setting(0.0, "decay per step of the moving average of the weights; 0: off", 0, 0.99999)
+    tta: str = setting("none", "test-time augmentation: the views to average", choices=("none", "flip"))
     precision: str = setting("auto", "auto: by the device's capability", choices=("auto", "float32", "bf16", "fp16"))
-    seed: int = setting(0, "added to the recipe's seed, so that members with one network can differ", 0, 2**31 - 1)
+    seed: int = setting(0, "added to the recipe's seed", 0, 2**31 - 1)
     augment: Augment = field(default=Augment())
 
     def __post_init__(self):
@@ -208,17 +168,11 @@ class Recipe(Checked):
     folds: int = setting(5, "number of folds of the training data", 2, 100)
     fold: int = setting(0, "the fold for validation", 0, 99)
     split_seed: int = setting(0, "seed of the split", 0, 2**31 - 1)
-    valid: str = setting(
-        "fold", "train: validate on the training rows, to see that a network can overfit", choices=("fold", "train")
-    )
+    valid: str = setting("fold", "the rows for validation; train: the training rows", choices=("fold", "train"))
     max_train_rows: int | None = setting(None, "use the first so many rows of train.csv; none: all", 14, 10**9)
     seed: int = setting(0, "seed of the training", 0, 2**31 - 1)
-    time_budget_hours: float | None = setting(
-        None, "maximum hours since the start of the process; none: no limit, but 11.5 in a kernel", 0, 10_000
-    )
-    form: str = setting(
-        "auto", "of the submission; auto: as in example_submission.csv", choices=("auto", "kaggle", "no_header")
-    )
+    time_budget_hours: float | None = setting(None, "maximum hours; none: no limit, 11.5 in a kernel", 0, 10_000)
+    form: str = setting("auto", "auto: as example_submission.csv", choices=("auto", "kaggle", "no_header"))
 
     def __post_init__(self):
         super().__post_init__()
