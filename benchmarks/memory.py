@@ -88,7 +88,7 @@ def compare(source: Path, arguments: argparse.Namespace) -> dict:
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--input", type=Path, metavar="DIR", help="with train.csv and test.csv; default: made-up ones")
+    parser.add_argument("--input", type=Path, metavar="DIR", help="with train.csv and test.csv; default: synthetic")
     parser.add_argument("--recipes", nargs="+", metavar="R", default=[r for r in recipes.RECIPES if r not in OWN])
     parser.add_argument("--rows", type=int, default=1100, help="of train.csv, half to validate (default: %(default)s)")
     parser.add_argument("--test-rows", type=int, default=600, help="of test.csv; 0: all (default: %(default)s)")

@@ -55,7 +55,7 @@ def compare(ways: dict[str, Way], rounds: int) -> dict:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--input", type=Path, metavar="DIR", help="the competition's files; default: made-up faces")
+    parser.add_argument("--input", type=Path, metavar="DIR", help="the competition's files; default: synthetic faces")
     parser.add_argument("--recipes", nargs="+", default=RECIPES, metavar="R")
     parser.add_argument("--rows", type=int, default=3000, help="of the reference way's epoch (default: %(default)s)")
     parser.add_argument("--kit-rows", type=int, help="of the kit's epoch; default: the same")

@@ -26,7 +26,7 @@ def epoch(way: str, name: str, source: Path | None, rows: int, device: torch.dev
 
 
 def faces(source: Path | None, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels of the first rows of train.csv, or made-up ones; repeated where there are fewer."""
+    """Images and labels of the first rows of train.csv, or synthetic ones; repeated where there are fewer."""
     if source is None:
         images, labels = synthetic.make_faces(min(rows, 2000), seed=0)
     else:

@@ -1,4 +1,4 @@
-"""What several tests share: made-up faces in the competition's own files, and where the real ones are, if they are."""
+"""Shared by several tests: synthetic faces in the competition's files, and the place of the real ones if they are there."""
 
 import os
 import signal
