@@ -1,4 +1,4 @@
-"""Shared by several tests: synthetic faces in the competition's files, and the place of the real ones if they are there."""
+"""Shared by many tests: synthetic faces in the competition's files, and the folder of the real ones."""
 
 import os
 import signal
