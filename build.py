@@ -36,13 +36,13 @@ rich einops seaborn optuna jinja2 pydantic huggingface_hub
 # Imports under a name that only the run knows: the build could not tell what to bundle.
 DYNAMIC = "import_module __import__ iter_modules walk_packages run_module run_path spec_from_file_location"
 
-# Which files: all of src/, each reached from src/main.py through imports ----------------------------------------------
+# Which files: all of src/, in the order of their imports -------------------------------------------------------------
 
 
 def collect_sources(root: Path) -> dict[str, bytes]:
     """Returns path -> bytes of all files of src/, each after those that it imports, src/main.py last.
 
-    Raises BuildError with all problems at once: what cannot be bundled, and files that src/main.py does not reach.
+    Raises BuildError with all problems at once.
     """
     if not (root / ENTRY).is_file():
         raise BuildError(f"{ENTRY}: not found in {root}")
@@ -65,10 +65,11 @@ def collect_sources(root: Path) -> dict[str, bytes]:
         sources["src/__init__.py"] = b""
     for path in files_of(root, "src.main"):
         visit(path)
-    unreached = [f"{path}: src/main.py does not reach it" for path in sorted(bundled_files(root) - seen)]
-    if problems or unreached:
-        raise BuildError("\n".join(problems or unreached))  # behind a file that cannot be read, all is unreached
-    return sources
+    for path in sorted(bundled_files(root)):  # what src/main.py does not reach
+        visit(path)
+    if problems:
+        raise BuildError("\n".join(problems))
+    return sources | {ENTRY: sources.pop(ENTRY)}
 
 
 def bundled_files(root: Path) -> set[str]:
@@ -269,7 +270,7 @@ def render_header(header: dict) -> str:
 
 
 def heading(path: str) -> str:
-    return f"\n# ==== {path} {'=' * max(4, 92 - len(path))}\n"
+    return f"\n# ==== {path} {'=' * 24}\n"
 
 
 def read_header(script: bytes) -> dict:

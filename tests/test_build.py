@@ -79,16 +79,12 @@ def test_all_of_src_dependencies_first(tree):
             "c/three": "import src.main\n",
             "d": "from src.c import anything\n",
             "e": "x = 1\n",
+            "unreached": "import src.e\n",
             "__main__": "import nonsense\n",
         }
     )
-    wanted = "__init__ e a/one b/__init__ b/four b/five b/two c/three c/__init__ d main"
+    wanted = "__init__ e a/one b/__init__ b/four b/five b/two c/three c/__init__ d unreached main"
     assert list(held(built(root))[0]) == [f"src/{name}.py" for name in wanted.split()]
-
-
-def test_a_file_that_main_does_not_reach_is_refused(tree, capsys):
-    root = tree(**{"main": "import src.a\n", "a": "", "b/unused": "import nonsense\n"})
-    assert refusal(root, capsys) == ["src/b/unused.py: src/main.py does not reach it"]
 
 
 def test_the_contents_name_the_line_of_each_section(tree):
