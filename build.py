@@ -73,7 +73,7 @@ def collect_sources(root: Path) -> dict[str, bytes]:
 
 
 def bundled_files(root: Path) -> set[str]:
-    """The Python files below src/, but for src/__main__.py, by which the sources are started at home."""
+    """The Python files below src/, but for src/__main__.py, which starts the sources outside a kernel."""
     found = {file.relative_to(root).as_posix() for file in (root / "src").rglob("*.py")}
     return found - {"src/__main__.py"}
 

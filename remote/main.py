@@ -170,7 +170,7 @@ def add_push(add: Callable) -> None:
     text = f"end the session after so long (default: by the recipe, else {kernel_metadata.HOURS:g})"
     add("--hours", type=float, metavar="H", help=text)
     add("--allow-dirty", action="store_true", help="push what is not committed, too")
-    add("--resume", action="store_true", help="add the kernel's own last output as an input: the run goes on")
+    add("--resume", action="store_true", help="add the kernel's own last output as an input: the run continues")
 
 
 def add_watch(add: Callable) -> None:

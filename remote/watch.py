@@ -31,7 +31,7 @@ def watch(client: Client, root: Path, kernel: str, pushed: KernelVersion | None,
         if left <= 0:
             raise KaggleError(
                 f"{name}: still {state} after {hours_minutes_seconds(elapsed)}.\n"
-                f"To go on: `watch`. To stop the kernel: {kernel_url(kernel)}"
+                f"To continue: `watch`. To stop the kernel: {kernel_url(kernel)}"
             )
         time.sleep(min(pause, left))
         pause = min(pause * GROWTH, LONGEST_PAUSE)

@@ -203,7 +203,7 @@ def keys(recipe: Recipe) -> list[str]:
 
 
 def setting_called(word: str) -> str | None:
-    """The key that a word stands for: a key itself, a key of the augmentation, or one of OTHER_NAMES; else None."""
+    """The key that a word means: a key itself, a key of the augmentation, or one of OTHER_NAMES; else None."""
     known = [*settable_fields(Recipe), *member_keys()]
     candidates = (word, f"augment.{word}", OTHER_NAMES.get(word))
     return next((key for key in candidates if key in known), None)

@@ -38,7 +38,7 @@ def span(values: list[int]) -> str:
 
 
 @dataclass(frozen=True)
-class Cost:
+class NetworkCost:
     """A network's family, number of parameters, floating-point operations per image, and input size in pixels."""
 
     family: str
@@ -48,7 +48,7 @@ class Cost:
 
 
 @cache
-def network_cost(network: str, image_size: int | None = None) -> Cost:
+def network_cost(network: str, image_size: int | None = None) -> NetworkCost:
     """Counts the cost of one forward pass on the meta device, which computes shapes only."""
     import torch  # here, not above: listing the settings of a recipe does not need it
     from torch.utils.flop_counter import FlopCounterMode
@@ -60,7 +60,7 @@ def network_cost(network: str, image_size: int | None = None) -> Cost:
         net(torch.empty(1, 1, IMAGE_SIZE, IMAGE_SIZE))
     parameters = sum(p.numel() for p in net.parameters())
     size = image_size or models.native_image_size(network)
-    return Cost(models.family(network), parameters, counter.get_total_flops(), size)
+    return NetworkCost(models.family(network), parameters, counter.get_total_flops(), size)
 
 
 def settings_table(recipe: Recipe) -> str:

@@ -1,1 +1,1 @@
-"""What runs at home only, beside the sources that are bundled."""
+"""Tools that run outside a kernel only; the bundle has none of them."""

@@ -108,8 +108,8 @@ def used_bytes(folder: Path) -> int:
 def needed_bytes(inputs: Inputs, processes: int) -> int:
     """The most that a run has on the disk: weights and predictions of all members, checkpoints of one a process.
 
-    A checkpoint holds the weights, two moments, the moving average and the best epoch's weights; three of them stand
-    there, and a fourth while it is written.
+    A checkpoint holds the weights, two moments, the moving average and the best epoch's weights; three of them are
+    kept, and a fourth is being written.
     """
     sizes = [start.size for start in inputs.initial_weights.values()]
     rows = len(inputs.train_rows) + len(inputs.valid_rows) + len(inputs.data.test)

@@ -1,4 +1,4 @@
-"""A run that is killed goes on, and ends as if it had never stopped: to the bit, and never without a submission."""
+"""A run that is killed continues, and ends as if it had never stopped: to the bit, and never without a submission."""
 
 import json
 

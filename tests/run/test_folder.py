@@ -1,4 +1,4 @@
-"""The same run goes on, another is refused, and --overwrite deletes what a run left and nothing else."""
+"""The same run is continued, another is refused, and --overwrite deletes what a run left and nothing else."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Kills runs at random moments, lets them go on, and compares the end with that of a run that nobody killed.
+"""Kills runs at random moments, starts them again, and compares the end with that of a run that nobody killed.
 
     python -m tests.support.kills --kills 200 --seed 1
 

@@ -13,7 +13,7 @@ def faces(n: int, seed: int = 0) -> torch.Tensor:
 def seasoned(net: nn.Module) -> nn.Module:
     """The network after a batch, in evaluation: so its batch norms' statistics are not those of a new one.
 
-    A last layer of zeros, or a branch that ends with a norm of zeros, would hide all that stands before it; some begin
+    A last layer of zeros, or a branch that ends with a norm of zeros, would hide all layers before it; some begin
     so, and get other weights.
     """
     for layer in (models.head_of(net), *(m for m in net.modules() if isinstance(m, nn.BatchNorm2d))):
