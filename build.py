@@ -370,12 +370,12 @@ def build(root: Path, output: Path, recipe: str, overrides: list[str], check: bo
     inside = output.resolve().is_relative_to(root.resolve())
     name = output.resolve().relative_to(root.resolve()).as_posix() if inside else str(output)
     # A build that goes elsewhere, for a test or a trial, is not the one that is pushed.
-    metadata = kernel_metadata.check(root, name if inside else OUTPUT)
+    metadata = kernel_metadata.check_metadata(root, name if inside else OUTPUT)
     header = {"code": describe_code(root, sources), "recipe": recipe, "overrides": overrides}
     script = render(sources, header)
     verify(script, sources, header)
     if not check:
-        kernel_metadata.write(output, script)
+        kernel_metadata.write_atomically(output, script)
     code = header["code"]
     state = f"commit {code['commit']}{' (dirty)' if code['dirty'] else ''}, recipe {' '.join([recipe, *overrides])}"
     size = f"{len(sources)} files, {len(script):,} bytes"

@@ -1,7 +1,7 @@
-"""kernel-metadata.json, which `kaggle kernels push` reads: checked for every mistake that the client would swallow.
+"""kernel-metadata.json, which `kaggle kernels push` reads: checked for every mistake that the client does not report.
 
-The client ignores unknown keys, turns internet on by default and exits with 0 when the server refuses. What is wrong
-is therefore said here, before GPU hours are spent. Standard library only: build.py uses it.
+The client ignores unknown keys, turns internet on by default and exits with 0 when the server refuses. So mistakes are
+reported here, before GPU hours are spent. Standard library only: build.py uses it.
 """
 
 import difflib
@@ -14,7 +14,8 @@ from pathlib import Path
 NAME = "kernel-metadata.json"
 PLACEHOLDER = "YOUR-KAGGLE-NAME"
 COMPETITION = "challenges-in-representation-learning-facial-expression-recognition-challenge"
-HOURS, MOST_HOURS = 11.75, 12.0  # a session's limit, after the 11.5 of the script's own clock; what Kaggle gives
+HOURS = 11.75  # a session's limit; the script itself ends after 11.5
+MAX_HOURS = 12.0  # what Kaggle allows
 
 REQUIRED = "id title code_file language kernel_type enable_internet machine_shape competition_sources"
 OPTIONAL = """
@@ -35,7 +36,7 @@ class BuildError(Exception):
     """The tree cannot be built or pushed as it is; one `file:line: reason` or `file: reason` a line."""
 
 
-def read(root: Path) -> dict:
+def read_metadata(root: Path) -> dict:
     """The content of kernel-metadata.json below `root`; BuildError where it is no JSON object."""
     try:
         return dict(json.loads((root / NAME).read_text(encoding="utf-8")))
@@ -43,9 +44,9 @@ def read(root: Path) -> dict:
         raise BuildError(f"{NAME}: {error}") from None
 
 
-def check(root: Path, code_file: str) -> dict:
+def check_metadata(root: Path, code_file: str) -> dict:
     """Returns the content of kernel-metadata.json; raises BuildError with everything that is wrong in it."""
-    data = read(root)
+    data = read_metadata(root)
     known = f"{REQUIRED} {OPTIONAL}".split()
     problems = [f"key {key!r} is missing" for key in REQUIRED.split() if key not in data]
     for key in data.keys() - set(known):
@@ -58,7 +59,7 @@ def check(root: Path, code_file: str) -> dict:
 
 
 def wrong_values(data: dict, code_file: str) -> Iterator[str]:
-    """Yields what the client or the server would refuse, or take in a way nobody wants."""
+    """Yields what the client or the server would refuse, or understand in another way than meant."""
     title = str(data["title"])
     slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
     if not re.fullmatch(rf"{OWNER}/[a-z0-9-]+", str(data["id"])):
@@ -79,7 +80,7 @@ def wrong_values(data: dict, code_file: str) -> Iterator[str]:
 
 
 def wrong_kinds(data: dict) -> Iterator[str]:
-    """Yields switches that are not true or false, lists that are no lists of texts, sources in no form of a source."""
+    """Yields switches that are not true or false, lists that are not lists of strings, and malformed sources."""
     for key, value in data.items():
         if key.startswith(("is_", "enable_")) and type(value) is not bool:
             yield f"{key} must be true or false, not {json.dumps(value)}"
@@ -134,29 +135,29 @@ def set_owner(root: Path, owner: str) -> None:
         raise BuildError("--owner: the Kaggle client knows no name here; give it: --owner NAME")
     if not re.fullmatch(OWNER, owner):
         raise BuildError(f"--owner {owner}: must be the name in your profile's address, letters, digits and hyphens")
-    change(root, r'("id"\s*:\s*")[^/"]*(?=/)', lambda found: found[1] + owner, "id of the form owner/name")
+    replace_once(root, r'("id"\s*:\s*")[^/"]*(?=/)', lambda found: found[1] + owner, "id of the form owner/name")
 
 
 def add_dataset(root: Path, dataset: str) -> bool:
     """Puts `dataset` (owner/name) among the dataset_sources; False where it is there already."""
-    listed = read(root).get("dataset_sources", [])
+    listed = read_metadata(root).get("dataset_sources", [])
     if dataset in listed:
         return False
     texts = json.dumps([*listed, dataset])
-    change(root, r'("dataset_sources"\s*:\s*)\[[^\]]*\]', lambda found: found[1] + texts, "list dataset_sources")
+    replace_once(root, r'("dataset_sources"\s*:\s*)\[[^\]]*\]', lambda found: found[1] + texts, "list dataset_sources")
     return True
 
 
-def change(root: Path, pattern: str, new, what: str) -> None:
+def replace_once(root: Path, pattern: str, new, what: str) -> None:
     """Replaces the one place that matches, byte for byte the rest; BuildError where there is not exactly one."""
     text = (root / NAME).read_bytes().decode("utf-8")
     changed, count = re.subn(pattern, new, text)
     if count != 1:
         raise BuildError(f"{NAME}: there must be one {what} to write to")
-    write(root / NAME, changed.encode("utf-8"))
+    write_atomically(root / NAME, changed.encode("utf-8"))
 
 
-def write(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Writes to a temporary name and renames, so nobody reads half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.writing")

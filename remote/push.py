@@ -20,7 +20,7 @@ SPARE_HOURS = 0.25  # between the recipe's own end and the session's
 
 def kernel_of(root: Path, owner: str | None = None) -> str:
     """owner/name of the kernel: `owner`, or the metadata's, or the name that the Kaggle client knows."""
-    data = kernel_metadata.read(root)
+    data = kernel_metadata.read_metadata(root)
     owner = owner or kernel_metadata.owner_of(data) or kernel_metadata.own_name()
     if not owner:
         raise UserError("whose kernel? kernel-metadata.json and the Kaggle client name nobody.\nGive it: --owner NAME")
@@ -36,7 +36,7 @@ def push(
     own last output becomes an input. Raises UserError and build.BuildError for what the user can put right, before
     anything is sent where that can be known; raises KaggleError where Kaggle refuses.
     """
-    metadata = kernel_metadata.check(root, build.OUTPUT)
+    metadata = kernel_metadata.check_metadata(root, build.OUTPUT)
     script, header = read_built_script(root)
     refuse_uncommitted(root, allow_dirty)
     metadata["id"] = kernel
@@ -91,7 +91,7 @@ def refuse_uncommitted(root: Path, allowed: bool) -> None:
 
 def session_limit(header: dict, hours: float | None) -> int:
     """Seconds after which Kaggle ends the session: as told, or some time after the recipe's own end."""
-    most = kernel_metadata.MOST_HOURS
+    most = kernel_metadata.MAX_HOURS
     if hours is not None:
         if not 0 < hours <= most:
             raise UserError(f"--hours {hours:g}: a session lasts more than 0 and at most {most:g} hours.")

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 import build
-from tests.support.metadata import write_metadata
+from tests.support.project import build_script
 from tests.support.trees import ROOT, WORK, built, held
 
 
@@ -257,8 +257,6 @@ def test_check_writes_nothing_and_output_may_lie_elsewhere(tree, tmp_path, capsy
 
 
 def test_the_project_builds(tmp_path):
-    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    write_metadata(tmp_path)
-    sources, _ = held(built(tmp_path))
+    sources, _ = held(build_script(tmp_path / "project", "baseline"))
     assert list(sources)[-1] == "src/main.py"
     assert all((ROOT / path).read_bytes() == content for path, content in sources.items())

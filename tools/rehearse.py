@@ -3,9 +3,9 @@
     python -m tools.rehearse                                           synthetic faces, a minute
     python -m tools.rehearse --recipe NAME --input DIR --hours 0.05     another recipe, on the real files
 
-The script lies alone in a folder that cannot be written to, the input cannot be written to either and is mounted in
-each of the two ways that kernels have had; there is no network where the system lets it be taken away, 13 GB of address
-space, a short deadline, and nothing in the environment but what a kernel has.
+The script lies alone in a read-only folder. The input is read-only too, and mounted in each of the two ways that
+kernels have had. There is no network where this system can take it away, 13 GB of address space, a short deadline, and
+nothing in the environment but what a kernel has.
 """
 
 import argparse
@@ -23,42 +23,42 @@ SLUG = "challenges-in-representation-learning-facial-expression-recognition-chal
 LAYOUTS = {"new": f"competitions/{SLUG}", "old": SLUG}
 MEMORY = 13 * 2**30
 OUTPUT_LIMIT = 19 * 2**30  # of the 20 GB that a kernel's output may have
-GRACE = 60  # seconds past the deadline: starting Python, and a machine with other work
+GRACE_SECONDS = 60  # past the deadline, for starting Python on a busy machine
 
 LIMITED = (
     "import resource, sys, os; resource.setrlimit(resource.RLIMIT_AS, ({0}, {0})); os.execv(sys.argv[1], sys.argv[1:])"
 )
 
 
-class Failed(Exception):
-    """Something that a kernel run must leave is not there."""
+class RehearsalError(Exception):
+    """A kernel run did not leave what it must."""
 
 
-def build(script: Path, recipe: str, settings: list[str], hours: float) -> None:
+def build_script(script: Path, recipe: str, settings: list[str], hours: float) -> None:
     """The script with its recipe and budget built in, alone in its folder."""
     command = [sys.executable, "build.py", "--recipe", recipe, "--output", str(script)]
     answer = subprocess.run(
         [*command, "--set", *settings, f"time_budget_hours={hours:g}"], cwd=ROOT, capture_output=True, text=True
     )
     if answer.returncode:
-        raise Failed(f"build.py: {answer.stderr.strip()}")
+        raise RehearsalError(f"build.py: {answer.stderr.strip()}")
 
 
-def protect(folder: Path) -> None:
-    """Takes the right to write from a folder and all in it."""
+def make_read_only(folder: Path) -> None:
+    """Takes the right to write from a folder and everything in it."""
     for path in [folder, *folder.rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
 
 
-def release(folder: Path) -> None:
-    """Gives it back, so that the folder can be deleted."""
+def make_writable(folder: Path) -> None:
+    """Gives the right to write back, so that the folder can be deleted."""
     for path in [folder, *folder.rglob("*")]:
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def without_network() -> list[str]:
-    """What a command must be preceded by to have no network; nothing where the system does not allow it."""
+    """The words before a command that take its network away; empty where the system does not allow it."""
     prefix = ["unshare", "--map-root-user", "--net"]
     try:
         return prefix if subprocess.run([*prefix, "true"], capture_output=True).returncode == 0 else []
@@ -86,13 +86,13 @@ def run(top: Path) -> tuple[int, float]:
     return done.returncode, time.monotonic() - started
 
 
-def check(top: Path, code: int, seconds: float, hours: float) -> str:
-    """A line about what is there; raises Failed where it is not what a kernel must leave."""
+def check_run(top: Path, code: int, seconds: float, hours: float) -> str:
+    """One line about what is there; raises RehearsalError where it is not what a kernel must leave."""
     working = top / "working"
     if code:
-        raise Failed(f"exit code {code}; the end of its log:\n{(top / 'log.txt').read_text()[-2000:]}")
-    if seconds > 3600 * hours + GRACE:
-        raise Failed(f"it took {seconds:.0f} s, and its budget was {3600 * hours:.0f} s")
+        raise RehearsalError(f"exit code {code}; the end of its log:\n{(top / 'log.txt').read_text()[-2000:]}")
+    if seconds > 3600 * hours + GRACE_SECONDS:
+        raise RehearsalError(f"it took {seconds:.0f} s, and its budget was {3600 * hours:.0f} s")
     record = json.loads((working / "run.json").read_text())
     wanted = ["submission.csv", "log.txt"]
     wanted += [f"predictions/{name}.npz" for name in record["members"]]
@@ -103,13 +103,13 @@ def check(top: Path, code: int, seconds: float, hours: float) -> str:
     left = [file.name for file in files if file.name.startswith((".", "checkpoint")) or file.suffix == ".partial"]
     for problem, found in (("missing", missing), ("left over", left), ("too large", [size] * (size > OUTPUT_LIMIT))):
         if found:
-            raise Failed(f"{problem}: {', '.join(map(str, found))}")
+            raise RehearsalError(f"{problem}: {', '.join(map(str, found))}")
     if [path.name for path in (top / "src").iterdir()] != ["script.py"]:
-        raise Failed("something was written beside the script")
+        raise RehearsalError("something was written beside the script")
     command = [sys.executable, "-m", "src", "check", str(working / "submission.csv"), "--input", str(top / "input")]
     checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if checked.returncode:
-        raise Failed(f"submission.csv: {checked.stderr.strip()}")
+        raise RehearsalError(f"submission.csv: {checked.stderr.strip()}")
     return f"{seconds:.0f} s, {len(files)} files, {size / 2**20:.1f} MiB, members {', '.join(record['members'])}"
 
 
@@ -118,7 +118,7 @@ def rehearse(layout: str, source: Path | None, recipe: str, settings: list[str],
     top = Path(tempfile.mkdtemp(prefix="rehearsal-"))
     place = top / "input" / LAYOUTS[layout]
     try:
-        build(top / "src" / "script.py", recipe, settings, hours)
+        build_script(top / "src" / "script.py", recipe, settings, hours)
         if source is None:
             place.parent.mkdir(parents=True)
             code = f"from src.data import synthetic; synthetic.write_files({str(place)!r})"
@@ -128,12 +128,12 @@ def rehearse(layout: str, source: Path | None, recipe: str, settings: list[str],
             for name in ("train.csv", "test.csv", "icml_face_data.csv", "example_submission.csv"):
                 if (source / name).exists():
                     (place / name).symlink_to((source / name).resolve())
-        protect(top / "src")
+        make_read_only(top / "src")
         if source is None:
-            protect(top / "input")
-        return check(top, *run(top), hours)
+            make_read_only(top / "input")
+        return check_run(top, *run(top), hours)
     finally:
-        release(top)
+        make_writable(top)
         shutil.rmtree(top)
 
 
@@ -146,12 +146,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--hours", type=float, default=0.05)
     arguments = parser.parse_args(argv)
     settings = arguments.set or (["epochs=2"] if arguments.recipe == "quick" else [])
-    print("network:", "none" if without_network() else "this system does not let it be taken away")
+    print("network:", "none" if without_network() else "this system cannot take it away")
     try:
         for layout in LAYOUTS:
             line = rehearse(layout, arguments.input, arguments.recipe, settings, arguments.hours)
             print(f"input/{LAYOUTS[layout]}: {line}")
-    except Failed as problem:
+    except RehearsalError as problem:
         print(f"rehearsal failed: {problem}", file=sys.stderr)
         return 1
     return 0

@@ -14,6 +14,7 @@ import pytest
 
 from src.submit.check import check_submission
 from tests.conftest import ROOT
+from tests.support.project import build_script
 
 FAULT = """
 import torch.nn.functional as F
@@ -30,10 +31,7 @@ def script(tmp_path_factory) -> Path:
     """The script, built with a small recipe, alone in a folder that cannot be written to."""
     folder = tmp_path_factory.mktemp("kaggle") / "src"
     folder.mkdir()
-    built = folder.parent / "fer2013.py"
-    command = [sys.executable, "build.py", "--recipe", "quick", "--set", "epochs=1", "--output", str(built)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    shutil.copy(built, folder / "script.py")
+    shutil.copy(build_script(folder.parent / "project", "quick", "epochs=1"), folder / "script.py")
     folder.chmod(0o555)
     yield folder / "script.py"
     folder.chmod(0o755)

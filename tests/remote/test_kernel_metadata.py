@@ -29,12 +29,12 @@ def no_name(monkeypatch, tmp_path):
 
 def refusal(root: Path) -> list[str]:
     with pytest.raises(kernel_metadata.BuildError) as refused:
-        kernel_metadata.check(root, build.OUTPUT)
+        kernel_metadata.check_metadata(root, build.OUTPUT)
     return str(refused.value).splitlines()
 
 
 def test_a_right_file_passes(root):
-    assert kernel_metadata.check(root, build.OUTPUT)["language"] == "python"
+    assert kernel_metadata.check_metadata(root, build.OUTPUT)["language"] == "python"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_the_owner_is_the_one_that_the_client_knows(root, no_name, monkeypatch):
     (no_name / "kaggle.json").write_text('{"username": "from-file", "key": "0123"}')
     for name in ("from-file", "from-environment"):
         kernel_metadata.set_owner(root, "")
-        assert kernel_metadata.owner_of(kernel_metadata.read(root)) == name
+        assert kernel_metadata.owner_of(kernel_metadata.read_metadata(root)) == name
         monkeypatch.setenv("KAGGLE_USERNAME", "from-environment")
 
 

@@ -44,6 +44,14 @@ def small_project(folder: Path) -> Path:
     return folder
 
 
+def build_script(folder: Path, recipe: str, *overrides: str) -> Path:
+    """The project's own script, built in an empty `folder`; returns its path."""
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    write_metadata(folder)
+    build.build(folder, folder / build.OUTPUT, recipe, [*overrides])
+    return folder / build.OUTPUT
+
+
 def whole_project(folder: Path) -> Path:
     """All sources of the project, committed."""
     folder.mkdir(parents=True)

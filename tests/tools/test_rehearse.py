@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.project import whole_project
 from tools import rehearse
-from tools.rehearse import Failed, check
+from tools.rehearse import RehearsalError, check_run
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def top(tmp_path, faces) -> Path:
 
 
 def test_what_is_right_passes_with_a_line(top):
-    assert "members m" in check(top, 0, 10.0, 0.05)
+    assert "members m" in check_run(top, 0, 10.0, 0.05)
 
 
 @pytest.mark.parametrize(
@@ -42,22 +43,23 @@ def test_what_is_right_passes_with_a_line(top):
 )
 def test_a_fault_is_named(top, fault, words):
     fault(top)
-    with pytest.raises(Failed, match=words):
-        check(top, 0, 10.0, 0.05)
+    with pytest.raises(RehearsalError, match=words):
+        check_run(top, 0, 10.0, 0.05)
 
 
 def test_an_exit_code_and_the_end_of_its_log_are_told(top):
     (top / "log.txt").write_text("KeyError: 'x'")
-    with pytest.raises(Failed, match=r"exit code 1.*\nKeyError"):
-        check(top, 1, 10.0, 0.05)
+    with pytest.raises(RehearsalError, match=r"exit code 1.*\nKeyError"):
+        check_run(top, 1, 10.0, 0.05)
 
 
 def test_a_run_beyond_its_budget_fails(top):
-    with pytest.raises(Failed, match="its budget was 180 s"):
-        check(top, 0, 180.0 + rehearse.GRACE + 1, 0.05)
+    with pytest.raises(RehearsalError, match="its budget was 180 s"):
+        check_run(top, 0, 180.0 + rehearse.GRACE_SECONDS + 1, 0.05)
 
 
-def test_a_whole_rehearsal_of_a_small_recipe():
+def test_a_whole_rehearsal_of_a_small_recipe(tmp_path, monkeypatch):
+    monkeypatch.setattr(rehearse, "ROOT", whole_project(tmp_path / "project"))
     line = rehearse.rehearse("old", None, "simple_cnn_v1", ["epochs=1", "max_train_rows=100"], 0.05)
     assert "members simple_cnn_v1" in line
 
