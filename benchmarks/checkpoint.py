@@ -13,7 +13,6 @@ import statistics
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,14 +20,13 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src import recipes
-from src.data.augment import augment
-from src.data.batches import LabelledImages, steps, train_batches
-from src.train import precision
-from src.train.checkpoint import NAME, Keeper
-from src.train.device import choose
-from src.train.fit import Course
-from src.train.guard import EVERY
-from src.train.trainer import Trainer, on_host
+from src.data.batches import LabelledImages, steps
+from src.train.callbacks import CHECKPOINT_SECONDS
+from src.train.checkpoint import LATEST, CheckpointManager
+from src.train.device import choose_device
+from src.train.fit import TrainState
+from src.train.precision import choose_precision
+from src.train.trainer import Trainer, TrainJob, copy_to_cpu
 
 TRAIN_ROWS = 22_967  # of the reference split
 
@@ -40,35 +38,34 @@ def faces(rows: int, device: torch.device) -> LabelledImages:
     return LabelledImages(images.to(device), torch.randint(0, 7, (rows,), generator=generator).to(device))
 
 
-def timed_steps(trainer: Trainer, keeper: Keeper | None, course: Course) -> float:
-    """Seconds of the steps over all rows; with a keeper, of a checkpoint that begins with them, to its end."""
-    order = trainer.new_half().order
+def timed_steps(trainer: Trainer, manager: CheckpointManager | None, state: TrainState) -> float:
+    """Seconds of the steps over all rows; with a manager, until a checkpoint that begins with them is written."""
+    epoch = trainer.new_epoch()
     started = time.perf_counter()
-    if keeper:
-        keeper.save(trainer.state(), course)
-    transform = partial(augment, settings=trainer.member.augment, generator=trainer.generator)
-    for x, y in train_batches(trainer.train, order, trainer.member.batch_size, transform):
+    if manager:
+        manager.save(trainer.state_dict(), state)
+    for x, y in trainer.batches(epoch):
         loss, _ = trainer.step(x, y)
     loss.item()  # waits for the device
-    if keeper:
-        keeper.join()
+    if manager:
+        manager.join()
     return time.perf_counter() - started
 
 
 def measure(recipe: str, device: str, rounds: int, batches: int) -> dict:
     """The figures as a dict; seconds."""
-    member, where = recipes.get(recipe).members[0], choose(device)[0]
+    member, where = recipes.get(recipe).members[0], choose_device(device)[0]
     rows = faces(batches * member.batch_size, where)
-    trainer = Trainer(member, rows, rows, precision.choose(member.precision, where), seed=0)
-    course = Course([], 1, 0, on_host(trainer.net.state_dict()))
+    trainer = Trainer(TrainJob(member, rows, rows, choose_precision(member.precision, where), seed=0))
+    state = TrainState(best_epoch=1, best_weights=copy_to_cpu(trainer.net.state_dict()))
     with tempfile.TemporaryDirectory() as folder:
-        keeper = Keeper(Path(folder), {}, print)
-        timed_steps(trainer, keeper, course)
-        pairs = [(timed_steps(trainer, None, course), timed_steps(trainer, keeper, course)) for _ in range(rounds)]
-        size = Path(folder, NAME).stat().st_size
+        manager = CheckpointManager(Path(folder), {}, print)
+        timed_steps(trainer, manager, state)
+        pairs = [(timed_steps(trainer, None, state), timed_steps(trainer, manager, state)) for _ in range(rounds)]
+        size = Path(folder, LATEST).stat().st_size
     without, cost = statistics.median(a for a, _ in pairs), statistics.median(b - a for a, b in pairs)
     epoch = without / batches * steps(TRAIN_ROWS, member.batch_size)
-    count = 1 + int(epoch // EVERY)
+    count = 1 + int(epoch // CHECKPOINT_SECONDS)
     return {
         "recipe": recipe,
         "device": str(where),

@@ -27,11 +27,11 @@ def main() -> None:
     import torch  # not before
 
     from benchmarks import ways
-    from src.train import device as devices
+    from src.train.device import choose_device, describe_device
 
-    device = devices.choose(arguments.device)[0]
+    device = choose_device(arguments.device)[0]
     epoch = ways.epoch(arguments.way, arguments.recipe, arguments.input, arguments.rows, device)
-    print(json.dumps({"device": devices.describe(str(device)), "torch": torch.__version__}), flush=True)
+    print(json.dumps({"device": describe_device(str(device)), "torch": torch.__version__}), flush=True)
     for _ in sys.stdin:
         print(ways.timed(epoch), flush=True)
 

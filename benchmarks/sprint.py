@@ -25,7 +25,7 @@ from benchmarks.ways import timed
 from src import recipes
 from src.data import competition
 from src.data.split import split
-from src.train import device as devices
+from src.train.device import choose_device, describe_device
 
 ROOT = Path(__file__).resolve().parents[1]
 GOAL = 65.31  # the best published accuracy of the reference experiments, resnet18_adam's on the test data
@@ -69,9 +69,9 @@ def main() -> None:
     parser.add_argument("--reference", type=Path, default=recorded, metavar="RUN_JSON", help="a run of resnet18_adam")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
-    device, epochs = devices.choose(arguments.device)[0], best_epoch(arguments.reference)
+    device, epochs = choose_device(arguments.device)[0], best_epoch(arguments.reference)
     an_epoch = reference_epoch(arguments.input, arguments.rows, device)
-    print(f"on {devices.describe(str(device))}, {os.cpu_count()} cores")
+    print(f"on {describe_device(str(device))}, {os.cpu_count()} cores")
     print(
         f"resnet18_adam the notebooks' way: {an_epoch:.0f} s an epoch, {epochs} to its best: {an_epoch * epochs:.0f} s"
     )

@@ -13,8 +13,8 @@ from src import recipes
 from src.config import Member
 from src.data import competition, synthetic
 from src.data.batches import on_device
-from src.train import precision
-from src.train.trainer import Trainer
+from src.train.precision import choose_precision
+from src.train.trainer import Trainer, TrainJob
 
 
 def epoch(way: str, name: str, source: Path | None, rows: int, device: torch.device) -> Callable[[], object]:
@@ -39,11 +39,13 @@ def faces(source: Path | None, rows: int) -> tuple[np.ndarray, np.ndarray]:
 def kit(member: Member, images: np.ndarray, labels: np.ndarray, device: torch.device) -> Callable[[], None]:
     """One epoch of the kit's training, without evaluation, to be called again and again."""
     rows = on_device(images, labels, device)
-    trainer = Trainer(member, rows, rows, precision.choose(member.precision, device), seed=0)
+    trainer = Trainer(TrainJob(member, rows, rows, choose_precision(member.precision, device), seed=0))
+    trainer.net.train()
 
     def epoch() -> None:
-        trainer.half = trainer.new_half()
-        trainer.train_epoch()
+        for x, y in trainer.batches(trainer.new_epoch()):
+            loss, _ = trainer.step(x, y)
+        loss.item()  # waits for the device
 
     return epoch
 

@@ -16,7 +16,7 @@ from src.dataset import CLASS_NAMES
 from src.errors import UserError
 from src.run import ranks
 from src.train.allocator import keep_freed_memory
-from src.train.deadline import process_started
+from src.train.budget import process_started
 
 KERNEL_INPUT, KERNEL_OUTPUT = Path("/kaggle/input"), Path("/kaggle/working")
 KERNEL_HOURS = 11.5  # of the 12 that Kaggle allows: whether a kernel that is cut off keeps its files is not certain

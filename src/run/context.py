@@ -18,10 +18,12 @@ from src.ensemble.predictions import Predictions, load_predictions
 from src.run.disk_space import DiskSpace
 from src.run.folder import RunFolder
 from src.run.record import Code, RunIdentity, RunRecord
-from src.train.deadline import Deadline
-from src.train.start import Start
-from src.train.stop import Stop
+from src.train.budget import Deadline
+from src.train.initial_weights import InitialWeights
+from src.train.precision import choose_precision
+from src.train.signals import StopSignals
 from src.train.tracking import Log
+from src.train.trainer import TrainJob
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Process(Protocol):
     def tell(self, shared: "Shared | None") -> None:
         """Tells the other processes that the run is prepared; None: that it cannot be."""
 
-    def hear(self, signals: Stop) -> dict | None:
+    def hear(self, signals: StopSignals) -> dict | None:
         """Waits for what the first process tells."""
 
 
@@ -91,7 +93,7 @@ class Inputs:
     data: Competition
     train_rows: np.ndarray
     valid_rows: np.ndarray
-    initial_weights: dict[str, Start]
+    initial_weights: dict[str, InitialWeights]
     device: torch.device
     device_reason: str
     is_idle: bool  # no device is left for this process, which trains nothing
@@ -100,6 +102,12 @@ class Inputs:
     def on_device(self, rows: np.ndarray) -> LabelledImages:
         """Training data by row numbers, on the device."""
         return on_device(self.data.train.images, self.data.train.labels, self.device, rows)
+
+    def train_job(self, member: Member, seed: int) -> TrainJob:
+        """The training of one member on the run's rows."""
+        rows = self.on_device(self.train_rows), self.on_device(self.valid_rows)
+        precision = choose_precision(member.precision, self.device)
+        return TrainJob(member, *rows, precision, seed, self.initial_weights[member.name].file)
 
     def test_on_device(self) -> LabelledImages:
         """The test images, on the device."""
@@ -127,7 +135,7 @@ class RunContext:
     inputs: Inputs
     folder: RunFolder
     log: Log
-    signals: Stop
+    signals: StopSignals
     process: Process
     shared: Shared
 

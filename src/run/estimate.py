@@ -6,18 +6,18 @@ from src.config import Member
 from src.errors import UserError
 from src.run.context import Inputs, OneProcess, RunContext, RunRequest
 from src.run.prepare import read_inputs
-from src.train import device as devices
-from src.train import plan
-from src.train import precision as precisions
-from src.train.deadline import Cost, Deadline, allot
+from src.train import budget
+from src.train.budget import Deadline, TimeEstimate
+from src.train.device import describe_device
+from src.train.estimate import estimate_member, estimate_table
 
 
 @dataclass(frozen=True)
 class Demand:
-    """A member that is to be trained: its cost, the epochs that it has finished, and further ones that it wants."""
+    """A member that is to be trained: its time, the epochs that it has finished, and further ones that it wants."""
 
     member: Member
-    cost: Cost
+    time: TimeEstimate
     done: int
     epochs: int
 
@@ -31,22 +31,20 @@ def estimate(request: RunRequest, processes: int = 1) -> list[str]:
     inputs = read_inputs(request, OneProcess())
     demands = [Demand(m, measure(m, inputs), 0, m.epochs) for m in request.recipe.members]
     left = Deadline(request.recipe.time_budget_hours, request.started, request.clock).left()
-    return table(demands, left, devices.describe(str(inputs.device)), processes)
+    return table(demands, left, describe_device(str(inputs.device)), processes)
 
 
 def table(demands: list[Demand], left: float, device: str, processes: int) -> list[str]:
     """The estimate for people: the seconds of each member, and the sum against what is left of the budget."""
     epochs = allocate_epochs(demands, left, processes)
     members = [replace(d.member, epochs=max(1, d.epochs)) for d in demands]
-    lines = plan.table(members, [d.cost for d in demands], epochs, left, device)
+    lines = estimate_table(members, [d.time for d in demands], epochs, left, device)
     return lines if processes == 1 else [*lines, f"  shared by {processes} ranks, each on a device of its own"]
 
 
-def measure(member: Member, inputs: Inputs) -> Cost:
-    """A member's cost from a warm-up on the run's own rows; UserError where it does not fit into memory."""
-    rows = inputs.on_device(inputs.train_rows), inputs.on_device(inputs.valid_rows)
-    precision = precisions.choose(member.precision, inputs.device)
-    return plan.measure(member, *rows, len(inputs.data.test), precision, inputs.initial_weights[member.name].file)
+def measure(member: Member, inputs: Inputs) -> TimeEstimate:
+    """A member's time from a warm-up on the run's own rows; UserError where it does not fit into memory."""
+    return estimate_member(inputs.train_job(member, seed=0), len(inputs.data.test))
 
 
 def measure_all(context: RunContext) -> dict[str, Demand | UserError]:
@@ -72,5 +70,5 @@ def allocate_epochs(demands: list[Demand], left: float, processes: int = 1) -> l
     epochs = [0] * len(demands)
     for number in range(processes):
         own = demands[number::processes]
-        epochs[number::processes] = allot([d.cost for d in own], [d.epochs for d in own], left)
+        epochs[number::processes] = budget.allocate_epochs([d.time for d in own], [d.epochs for d in own], left)
     return epochs

@@ -17,7 +17,7 @@ from src.run.folder import RunFolder
 from src.run.record import FAILED, FINISHED, INTERRUPTED, EnsembleResult, MemberResult, RunRecord
 from src.submit.check import check_submission
 from src.submit.write import write_submission
-from src.train.stop import Stopped
+from src.train.signals import Stopped
 
 
 def submit(context: RunContext) -> None:

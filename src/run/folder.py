@@ -15,7 +15,7 @@ from pathlib import Path
 from src.errors import UserError
 from src.files import digest, replacing
 from src.run.record import MemberResult, RunIdentity, RunRecord, read_json, read_record
-from src.train.checkpoint import BEFORE, NAME, NAMES, STEP
+from src.train.checkpoint import FILE_NAMES, LATEST, MID_EPOCH, PREVIOUS
 
 OWN = ("submission.csv", "run.json", "log.txt", "predictions", "members")
 CARRIED = ("predictions", "members", "submission.csv", "run.json")  # what another start of the run needs
@@ -63,11 +63,11 @@ class RunFolder:
 
     def checkpoints(self, member: str) -> list[Path]:
         """The member's checkpoints that are there."""
-        return [path for name in NAMES if (path := self.member(member) / name).exists()]
+        return [path for name in FILE_NAMES if (path := self.member(member) / name).exists()]
 
     def expendable(self) -> list[Path]:
         """Checkpoints in the order in which they are deleted for more important files; `.partial`: being written."""
-        patterns = (f"members/*/{name}" for name in (BEFORE, STEP, f"{NAME}*"))
+        patterns = (f"members/*/{name}" for name in (PREVIOUS, MID_EPOCH, f"{LATEST}*"))
         return [file for pattern in patterns for file in sorted(self.path.glob(pattern))]
 
     def digests(self) -> dict[str, str]:

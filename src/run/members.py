@@ -13,13 +13,13 @@ from src.run.context import RunContext
 from src.run.estimate import Demand, allocate_epochs, measure_all, table
 from src.run.finish import percent, quality, submit
 from src.run.record import MemberEstimate, MemberResult, Progress
-from src.train import precision as precisions
-from src.train.checkpoint import Keeper
-from src.train.deadline import Allowance
-from src.train.fit import Fitted, TimeUp, fit
-from src.train.guard import Guard
+from src.train.budget import MemberBudget
+from src.train.callbacks import TrainingCallbacks
+from src.train.checkpoint import CheckpointManager
+from src.train.fit import FitResult, TimeUp, fit
+from src.train.precision import choose_precision
 from src.train.predict import probabilities
-from src.train.tracking import epoch_line, write_history
+from src.train.tracking import write_history
 
 
 def train_members(context: RunContext) -> None:
@@ -59,7 +59,7 @@ def record_estimate(context: RunContext, demands: list[Demand]) -> None:
         for line in table(demands, left, record.device, processes):
             context.log(line)
         epochs = allocate_epochs(demands, left - context.reserve, processes)
-        seconds = [round(demand.cost.total(n), 1) for demand, n in zip(demands, epochs, strict=True)]
+        seconds = [round(demand.time.total(n), 1) for demand, n in zip(demands, epochs, strict=True)]
         pairs = zip(demands, map(MemberEstimate, epochs, seconds), strict=True)
         record.estimate = {demand.member.name: estimate for demand, estimate in pairs}
 
@@ -97,47 +97,45 @@ class MemberJob:
     epochs: int
     own: float
     others: float
-    pieces: int
+    accumulation_steps: int
 
 
 def plan_member(context: RunContext, demands: list[Demand]) -> MemberJob:
     """The first demand's share of the time that is left; TimeUp where nothing of it fits."""
     first, left = demands[0], context.budget.left()
-    own = first.cost.predict + context.reserve
+    own = first.time.predict + context.reserve
     epochs = allocate_epochs(demands, left - context.reserve)
-    others = sum(d.cost.total(n) for d, n in zip(demands[1:], epochs[1:], strict=True) if n)
+    others = sum(d.time.total(n) for d, n in zip(demands[1:], epochs[1:], strict=True) if n)
     if not (epochs[0] or (first.done and left >= own)):
         raise TimeUp(f"no epoch of {first.member.name} fits into the time that is left")
-    return MemberJob(first.member, first.done + epochs[0], own, others, first.cost.pieces)
+    return MemberJob(first.member, first.done + epochs[0], own, others, first.time.accumulation_steps)
 
 
-def train(context: RunContext, job: MemberJob) -> Fitted:
-    """Trains one member, from its checkpoint where it has one."""
-    member, inputs = job.member, context.inputs
-    precision, start = precisions.choose(member.precision, inputs.device), inputs.initial_weights[member.name]
-    seed, folder = context.recipe.seed + member.seed, context.folder.member(member.name)
+def train(context: RunContext, job: MemberJob) -> FitResult:
+    """Trains one member, from its checkpoint if it has one."""
+    member, inputs, folder = job.member, context.inputs, context.folder.member(job.member.name)
+    train_job = inputs.train_job(member, context.recipe.seed + member.seed)
+    precision, weights = train_job.precision, inputs.initial_weights[member.name]
     folder.mkdir(parents=True, exist_ok=True)
     what = f"{member.network}, at most {member.epochs} epochs; {precision.name} ({precision.reason})"
-    context.log(f"{member.name}: {what}; seed {seed}; {start.line}")
+    context.log(f"{member.name}: {what}; seed {train_job.seed}; {weights.description}")
     if member.class_balancing == "weights+sampler":
         context.log("warning: class_balancing=weights+sampler corrects the imbalance twice")
     identity = vars(context.identity) | {"member": member.name, "device": inputs.device.type}
-    keeper = Keeper(folder, identity, context.log)
-    allowance = Allowance(context.budget, job.own + job.others, job.own)
-
-    def record(history: list[dict], scheduled: int) -> None:
-        record_epoch(context, member.name, history, scheduled)
-
-    def report(row: dict, best: bool) -> None:
-        context.log(epoch_line(row, guard.epochs, best))
-
-    guard = Guard(keeper, allowance, context.signals, keeper.load(), job.epochs, record, context.log, job.pieces)
-    guard.every = context.request.checkpoint_seconds
-    rows = inputs.on_device(inputs.train_rows), inputs.on_device(inputs.valid_rows)
+    callbacks = TrainingCallbacks(
+        checkpoints=CheckpointManager(folder, identity, context.log),
+        budget=MemberBudget(context.budget, job.own + job.others, job.own),
+        signals=context.signals,
+        max_epochs=job.epochs,
+        on_progress=lambda history, scheduled: record_epoch(context, member.name, history, scheduled),
+        log=context.log,
+        accumulation_steps=job.accumulation_steps,
+        checkpoint_seconds=context.request.checkpoint_seconds,
+    )
     try:
-        return fit(member, *rows, precision, seed, report, start.file, guard, context.log)
+        return fit(train_job, callbacks)
     finally:
-        keeper.join()
+        callbacks.checkpoints.join()
 
 
 def record_epoch(context: RunContext, member: str, history: list[dict], scheduled: int) -> None:
@@ -150,13 +148,13 @@ def record_epoch(context: RunContext, member: str, history: list[dict], schedule
         context.log(f"warning: history.csv or run.json could not be written, the training continues ({error})")
 
 
-def finish_member(context: RunContext, member: Member, fitted: Fitted) -> None:
+def finish_member(context: RunContext, member: Member, fitted: FitResult) -> None:
     """Weights, predictions and result of a trained member, in this order: the result says that it is finished."""
     folder, inputs = context.folder, context.inputs
-    precision = precisions.choose(member.precision, inputs.device)
+    precision = choose_precision(member.precision, inputs.device)
     context.disk.write(lambda: save_weights(fitted.net, folder.weights(member.name)))
     probs = [
-        probabilities(fitted.net, rows.images, member.tta, precision, between=context.signals.check).cpu().numpy()
+        probabilities(fitted.net, rows.images, member.tta, precision, on_batch_end=context.signals.check).cpu().numpy()
         for rows in (inputs.on_device(inputs.valid_rows), inputs.test_on_device())
     ]
     content = Predictions(predictions_header(context, member, fitted), inputs.valid_rows, *probs)
@@ -172,14 +170,14 @@ def finish_member(context: RunContext, member: Member, fitted: Fitted) -> None:
         train_seconds=round(fitted.seconds, 1),
         parameters=sum(p.numel() for p in fitted.net.parameters()),
         precision=precision.name,
-        initial_weights=inputs.initial_weights[member.name].line[:500],
-        accumulation_steps=fitted.pieces,
-        rollbacks=fitted.strikes,
-        scheduled_epochs=fitted.planned,
+        initial_weights=inputs.initial_weights[member.name].description[:500],
+        accumulation_steps=fitted.accumulation_steps,
+        rollbacks=fitted.rollbacks,
+        scheduled_epochs=fitted.scheduled_epochs,
     )
     context.disk.write(lambda: folder.write_result(member.name, result))
-    if fitted.pieces > 1:
-        context.log(f"{member.name}: each batch was split into {fitted.pieces} steps, to fit into memory")
+    if fitted.accumulation_steps > 1:
+        context.log(f"{member.name}: each batch was split into {fitted.accumulation_steps} steps, to fit into memory")
     best = f"best epoch {fitted.best_epoch} of {len(fitted.history)}"
     context.log(f"{member.name}: {percent(result)}, {best}, {fitted.images_per_second:.0f} images/s")
 
@@ -191,7 +189,7 @@ def save_weights(net: torch.nn.Module, path) -> None:
         temporary.write_bytes(save({name: value.contiguous().cpu() for name, value in net.state_dict().items()}))
 
 
-def predictions_header(context: RunContext, member: Member, fitted: Fitted) -> dict:
+def predictions_header(context: RunContext, member: Member, fitted: FitResult) -> dict:
     """Where a member's predictions come from."""
     return vars(context.identity) | {
         "recipe": context.recipe.name,

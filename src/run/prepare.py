@@ -22,13 +22,13 @@ from src.run.record import RUNNING, RowCounts, RunRecord
 from src.run.resume import resume
 from src.submit.write import read_example
 from src.train import device as devices
-from src.train import precision as precisions
-from src.train.start import prepare as prepare_start
-from src.train.stop import Stop
+from src.train.initial_weights import find_initial_weights
+from src.train.precision import choose_precision
+from src.train.signals import StopSignals
 from src.train.tracking import Log
 
 
-def prepare(request: RunRequest, signals: Stop, process: Process) -> RunContext:
+def prepare(request: RunRequest, signals: StopSignals, process: Process) -> RunContext:
     """Reads and checks everything, claims the folder and continues an earlier start.
 
     Raises UserError for what would stop the run later; until then nothing in the folder is overwritten.
@@ -52,7 +52,7 @@ def prepare(request: RunRequest, signals: Stop, process: Process) -> RunContext:
     return RunContext(request, inputs, folder, log, signals, process, Shared(waiting, record.seconds, finish_seconds))
 
 
-def join(request: RunRequest, signals: Stop, process: Process, shared: Shared) -> RunContext:
+def join(request: RunRequest, signals: StopSignals, process: Process, shared: Shared) -> RunContext:
     """The same run in another process, after the first one has prepared it; claims and overwrites nothing."""
     inputs, folder = read_inputs(request, process), RunFolder(request.output)
     log = Log(folder.log, process.prefix)
@@ -68,8 +68,8 @@ def read_inputs(request: RunRequest, process: Process) -> Inputs:
     data = competition.read_competition(request.input)
     seconds = time.perf_counter() - started
     for member in recipe.members:
-        precisions.choose(member.precision, device)
-    initial_weights = {member.name: prepare_start(member, request.input) for member in recipe.members}
+        choose_precision(member.precision, device)
+    initial_weights = {member.name: find_initial_weights(member, request.input) for member in recipe.members}
     if recipe.form == "auto" and data.example:
         read_example(data.example, len(data.test))
     return Inputs(data, *split_rows(recipe, data), initial_weights, device, reason, aside, seconds)
@@ -84,11 +84,11 @@ def choose_device(wish: str, process: Process) -> tuple[torch.device, str, bool]
     if process.size > 1 and wish not in ("auto", "cuda", "cpu"):
         raise UserError(f"--device {wish}: one device cannot serve {process.size} ranks; give auto, cuda or cpu")
     if process.size == 1 or wish == "cpu" or not torch.cuda.is_available():
-        return *devices.choose(wish), False
+        return *devices.choose_device(wish), False
     name = f"cuda:{process.local}"
-    if not (fault := devices.try_out(name)):
-        return torch.device(name), devices.describe(name), False
-    device, reason = devices.choose("auto")
+    if not (fault := devices.find_fault(name)):
+        return torch.device(name), devices.describe_device(name), False
+    device, reason = devices.choose_device("auto")
     return device, f"{reason}; {name} does not compute: {fault}", process.number > 0
 
 
@@ -127,7 +127,7 @@ def new_record(request: RunRequest, inputs: Inputs, process: Process) -> RunReco
         config_hash=identity.config_hash,
         data_digest=identity.data_digest,
         rows=RowCounts(len(inputs.train_rows), len(inputs.valid_rows), len(data.test)),
-        device=devices.describe(str(inputs.device)),
+        device=devices.describe_device(str(inputs.device)),
         environment=environment(),
         ranks=[""] * process.size if process.size > 1 else [],
     )

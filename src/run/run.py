@@ -7,8 +7,8 @@ from src.run.folder import RunFolder
 from src.run.members import train_members
 from src.run.prepare import join, prepare
 from src.run.record import RunRecord
-from src.train import device as devices
-from src.train.stop import Stop
+from src.train.device import describe_device
+from src.train.signals import StopSignals
 
 
 def run(request: RunRequest, process: Process | None = None) -> RunRecord:
@@ -19,7 +19,7 @@ def run(request: RunRequest, process: Process | None = None) -> RunRecord:
     time; the last one to end finishes the run.
     """
     process = process or OneProcess()
-    with Stop() as signals:
+    with StopSignals() as signals:
         context = prepare_or_join(request, signals, process)
         try:
             train_members(context)
@@ -31,7 +31,7 @@ def run(request: RunRequest, process: Process | None = None) -> RunRecord:
             context.log.close()
 
 
-def prepare_or_join(request: RunRequest, signals: Stop, process: Process) -> RunContext:
+def prepare_or_join(request: RunRequest, signals: StopSignals, process: Process) -> RunContext:
     """The first process prepares the run and tells the others, which wait for it."""
     if process.number == 0:
         try:
@@ -46,7 +46,7 @@ def prepare_or_join(request: RunRequest, signals: Stop, process: Process) -> Run
         context = join(request, signals, process, Shared(**shared))
     if process.size > 1:
         with context.changing_record() as record:
-            record.ranks[process.number] = devices.describe(str(context.inputs.device))
+            record.ranks[process.number] = describe_device(str(context.inputs.device))
     return context
 
 
@@ -54,7 +54,7 @@ def finish_lost_run(request: RunRequest) -> RunRecord:
     """Finishes a run whose processes have died: blends the finished members and records the others as failed."""
     if not RunFolder(request.output).run_json.exists():
         raise UserError(f"{request.output}: the run ended before it began; its processes have said why")
-    with Stop() as signals:
+    with StopSignals() as signals:
         context = join(request, signals, OneProcess(), Shared([], 0.0, 0.0))
         try:
             return finish(context)

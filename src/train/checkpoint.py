@@ -1,7 +1,7 @@
-"""Checkpoints: a training's state in a file, from which going on is, on the CPU, to the bit never having stopped.
+"""Checkpoints: a training's state in a file. On a CPU a resumed training is bitwise the one that was never interrupted.
 
-A file is a line of magic, a line with the SHA-256 of the rest, and the rest: tensors and plain values as torch.save
-writes them, read with `weights_only`. A torn or foreign file is known by these and passed over, back to the one before.
+A file holds a magic line, a line with the SHA-256 of the rest, and the rest: tensors and plain values in torch's
+format, read with `weights_only`. A damaged or foreign file is skipped for the one before it.
 """
 
 import hashlib
@@ -16,45 +16,45 @@ from typing import BinaryIO
 import torch
 
 from src.files import FULL
-from src.train.fit import Course
+from src.train.fit import TrainState
 
 MAGIC = b"fer2013 checkpoint 1\n"
-# Of an epoch's end, of the one before it, and of a step within the epoch that follows the first.
-NAMES = NAME, BEFORE, STEP = "checkpoint.pt", "checkpoint.before.pt", "checkpoint.step.pt"
+# The end of an epoch, the end of the epoch before it, and a step within the epoch that follows the first.
+FILE_NAMES = LATEST, PREVIOUS, MID_EPOCH = "checkpoint.pt", "checkpoint.prev.pt", "checkpoint.mid_epoch.pt"
 
 
-def write(path: Path, identity: dict, state: dict, course: Course) -> None:
-    """Writes the file under a temporary name, synced, then renamed; what was there stays as the one before."""
-    behind = {f.name: getattr(course, f.name) for f in fields(course) if f.name != "good"}
+def write_checkpoint(path: Path, identity: dict, snapshot: dict, state: TrainState) -> None:
+    """Writes the file under a temporary name, syncs it and renames it; the old file becomes the previous one."""
+    finished = {f.name: getattr(state, f.name) for f in fields(state) if f.name != "last_good"}
     temporary = path.with_name(f"{path.name}.partial")
     try:
         with temporary.open("wb") as file:
             file.write(MAGIC + b"0" * 64 + b"\n")
-            digested = Digested(file)
-            torch.save({"identity": identity, "state": state, "course": behind}, digested)
-            digested.complain()
+            hashing = HashingWriter(file)
+            torch.save({"identity": identity, "snapshot": snapshot, "state": finished}, hashing)
+            hashing.raise_error()
             file.seek(len(MAGIC))
-            file.write(digested.digest.hexdigest().encode())
+            file.write(hashing.digest.hexdigest().encode())
             file.flush()
             os.fsync(file.fileno())
-        if path.name == NAME and path.exists():
-            path.replace(path.with_name(BEFORE))
+        if path.name == LATEST and path.exists():
+            path.replace(path.with_name(PREVIOUS))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-class Digested:
-    """A file that is written from its start to its end, and its SHA-256: the content never lies in memory as a whole.
+class HashingWriter:
+    """Writes to a file and computes its SHA-256, so that the content is never in memory as a whole.
 
-    An error is kept, and raised by `complain` afterwards: it does not have to find its way through torch's own writer.
+    It keeps an OSError for `raise_error`: torch's own writer would not pass it on.
     """
 
     def __init__(self, file: BinaryIO):
         self.file, self.digest, self.error = file, hashlib.sha256(), None
 
     def write(self, part: bytes | memoryview) -> int:
-        """Takes all of it, or notes why that failed."""
+        """Writes and hashes a part."""
         self.digest.update(part)
         try:
             if not self.error:
@@ -64,16 +64,16 @@ class Digested:
         return len(part)
 
     def flush(self) -> None:
-        """Nothing: the file is flushed at its end."""
+        """Does nothing: the file is flushed at its end."""
 
-    def complain(self) -> None:
-        """Raises the OSError that came up while writing."""
+    def raise_error(self) -> None:
+        """Raises the OSError of an earlier write."""
         if self.error:
             raise self.error
 
 
-def read(path: Path, identity: dict) -> tuple[dict, Course]:
-    """State and course from a file; ValueError, whose text says why, for a torn, a damaged and a foreign one."""
+def read_checkpoint(path: Path, identity: dict) -> tuple[dict, TrainState]:
+    """The trainer's snapshot and the state in a file; ValueError with the reason if it is damaged or foreign."""
     with path.open("rb") as file:
         magic, digest = file.readline(len(MAGIC)), file.readline(80).strip().decode("ascii", "replace")
         content = file.read()
@@ -85,81 +85,76 @@ def read(path: Path, identity: dict) -> tuple[dict, Course]:
     different = [key for key, value in identity.items() if found["identity"].get(key) != value]
     if different:
         raise ValueError(f"of another training: other {', '.join(different).replace('_', ' ')}")
-    return found["state"], Course(**found["course"])
+    return found["snapshot"], TrainState(**found["state"])
 
 
 @dataclass
-class Keeper:
-    """Keeps the checkpoints of one member in its folder; identity says whose they are.
+class CheckpointManager:
+    """Writes and reads the checkpoints of one member in its folder. identity: tells one training from another.
 
-    say: takes a line for people. A disk that is full costs the checkpoints and not the training.
+    log: receives lines for people. A full disk costs checkpoints, not the training.
     """
 
     folder: Path
     identity: dict
-    say: Callable[[str], None]
+    log: Callable[[str], None]
     writer: threading.Thread | None = None
     fault: str = ""
 
-    def load(self) -> tuple[dict, Course] | None:
-        """The newest state that is whole and this training's, others passed over aloud; None where there is none.
+    def load(self) -> tuple[dict, TrainState] | None:
+        """The newest valid snapshot with its state; None if there is none. Logs each file that it skips.
 
-        The course's `good` is the state of the last epoch's end, also where the state is one of a later step.
+        The state's `last_good` is the snapshot at the end of the last epoch, also if a later step is loaded.
         """
-        ended = self.read(NAME) or self.read(BEFORE)
-        if ended is None:
+        at_epoch_end = self.read(LATEST) or self.read(PREVIOUS)
+        if at_epoch_end is None:
             return None
-        state, course = ended
-        step = self.read(STEP)
-        if step and behind(step[1]) == behind(course):
-            return step[0], replace(step[1], good=state)
-        return state, replace(course, good=state)
+        snapshot, state = at_epoch_end
+        mid_epoch = self.read(MID_EPOCH)
+        if mid_epoch and (mid_epoch[1].epochs, mid_epoch[1].rollbacks) == (state.epochs, state.rollbacks):
+            return mid_epoch[0], replace(mid_epoch[1], last_good=snapshot)
+        return snapshot, replace(state, last_good=snapshot)
 
-    def read(self, name: str) -> tuple[dict, Course] | None:
-        """One file's state and course; None where it is not there, or with a line where it is of no use."""
+    def read(self, name: str) -> tuple[dict, TrainState] | None:
+        """One file's content; None if it is missing, or, with a line in the log, unusable."""
         try:
-            return read(self.folder / name, self.identity)
+            return read_checkpoint(self.folder / name, self.identity)
         except FileNotFoundError:
             return None
-        except Exception as error:  # behind a digest that fits, only a file of other versions of torch or the kit
+        except Exception as error:  # with a valid digest: written by another version of torch or of the kit
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            self.say(f"{self.folder / name}: passed over, {reason}")
+            self.log(f"{self.folder / name}: passed over, {reason}")
             return None
 
-    def save(self, state: dict, course: Course, wait: bool = False) -> None:
-        """Writes in the background, one at a time; `wait` for it where the process is about to end."""
+    def save(self, snapshot: dict, state: TrainState, wait: bool = False) -> None:
+        """Writes a checkpoint in a thread, one at a time. wait: until it is written, before the process ends."""
         self.join()
-        copy = replace(course, history=list(course.history))
-        self.writer = threading.Thread(target=self.write, args=(state, copy))
+        copy = replace(state, history=list(state.history))
+        self.writer = threading.Thread(target=self.write, args=(snapshot, copy))
         self.writer.start()
         if wait:
             self.join()
 
-    def write(self, state: dict, course: Course) -> None:
-        """One checkpoint; on a full disk the older ones make room for it."""
-        path = self.folder / (STEP if state.get("half") else NAME)
+    def write(self, snapshot: dict, state: TrainState) -> None:
+        """Writes one checkpoint; deletes older ones if the disk is full."""
+        path = self.folder / (MID_EPOCH if snapshot.get("epoch_state") else LATEST)
         try:
             try:
-                write(path, self.identity, state, course)
+                write_checkpoint(path, self.identity, snapshot, state)
             except OSError as error:
                 if error.errno not in FULL:
                     raise
-                for name in (BEFORE, STEP):
+                for name in (PREVIOUS, MID_EPOCH):
                     (self.folder / name).unlink(missing_ok=True)
-                write(path, self.identity, state, course)
-        except Exception as error:  # in a thread of its own nobody else would hear of it
+                write_checkpoint(path, self.identity, snapshot, state)
+        except Exception as error:  # an exception in a thread would be lost
             self.fault = f"{path}: {getattr(error, 'strerror', None) or error}"
 
     def join(self) -> None:
-        """Waits until the last checkpoint is on the disk; says what went wrong with it."""
+        """Waits until the last checkpoint is written; logs its error."""
         if self.writer is not None:
             self.writer.join()
             self.writer = None
         if self.fault:
-            self.say(f"warning: no checkpoint could be written, the training goes on ({self.fault})")
+            self.log(f"warning: no checkpoint could be written, the training goes on ({self.fault})")
             self.fault = ""
-
-
-def behind(course: Course) -> tuple[int, int]:
-    """Which epoch's end a course has behind it: a step belongs to the epoch's end that has the same."""
-    return len(course.history), course.strikes

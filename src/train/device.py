@@ -1,38 +1,38 @@
-"""The device of a run: what was asked for, or the best that really computes."""
+"""The device of a run: the requested one, or the first GPU that computes, or the CPU."""
 
 import torch
 
 from src.errors import UserError
 
-NO_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+OUT_OF_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 
 
-def choose(wish: str = "auto") -> tuple[torch.device, str]:
-    """The device, and one line that says which and why.
+def choose_device(requested: str = "auto") -> tuple[torch.device, str]:
+    """The device, and one line with its name and the reason.
 
-    wish: "auto", or a device as torch names it ("cpu", "cuda", "cuda:1", "mps"). "auto" takes the first GPU on which
-    one convolution with its gradient runs: where the installed torch has no kernels for a GPU, or its memory is taken,
-    `is_available()` is still True and the first operation dies. Raises UserError where a device that was asked for does
-    not work.
+    requested: "auto", or a device as torch names it ("cpu", "cuda", "cuda:1", "mps"). "auto" takes the first GPU
+    that computes a convolution with its gradient: `is_available()` is also True if the installed torch has no kernels
+    for a GPU or its memory is full, and then the first operation fails. Raises UserError if a requested device does not
+    work.
     """
-    if wish != "auto":
-        fault = try_out(wish)
+    if requested != "auto":
+        fault = find_fault(requested)
         if fault:
-            raise UserError(f"--device {wish}: {fault}")
-        return torch.device(wish), f"{describe(wish)} (asked for)"
+            raise UserError(f"--device {requested}: {fault}")
+        return torch.device(requested), f"{describe_device(requested)} (asked for)"
     if not torch.cuda.is_available():
-        return torch.device("cpu"), f"{describe('cpu')} (no CUDA device)"
+        return torch.device("cpu"), f"{describe_device('cpu')} (no CUDA device)"
     faults = []
     for name in (f"cuda:{number}" for number in range(torch.cuda.device_count())):
-        fault = try_out(name)
+        fault = find_fault(name)
         if not fault:
-            return torch.device(name), "; ".join([describe(name), *faults])
+            return torch.device(name), "; ".join([describe_device(name), *faults])
         faults.append(f"{name} does not compute: {fault}")
-    return torch.device("cpu"), f"{describe('cpu')} ({'; '.join(faults)})"
+    return torch.device("cpu"), f"{describe_device('cpu')} ({'; '.join(faults)})"
 
 
-def try_out(name: str) -> str:
-    """Nothing if a convolution and its gradient run on the device, else the first line of what went wrong."""
+def find_fault(name: str) -> str:
+    """The first line of the error where a convolution or its gradient fails on the device; empty where both work."""
     try:
         net = torch.nn.Conv2d(1, 2, 3).to(name)
         net(torch.zeros(2, 1, 8, 8, device=name)).sum().item()
@@ -43,13 +43,13 @@ def try_out(name: str) -> str:
     return ""
 
 
-def describe(name: str) -> str:
+def describe_device(name: str) -> str:
     """The device for people and for run.json: "cpu (2 threads)", or the GPU's own name."""
     if torch.device(name).type == "cuda":
         return torch.cuda.get_device_name(name)
     return f"cpu ({torch.get_num_threads()} threads)" if name == "cpu" else name
 
 
-def out_of_memory(error: RuntimeError) -> bool:
-    """Whether an operation failed for want of memory: on a GPU a class of its own, on the CPU a message."""
-    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in NO_MEMORY)
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether the error means that memory is full. torch has a class for GPUs, and a message only for the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)

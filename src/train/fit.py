@@ -1,38 +1,35 @@
-"""One member's training: epoch after epoch until the schedule ends, patience does, or time.
+"""One member's training: epoch after epoch, until the schedule ends, or early stopping, or the time budget.
 
-It keeps the best epoch's weights, goes back and slows down where the loss runs away, and can be stopped and gone on
-with between any two steps.
+It keeps the best epoch's weights. If the training diverges, it rolls back one epoch and halves the learning rate.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from torch import nn
 
-from src.config import Member
-from src.data.batches import LabelledImages
 from src.dataset import NUM_CLASSES
 from src.errors import UserError
-from src.train.precision import Precision
-from src.train.trainer import Trainer, on_host
+from src.train.trainer import Trainer, TrainJob, copy_to_cpu
 
-MOST_STRIKES = 3
-RUNAWAY = 2 * math.log(NUM_CLASSES)  # twice the loss of a uniform guess
+MAX_ROLLBACKS = 3
+DIVERGED_LOSS = 2 * math.log(NUM_CLASSES)  # twice the loss of a uniform guess
 
 
 class Diverged(UserError):
-    """A training whose loss ran away each time, however slow."""
+    """A training that still diverged after the last rollback."""
+
+
+class TimeUp(Exception):
+    """Raised between two steps if the time is up: the training then ends with its best epoch."""
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A trained network with its best epoch's weights, and how it came to be.
+class FitResult:
+    """A trained network with its best epoch's weights.
 
-    seconds and images_per_second are of the training alone, without evaluation. pieces: into how many a batch was cut
-    to fit into memory. strikes: how often the training ran away and went on with half the learning rate. planned: the
-    epochs of its schedule, which a deadline may have shortened.
+    seconds and images_per_second: of training, without evaluation. accumulation_steps: parts that each batch was split
+    into, to fit into memory. scheduled_epochs: epochs of the schedule, which a time budget may have shortened.
     """
 
     net: nn.Module
@@ -40,134 +37,129 @@ class Fitted:
     best_epoch: int
     seconds: float
     images_per_second: float
-    pieces: int = 1
-    strikes: int = 0
-    planned: int = 0
+    accumulation_steps: int
+    rollbacks: int
+    scheduled_epochs: int
 
 
 @dataclass
-class Course:
-    """What a training has behind it. weights: the best epoch's, on the host. good: the state to go back to after a
-    strike, which is that of the last epoch's end.
+class TrainState:
+    """The finished epochs of a training.
+
+    best_epoch: 0 before the first. best_weights: on the CPU. last_good: the trainer's state at the end of the last
+    epoch, for a rollback.
     """
 
     history: list[dict] = field(default_factory=list)
-    best: int = 0
-    strikes: int = 0
-    weights: dict = field(default_factory=dict)
-    good: dict = field(default_factory=dict)
+    best_epoch: int = 0
+    rollbacks: int = 0
+    best_weights: dict = field(default_factory=dict)
+    last_good: dict = field(default_factory=dict)
 
-    def accuracy(self) -> float:
+    @property
+    def epochs(self) -> int:
+        """The number of finished epochs."""
+        return len(self.history)
+
+    def best_accuracy(self) -> float:
         """The best epoch's validation accuracy; -1 before the first."""
-        return self.history[self.best - 1]["valid_accuracy"] if self.best else -1.0
+        return self.history[self.best_epoch - 1]["valid_accuracy"] if self.best_epoch else -1.0
 
-    def ended(self, patience: int) -> bool:
-        """Whether nothing is left to gain, or patience is at its end."""
-        return self.accuracy() == 1 or bool(patience and len(self.history) - self.best >= patience)
+    def is_finished(self, patience: int) -> bool:
+        """Whether no validation error is left, or early stopping ends the training. patience: in epochs; 0 is none."""
+        return self.best_accuracy() == 1 or bool(patience and self.epochs - self.best_epoch >= patience)
 
-
-class Watch:
-    """What watches over a training; this one lets it run. `guard.Guard` is the one that does something."""
-
-    def begin(self, trainer: Trainer, course: Course) -> bool:
-        """Before the first epoch: may bring trainer and course to where an earlier start left them.
-
-        False where it could not and they are of no use any more; then it is asked again with new ones.
-        """
-        return True
-
-    def between(self, trainer: Trainer, course: Course) -> None:
-        """After each step and each batch of an evaluation; may raise to stop."""
-
-    def after(self, trainer: Trainer, course: Course) -> None:
-        """After each epoch that went well; may shorten the schedule."""
-
-    def keep(self, state: dict, course: Course) -> None:
-        """The trainer's state at the beginning and after each epoch: where to come back to."""
+    def record_epoch(self, row: dict, trainer: Trainer) -> None:
+        """Adds an epoch, and keeps its weights if it is the best so far."""
+        is_best = row["valid_accuracy"] > self.best_accuracy()
+        self.history.append(row)
+        if is_best:
+            self.best_epoch, self.best_weights = self.epochs, copy_to_cpu(trainer.eval_model.state_dict())
 
 
-class TimeUp(Exception):
-    """Raised between two steps when the time is up: the training ends with the best epoch that it has."""
+class Callback:
+    """What `fit` calls during a training. This one does nothing but print; `callbacks.TrainingCallbacks` is a run's."""
+
+    def on_train_begin(self, trainer: Trainer) -> TrainState | None:
+        """The state to start from; may restore the trainer. None if that failed, and a new trainer is needed."""
+        return TrainState()
+
+    def on_batch_end(self, trainer: Trainer, state: TrainState) -> None:
+        """After each batch of training and evaluation. May raise TimeUp, or anything else to stop."""
+
+    def on_epoch_end(self, trainer: Trainer, state: TrainState) -> None:
+        """After each epoch that did not diverge. May shorten the schedule."""
+
+    def save(self, snapshot: dict, state: TrainState) -> None:
+        """At the beginning and after each epoch. snapshot: the trainer's state."""
+
+    def log(self, line: str) -> None:
+        """Receives lines for people."""
+        print(line)
 
 
-def fit(
-    member: Member,
-    train: LabelledImages,
-    valid: LabelledImages,
-    precision: Precision,
-    seed: int,
-    report: Callable[[dict, bool], None] = lambda row, best: None,
-    start: Path | None = None,
-    watch: Watch | None = None,
-    say: Callable[[str], None] = print,
-) -> Fitted:
-    """Trains the member and returns it with the weights of its best epoch, by validation accuracy.
+def fit(job: TrainJob, callback: Callback | None = None) -> FitResult:
+    """Trains a member and returns it with the weights of its best epoch, by validation accuracy.
 
-    train, valid: on one device. start: a file of pretrained weights. `report(row, best)` is called after each epoch.
-    The same seed on the same CPU with the same number of threads gives bitwise the same network. Training stops early
-    after `member.early_stopping_patience` epochs without a better one, and at once when no validation error is left.
-    Where the loss is not finite any more, or runs away, it goes on from the epoch before with half the learning rate,
-    three times; then it raises Diverged. Raises TimeUp where the watch's time is up before the first epoch's end.
+    Training stops early after `early_stopping_patience` epochs without a better one, and at once if no validation error
+    is left. An epoch that diverged is repeated from the one before with half the learning rate; after three such
+    rollbacks Diverged is raised. Raises TimeUp if the time is up before the end of the first epoch.
     """
-    watch = watch or Watch()
-    while True:
-        trainer, course = Trainer(member, train, valid, precision, seed, start), Course()
-        if watch.begin(trainer, course):
-            break
-    if not course.good:
-        course.good = trainer.state()
-        watch.keep(course.good, course)
-    while len(course.history) < trainer.schedule.epochs and not course.ended(member.early_stopping_patience):
+    callback = callback or Callback()
+    trainer = Trainer(job)
+    while (state := callback.on_train_begin(trainer)) is None:
+        trainer = Trainer(job)
+    if not state.last_good:
+        state.last_good = trainer.state_dict()
+        callback.save(state.last_good, state)
+
+    while state.epochs < trainer.schedule.epochs and not state.is_finished(job.member.early_stopping_patience):
         try:
-            row = trainer.epoch(len(course.history) + 1, lambda: watch.between(trainer, course))
+            row = trainer.epoch(state.epochs + 1, lambda: callback.on_batch_end(trainer, state))
         except TimeUp:
             break
-        if runs_away(row):
-            strike(trainer, course, row, say)
+        if has_diverged(row):
+            roll_back(trainer, state, row, callback)
         else:
-            report(row, take_in(course, row, trainer))
-            watch.after(trainer, course)
-        course.good = trainer.state()
-        watch.keep(course.good, course)
-    if not course.best:
-        raise TimeUp(f"{member.name}: the time was up before its first epoch ended")
-    return fitted(trainer, course)
+            state.record_epoch(row, trainer)
+            callback.on_epoch_end(trainer, state)
+        state.last_good = trainer.state_dict()
+        callback.save(state.last_good, state)
+
+    if not state.best_epoch:
+        raise TimeUp(f"{job.member.name}: the time was up before its first epoch ended")
+    trainer.eval_model.load_state_dict(state.best_weights)
+    seconds = sum(row["train_seconds"] for row in state.history)
+    return FitResult(
+        net=trainer.eval_model,
+        history=state.history,
+        best_epoch=state.best_epoch,
+        seconds=seconds,
+        images_per_second=state.epochs * len(job.train.labels) / seconds,
+        accumulation_steps=trainer.accumulation_steps,
+        rollbacks=state.rollbacks,
+        scheduled_epochs=trainer.schedule.epochs,
+    )
 
 
-def take_in(course: Course, row: dict, trainer: Trainer) -> bool:
-    """Adds an epoch; whether it is the best so far, whose weights are kept."""
-    better = row["valid_accuracy"] > course.accuracy()
-    course.history.append(row)
-    if better:
-        course.best, course.weights = len(course.history), on_host(trainer.evaluated.state_dict())
-    return better
-
-
-def fitted(trainer: Trainer, course: Course) -> Fitted:
-    """The end of a training: the best epoch's weights back in the network."""
-    trainer.evaluated.load_state_dict(course.weights)
-    seconds = sum(row["train_seconds"] for row in course.history)
-    speed = len(course.history) * len(trainer.train.labels) / seconds
-    how = (trainer.pieces, course.strikes, trainer.schedule.epochs)
-    return Fitted(trainer.evaluated, course.history, course.best, seconds, speed, *how)
-
-
-def runs_away(row: dict) -> bool:
-    """Whether an epoch's losses are no numbers any more, or the training loss is beyond all that learning explains."""
+def has_diverged(row: dict) -> bool:
+    """Whether a loss of an epoch is not finite, or the training loss is far above that of a uniform guess."""
     finite = all(math.isfinite(row[key]) for key in ("train_loss", "valid_loss"))
-    return not finite or row["train_loss"] > RUNAWAY
+    return not finite or row["train_loss"] > DIVERGED_LOSS
 
 
-def strike(trainer: Trainer, course: Course, row: dict, say: Callable[[str], None]) -> None:
-    """Back to the last good epoch with half the learning rate; raises Diverged when that has not helped three times."""
-    name, number = trainer.member.name, row["epoch"]
-    course.strikes += 1
+def roll_back(trainer: Trainer, state: TrainState, row: dict, callback: Callback) -> None:
+    """Restores the end of the epoch before, and halves the learning rate; raises Diverged after three rollbacks."""
+    name, epoch = trainer.member.name, row["epoch"]
+    state.rollbacks += 1
     losses = f"training loss {row['train_loss']:.3g}, validation loss {row['valid_loss']:.3g}"
-    if course.strikes > MOST_STRIKES:
+    if state.rollbacks > MAX_ROLLBACKS:
         raise Diverged(
-            f"{name}: diverges in epoch {number} ({losses}) also at an eighth of its learning rate; "
+            f"{name}: diverges in epoch {epoch} ({losses}) also at an eighth of its learning rate; "
             f"lower it (--set {name}.lr={trainer.member.lr / 16:g})"
         )
-    trainer.load(course.good)
-    trainer.schedule.slow_down(0.5)
-    say(f"warning: {name} diverges in epoch {number} ({losses}): back to epoch {number - 1}, half the learning rate")
+    trainer.load_state_dict(state.last_good)
+    trainer.schedule.scale_lr(0.5)
+    callback.log(
+        f"warning: {name} diverges in epoch {epoch} ({losses}): back to epoch {epoch - 1}, half the learning rate"
+    )

@@ -1,4 +1,4 @@
-"""The numbers' precision in training, chosen by the device's capability, with its reason."""
+"""The precision of a training, chosen by the capability of the device, with the reason."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -26,19 +26,19 @@ class Precision:
         return torch.autocast(self.device.type, DTYPES[self.name])
 
     def scaler(self) -> torch.amp.GradScaler:
-        """A gradient scaler: at work for fp16, whose small gradients would vanish, and passing all through else."""
+        """A gradient scaler. It is enabled for fp16 only, where small gradients would become 0."""
         return torch.amp.GradScaler(self.device.type, enabled=self.name == "fp16")
 
 
-def choose(wish: str, device: torch.device) -> Precision:
-    """The precision for the device; wish is "auto" or a name. Raises UserError for fp16 on a CPU.
+def choose_precision(requested: str, device: torch.device) -> Precision:
+    """The precision for the device. requested: "auto" or a name. Raises UserError for fp16 on a CPU.
 
-    Any other wish is granted, also where the device can only emulate it, slowly.
+    Any other request is granted, even if the device only emulates it slowly.
     """
-    if wish == "fp16" and device.type == "cpu":
+    if requested == "fp16" and device.type == "cpu":
         raise UserError("precision=fp16: a CPU trains in float32 or bf16; use precision=auto")
-    if wish != "auto":
-        return Precision(wish, "asked for", device)
+    if requested != "auto":
+        return Precision(requested, "asked for", device)
     if device.type == "cuda":
         return Precision(*by_capability(torch.cuda.get_device_capability(device)), device)
     if device.type == "cpu" and {"avx512_bf16", "amx_bf16", "bf16"} & cpu_flags():
@@ -49,7 +49,7 @@ def choose(wish: str, device: torch.device) -> Precision:
 def by_capability(capability: tuple[int, int]) -> tuple[str, str]:
     """Name and reason for a CUDA capability.
 
-    `torch.cuda.is_bf16_supported()` is True on a T4 too, by emulation; so the capability is asked instead.
+    `torch.cuda.is_bf16_supported()` is True on a T4 too, which only emulates bf16, so it is not used.
     """
     what = f"capability {capability[0]}.{capability[1]}"
     if capability >= (8, 0):
@@ -60,7 +60,7 @@ def by_capability(capability: tuple[int, int]) -> tuple[str, str]:
 
 
 def cpu_flags() -> set[str]:
-    """What /proc/cpuinfo says that the CPU can do; empty where there is no such file."""
+    """The flags of the CPU in /proc/cpuinfo; empty where there is no such file."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

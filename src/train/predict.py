@@ -1,4 +1,4 @@
-"""Probabilities from a trained network, averaged over views of each image."""
+"""Class probabilities from a trained network, with test-time augmentation."""
 
 from collections.abc import Callable
 
@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from src.data.augment import preprocess
-from src.train.device import out_of_memory
+from src.train.device import is_out_of_memory
 from src.train.precision import Precision
 
-VIEWS = {
+TTA_VIEWS = {
     "none": (lambda x: x,),
     "flip": (lambda x: x, lambda x: x.flip(-1)),
 }
@@ -19,33 +19,32 @@ VIEWS = {
 def probabilities(
     net: nn.Module,
     images: Tensor,
-    views: str,
+    tta: str,
     precision: Precision,
-    batch: int = 512,
-    between: Callable[[], None] = lambda: None,
+    batch_size: int = 512,
+    on_batch_end: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """Class probabilities, float32 (n, 7) on the images' device; the mean over the views ("none", or "flip").
+    """Class probabilities, float32 (n, 7) on the images' device: the mean over the views of `tta` ("none" or "flip").
 
-    images: uint8 (n, 1, 48, 48). The network is put into evaluation mode. `between` is called after each batch; a batch
-    that does not fit into memory is halved.
+    images: uint8 (n, 1, 48, 48). Puts the network into evaluation mode. Halves batches that do not fit into memory.
     """
     net.eval()
     found, at = [], 0
     while at < len(images):
         try:
-            found.append(mean_over_views(net, preprocess(images[at : at + batch]), views, precision))
+            found.append(mean_over_views(net, preprocess(images[at : at + batch_size]), tta, precision))
         except RuntimeError as error:
-            if not out_of_memory(error) or batch == 1:
+            if not is_out_of_memory(error) or batch_size == 1:
                 raise
-            batch = max(1, batch // 2)
+            batch_size = max(1, batch_size // 2)
             continue
-        at += batch
-        between()
+        at += batch_size
+        on_batch_end()
     return torch.cat(found)
 
 
-def mean_over_views(net: nn.Module, x: Tensor, views: str, precision: Precision) -> Tensor:
+def mean_over_views(net: nn.Module, x: Tensor, tta: str, precision: Precision) -> Tensor:
     """The mean of the softmax over the views of one batch, float32 (b, 7)."""
     with precision.autocast():
-        logits = [net(view(x)) for view in VIEWS[views]]
+        logits = [net(view(x)) for view in TTA_VIEWS[tta]]
     return torch.stack([out.float().softmax(1) for out in logits]).mean(0)

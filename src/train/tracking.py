@@ -1,4 +1,4 @@
-"""What a run says while it works: the log, the line of an epoch, the progress bar, history.csv."""
+"""The log, the line of an epoch, the progress bar and history.csv."""
 
 import contextlib
 import sys
@@ -12,10 +12,7 @@ from src.files import replacing
 
 
 class Log:
-    """Prints a line and appends it to log.txt, so that the story of a run is there even if the terminal is not.
-
-    prefix: of each line. A line that finds no place on the disk is lost.
-    """
+    """Prints each line, after `prefix`, and appends it to log.txt. A full disk or closed terminal loses only lines."""
 
     def __init__(self, path: Path, prefix: str = ""):
         self.file, self.prefix = path.open("ab", buffering=0), prefix
@@ -32,22 +29,22 @@ class Log:
         self.file.close()
 
 
-def progress(steps: Iterable, total: int, title: str, first: int = 0) -> Iterable:
-    """`steps`, of which `first` are done already, with a progress bar on a terminal, and as they are elsewhere."""
+def progress_bar(steps: Iterable, total: int, title: str, first: int = 0) -> Iterable:
+    """`steps` with a progress bar, on a terminal only. first: steps that are done already."""
     return tqdm(steps, total=total, initial=first, desc=title, leave=False, disable=not sys.stderr.isatty())
 
 
-def epoch_line(row: dict, epochs: int, best: bool) -> str:
-    """One epoch of history as a line for people."""
+def epoch_line(row: dict, epochs: int, is_best: bool) -> str:
+    """One row of the history as a line for people."""
     return (
         f"  epoch {row['epoch']:3d}/{epochs}  lr {row['lr']:.1e}"
         f"  train {row['train_loss']:.4f} {100 * row['train_accuracy']:6.2f} %"
         f"  valid {row['valid_loss']:.4f} {100 * row['valid_accuracy']:6.2f} %  F1 {row['valid_f1']:.3f}"
-        f"  {row['seconds']:6.1f} s{'  best' if best else ''}"
+        f"  {row['seconds']:6.1f} s{'  best' if is_best else ''}"
     )
 
 
 def write_history(path: Path, rows: list[dict]) -> None:
-    """history.csv: one row an epoch, under a temporary name first."""
+    """Writes history.csv, one row an epoch, under a temporary name first."""
     with replacing(path) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.6g")

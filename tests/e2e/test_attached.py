@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from src.run.record import Code
-from src.train.guard import Guard
+from src.train.callbacks import TrainingCallbacks
 from tests.support.small_runs import log, train, weights
 
 SETTINGS = ("epochs=2",)
@@ -20,16 +20,16 @@ class Killed(BaseException):
 @pytest.fixture(scope="module")
 def halves(faces, tmp_path_factory) -> tuple[Path, Path]:
     """A run that was broken off in its second member, after a checkpoint, and the same one whole."""
-    folder, between = tmp_path_factory.mktemp("halves"), Guard.between
+    folder, on_batch_end = tmp_path_factory.mktemp("halves"), TrainingCallbacks.on_batch_end
 
-    def killed(self, trainer, course):
-        between(self, trainer, course)
-        if trainer.member.name == "simple_cnn_v2" and len(course.history) == 1 and trainer.half.step == 2:
-            self.keeper.join()
+    def killed(self, trainer, state):
+        on_batch_end(self, trainer, state)
+        if trainer.member.name == "simple_cnn_v2" and state.epochs == 1 and trainer.epoch_state.step == 2:
+            self.checkpoints.join()
             raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Guard, "between", killed)
+        patch.setattr(TrainingCallbacks, "on_batch_end", killed)
         with pytest.raises(Killed):
             train(faces, folder / "broken", *SETTINGS, checkpoint_seconds=0.0)
     train(faces, folder / "whole", *SETTINGS)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from src.submit.check import check_submission
-from src.train.guard import Guard
+from src.train.callbacks import TrainingCallbacks
 from src.train.trainer import Trainer
 from tests.support.small_runs import start, train, weights
 
@@ -17,8 +17,8 @@ def diverging(monkeypatch):
     """compact_cnn never has a finite loss."""
     epoch = Trainer.epoch
 
-    def ill(trainer, number, between):
-        row = epoch(trainer, number, between)
+    def ill(trainer, number, on_batch_end):
+        row = epoch(trainer, number, on_batch_end)
         return row | {"train_loss": math.nan} if trainer.member.name == "compact_cnn" else row
 
     monkeypatch.setattr(Trainer, "epoch", ill)
@@ -65,24 +65,24 @@ class Killed(BaseException):
 
 def poison(patch, mark, kill: bool) -> None:
     """One step of compact_cnn's second epoch has a loss that is not finite, until `mark` is there; killed there."""
-    step, between = Trainer.step, Guard.between
+    step, on_batch_end = Trainer.step, TrainingCallbacks.on_batch_end
 
     def poisoned_step(trainer, x, y):
         loss, hits = step(trainer, x, y)
-        here = trainer.member.name == "compact_cnn" and trainer.half and trainer.schedule.by_step.last_epoch == 6
+        here = trainer.member.name == "compact_cnn" and trainer.epoch_state and trainer.schedule.by_step.last_epoch == 6
         if here and not mark.exists():
             mark.touch()
             loss = loss * math.nan
         return loss, hits
 
-    def killed(self, trainer, course):
-        between(self, trainer, course)
-        if kill and mark.exists() and trainer.half and trainer.half.sums.isnan().any():
-            self.keeper.join()
+    def killed(self, trainer, state):
+        on_batch_end(self, trainer, state)
+        if kill and mark.exists() and trainer.epoch_state and trainer.epoch_state.sums.isnan().any():
+            self.checkpoints.join()
             raise Killed
 
     patch.setattr(Trainer, "step", poisoned_step)
-    patch.setattr(Guard, "between", killed)
+    patch.setattr(TrainingCallbacks, "on_batch_end", killed)
 
 
 def test_a_run_killed_in_an_epoch_that_went_wrong_ends_as_one_that_was_not(faces, tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from src.train.guard import Guard
+from src.train.callbacks import TrainingCallbacks
 from tests.support.kills import content, measure, train_quietly, write_faces
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -18,17 +18,17 @@ def test_a_run_that_is_killed_at_random_moments_ends_to_the_bit_as_one_that_is_n
 
 def test_a_run_that_is_killed_between_run_json_and_checkpoint_has_lost_no_epoch(tmp_path, monkeypatch):
     """run.json then knows of an epoch that the checkpoint has not: its last one is of the step before."""
-    source, real = write_faces(tmp_path / "faces"), Guard.after
+    source, real = write_faces(tmp_path / "faces"), TrainingCallbacks.on_epoch_end
     train_quietly(source, tmp_path / "whole")
 
-    def killed(self, trainer, course):
-        real(self, trainer, course)
-        self.keeper.join()
-        if len(course.history) == 2:
+    def killed(self, trainer, state):
+        real(self, trainer, state)
+        self.checkpoints.join()
+        if state.epochs == 2:
             raise RuntimeError("killed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Guard, "after", killed)
+        patch.setattr(TrainingCallbacks, "on_epoch_end", killed)
         with pytest.raises(RuntimeError, match="killed"):
             train_quietly(source, tmp_path / "broken")
     assert json.loads((tmp_path / "broken" / "run.json").read_text())["progress"]["compact_cnn"]["epochs"] == 2

@@ -8,9 +8,8 @@ import pytest
 from src.errors import UserError
 from src.run.record import RunRecord
 from src.submit.check import check_submission
-from src.train import plan
-from src.train.deadline import Cost
-from src.train.guard import Guard
+from src.train.budget import TimeEstimate
+from src.train.callbacks import TrainingCallbacks
 from src.train.trainer import Trainer
 from tests.support.small_runs import MEMBERS, log, train
 
@@ -38,14 +37,14 @@ def clock(monkeypatch) -> Clock:
         clock.now += clock.step
         return step(trainer, x, y)
 
-    def slow_epoch(trainer, number, between):
+    def slow_epoch(trainer, number, on_batch_end):
         started = clock.now
-        row = epoch(trainer, number, between)
+        row = epoch(trainer, number, on_batch_end)
         return row | {"seconds": clock.now - started}
 
     monkeypatch.setattr(Trainer, "step", slow_step)
     monkeypatch.setattr(Trainer, "epoch", slow_epoch)
-    monkeypatch.setattr(plan, "measure", lambda *_: Cost(EPOCH, PREDICT))
+    monkeypatch.setattr("src.run.estimate.estimate_member", lambda *_: TimeEstimate(EPOCH, PREDICT))
     return clock
 
 
@@ -123,16 +122,16 @@ def test_the_first_member_is_not_given_up_for_the_others(faces, tmp_path, clock)
 
 def stopped_after(faces: Path, output: Path, clock: Clock, monkeypatch, epochs: int) -> None:
     """A run of the whole recipe, killed after so many epochs of its first member."""
-    after = Guard.after
+    on_epoch_end = TrainingCallbacks.on_epoch_end
 
-    def killed(self, trainer, course):
-        after(self, trainer, course)
-        if len(course.history) == epochs:
-            self.keeper.save(trainer.state(), course, wait=True)
+    def killed(self, trainer, state):
+        on_epoch_end(self, trainer, state)
+        if state.epochs == epochs:
+            self.checkpoints.save(trainer.state_dict(), state, wait=True)
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Guard, "after", killed)
+        patch.setattr(TrainingCallbacks, "on_epoch_end", killed)
         with pytest.raises(KeyboardInterrupt):
             budget(faces, output, clock, 3)
 

@@ -13,7 +13,7 @@ from src.ensemble.predictions import Predictions, load_predictions
 from src.main import main
 from src.run.folder import RunFolder
 from src.submit.check import check_submission
-from src.train.stop import Stopped
+from src.train.signals import Stopped
 from tests.conftest import fake_bundle
 from tests.support.small_runs import start
 

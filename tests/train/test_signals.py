@@ -1,4 +1,4 @@
-"""A signal is kept until it can be obeyed."""
+"""The first signal waits until it is checked, the second one ends the process."""
 
 import os
 import signal
@@ -8,13 +8,13 @@ import threading
 
 import pytest
 
-from src.train.stop import SIGNALS, Stop, Stopped
+from src.train.signals import SIGNALS, Stopped, StopSignals
 from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_the_first_signal_waits_for_the_check_and_names_the_exit_code(number, code, capsys):
-    with Stop() as stop:
+    with StopSignals() as stop:
         stop.check()
         os.kill(os.getpid(), number)
         with pytest.raises(Stopped, match=signal.Signals(number).name) as stopped:
@@ -22,27 +22,27 @@ def test_the_first_signal_waits_for_the_check_and_names_the_exit_code(number, co
     assert stopped.value.code == code and "once more ends at once" in capsys.readouterr().err
 
 
-def test_after_the_block_the_signals_are_whose_they_were():
+def test_the_handlers_of_before_come_back():
     before = [signal.getsignal(number) for number in SIGNALS]
-    with Stop():
+    with StopSignals():
         assert [signal.getsignal(number) for number in SIGNALS] != before
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
 @pytest.mark.parametrize(("first", "second"), [("SIGTERM", "SIGTERM"), ("SIGINT", "SIGTERM"), ("SIGTERM", "SIGINT")])
 def test_the_second_signal_ends_the_process_at_once_with_its_code(first, second):
-    code = "import os, signal; from src.train.stop import Stop\nwith Stop():\n"
+    code = "import os, signal; from src.train.signals import StopSignals\nwith StopSignals():\n"
     code += "".join(f"    os.kill(os.getpid(), signal.{name})\n" for name in (first, second)) + "    print('alive')\n"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 128 + getattr(signal, second) and "alive" not in done.stdout
 
 
-def test_in_another_thread_a_run_goes_on_without_them():
+def test_another_thread_changes_no_handler():
     faults = []
 
     def work() -> None:
         try:
-            with Stop() as stop:
+            with StopSignals() as stop:
                 stop.check()
         except BaseException as error:
             faults.append(error)

@@ -1,4 +1,4 @@
-"""What a run says: the log on both ways out, the line of an epoch, the bar on a terminal alone, history.csv."""
+"""The log in its file and on the terminal, the line of an epoch, the progress bar, history.csv."""
 
 import io
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src.train.tracking import Log, epoch_line, progress, write_history
+from src.train.tracking import Log, epoch_line, progress_bar, write_history
 
 ROW = {
     "epoch": 3,
@@ -64,28 +64,24 @@ def test_a_full_disk_costs_the_line_and_not_the_run(capsys):
     assert capsys.readouterr().out == "one\n"
 
 
-def test_progress_hands_everything_on_and_is_silent_off_a_terminal(capsys):
-    assert list(progress(iter("abc"), 3, "title")) == ["a", "b", "c"]
+def test_without_a_terminal_there_is_no_progress_bar(capsys):
+    assert list(progress_bar(iter("abc"), 3, "title")) == ["a", "b", "c"]
     assert capsys.readouterr() == ("", "")
 
 
-def test_progress_shows_its_title_and_count_on_a_terminal_and_leaves_nothing(monkeypatch):
+def test_on_a_terminal_the_progress_bar_shows_its_title_and_count_and_disappears(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
-    assert list(progress(iter("abc"), 3, "title")) == ["a", "b", "c"]
+    assert list(progress_bar(iter("abc"), 3, "title")) == ["a", "b", "c"]
     shown = sys.stderr.getvalue()
     assert "title" in shown and "/3" in shown
     assert shown.endswith("\r") and "\n" not in shown
 
 
 def test_an_epochs_line_holds_its_figures():
-    line = epoch_line(ROW, 20, best=False)
+    line = epoch_line(ROW, 20, is_best=False)
     for part in ("3/20", "1.3e-03", "train 1.2346  50.00 %", "valid 1.5000  43.75 %", "F1 0.333", "12.2 s"):
         assert part in line
-    assert "\n" not in line
-
-
-def test_only_the_best_epoch_is_called_so():
-    assert epoch_line(ROW, 20, best=True) == epoch_line(ROW, 20, best=False) + "  best"
+    assert "\n" not in line and epoch_line(ROW, 20, is_best=True) == line + "  best"
 
 
 def test_history_is_read_back_to_six_digits_in_its_own_order(tmp_path):
@@ -95,13 +91,6 @@ def test_history_is_read_back_to_six_digits_in_its_own_order(tmp_path):
     assert list(read.columns) == list(ROW) and read["epoch"].tolist() == [3, 4]
     for row, (_, back) in zip(rows, read.iterrows(), strict=True):
         assert back.to_dict() == pytest.approx(row, rel=5e-6)
-
-
-def test_a_longer_history_takes_the_place_of_the_shorter(tmp_path):
-    for count in (1, 2):
-        write_history(tmp_path / "history.csv", [ROW] * count)
-    assert len(pd.read_csv(tmp_path / "history.csv")) == 2
-    assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
 
 
 def test_a_failed_write_leaves_the_old_history(tmp_path, monkeypatch):

@@ -1,0 +1,84 @@
+"""A run's callbacks for one training: checkpoints, the time budget, signals, and the log."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from src.train.budget import MemberBudget
+from src.train.checkpoint import CheckpointManager
+from src.train.fit import Callback, TimeUp, TrainState
+from src.train.signals import Stopped, StopSignals
+from src.train.tracking import epoch_line
+from src.train.trainer import Trainer
+
+CHECKPOINT_SECONDS = 120.0  # between two checkpoints within an epoch
+
+
+@dataclass
+class TrainingCallbacks(Callback):
+    """Resumes from the newest checkpoint, writes new ones, shortens the schedule to the budget, and stops on a signal.
+
+    max_epochs: maximum total epochs, counted from epoch 0; run.json may be one epoch ahead of the checkpoint.
+    accumulation_steps: at least so many. on_progress: receives the history and the scheduled epochs after each epoch.
+    log: receives lines for people. checkpoint_seconds: between two checkpoints within an epoch.
+    """
+
+    checkpoints: CheckpointManager
+    budget: MemberBudget
+    signals: StopSignals
+    max_epochs: int
+    on_progress: Callable[[list[dict], int], None]
+    log: Callable[[str], None]
+    accumulation_steps: int = 1
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+    last_saved: float = field(default_factory=time.monotonic)
+    is_resumed: bool = False
+
+    def on_train_begin(self, trainer: Trainer) -> TrainState | None:
+        """Restores the newest checkpoint, and shortens the schedule to `max_epochs`.
+
+        None if the checkpoint does not fit the trainer, which is then partly restored; the next call ignores it.
+        """
+        found = None if self.is_resumed else self.checkpoints.load()
+        self.is_resumed, state, name = True, TrainState(), trainer.member.name
+        if found:
+            snapshot, state = found
+            try:
+                trainer.load_state_dict(snapshot)
+            except (RuntimeError, KeyError, ValueError, TypeError) as error:
+                self.log(f"{name}: its checkpoint does not fit ({error}); it begins anew")
+                return None
+            step = f", step {trainer.epoch_state.step} of the next" if trainer.epoch_state else ""
+            self.log(f"{name}: goes on after epoch {state.epochs}{step}")
+        trainer.accumulation_steps = max(trainer.accumulation_steps, self.accumulation_steps)
+        self.shorten_schedule(trainer, self.max_epochs)
+        return state
+
+    def on_batch_end(self, trainer: Trainer, state: TrainState) -> None:
+        """Writes a checkpoint every `checkpoint_seconds`; raises Stopped, after a checkpoint, or TimeUp."""
+        if self.signals.received:
+            self.checkpoints.save(trainer.state_dict(), state, wait=True)
+            raise Stopped(self.signals.received)
+        if self.budget.is_over(has_epoch=bool(state.best_epoch)):
+            self.log(f"{trainer.member.name}: the time is up within epoch {state.epochs + 1}")
+            raise TimeUp
+        if time.monotonic() - self.last_saved > self.checkpoint_seconds:
+            self.save(trainer.state_dict(), state)
+
+    def on_epoch_end(self, trainer: Trainer, state: TrainState) -> None:
+        """Logs the epoch, and shortens the schedule to the epochs that still fit, by the mean of those before."""
+        self.log(epoch_line(state.history[-1], trainer.schedule.epochs, state.best_epoch == state.epochs))
+        seconds = sum(row["seconds"] for row in state.history) / state.epochs
+        self.shorten_schedule(trainer, state.epochs + self.budget.epochs_left(seconds))
+        self.on_progress(state.history, trainer.schedule.epochs)
+
+    def shorten_schedule(self, trainer: Trainer, epochs: float) -> None:
+        """Ends the schedule after so many epochs, if it does not end sooner."""
+        if epochs < trainer.schedule.epochs:
+            self.log(f"{trainer.member.name}: {epochs} epochs instead of {trainer.schedule.epochs}, to end in time")
+            trainer.schedule.epochs = int(epochs)
+
+    def save(self, snapshot: dict, state: TrainState) -> None:
+        """Writes a checkpoint in the background."""
+        self.checkpoints.save(snapshot, state)
+        self.last_saved = time.monotonic()
