@@ -183,7 +183,7 @@ def command_ensemble(arguments: argparse.Namespace, bundle: dict) -> int:
     """Blends the members of finished runs."""
     from src.ensemble.reblend import blend_runs
 
-    print(blend_runs(arguments.runs, arguments.input, arguments.output, arguments.form))
+    print(blend_runs(arguments.runs, arguments.input, arguments.output, arguments.form, arguments.blend))
     return 0
 
 
@@ -248,6 +248,7 @@ def parser(bundle: dict) -> argparse.ArgumentParser:
     ensemble = add(commands, "ensemble", command_ensemble)
     ensemble.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
     ensemble.add_argument("--output", type=Path, required=True, metavar="DIR")
+    ensemble.add_argument("--blend", default="mean", metavar="B", help="how (default: %(default)s)")
     ensemble.add_argument("--form", choices=("auto", "kaggle", "no_header"), default="auto")
     checks = add(commands, "check", command_check)
     scores = add(commands, "score", command_score)

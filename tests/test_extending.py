@@ -44,7 +44,7 @@ def write_file(root: Path, content: str) -> None:
 def apply_change(root: Path, content: str) -> None:
     """Adds and removes the lines of a diff, whose path is in the first line, at the only place where it fits."""
     name, *lines = content.splitlines()
-    before, after = ("".join(f"{line[1:]}\n" for line in lines if line[0] in kinds) for kinds in (" -", " +"))
+    before, after = ("\n".join(line[1:] for line in lines if line[0] in kinds) for kinds in (" -", " +"))
     text = (root / name).read_text(encoding="utf-8")
     assert text.count(before) == 1, (name, before)
     (root / name).write_text(text.replace(before, after), encoding="utf-8")

@@ -10,23 +10,28 @@ from src.ensemble.predictions import Predictions, load_predictions, save_predict
 from src.errors import UserError
 from src.submit.write import write_submission
 
+# The names that `ensemble --blend` takes.
+BLENDS = {"mean": mean_blend}
 
-def blend_runs(runs: list[Path], source: Path, output: Path, form: str = "auto") -> str:
+
+def blend_runs(runs: list[Path], source: Path, output: Path, form: str = "auto", blend: str = "mean") -> str:
     """Blends all members of finished runs and returns a line with the validation accuracy.
 
     source: the folder of the competition's files. output: receives submission.csv and predictions/blend.npz, so that
-    `output` can itself be given as a run. Raises UserError for a folder without predictions, for predictions of other
-    data than that in `source`, and for an `output` that holds a run.
+    `output` can itself be given as a run. Raises UserError for an unknown blend, a folder without predictions,
+    predictions of other data than that in `source`, and an `output` that holds a run.
     """
+    if blend not in BLENDS:
+        raise UserError(f"--blend {blend}: choose one of {', '.join(BLENDS)}")
     data = competition.read_competition(source)
     files = [file for folder in runs for file in prediction_files(folder)]
-    blended = mean_blend([load_predictions(file, data.digest, len(data.test)) for file in files])
+    blended = BLENDS[blend]([load_predictions(file, data.digest, len(data.test)) for file in files])
     accuracy = _valid_accuracy(blended, data.train.labels)
     _make_output(output)
     save_predictions(output / "predictions" / "blend.npz", blended)
     write_submission(output / "submission.csv", blended.test.argmax(1), data.example, form)
     rows = len(blended.valid_rows)
-    return f"mean of {len(files)}: {100 * accuracy:.2f} % of {rows:,} validation rows; {output / 'submission.csv'}"
+    return f"{blend} of {len(files)}: {100 * accuracy:.2f} % of {rows:,} validation rows; {output / 'submission.csv'}"
 
 
 def prediction_files(folder: Path) -> list[Path]:

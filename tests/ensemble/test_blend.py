@@ -116,4 +116,6 @@ def test_what_cannot_be_blended_is_refused_and_nothing_is_written(tmp_path, face
     ):
         with pytest.raises(UserError, match=message):
             blend_runs(runs, faces, target)
+    with pytest.raises(UserError, match="--blend median: choose one of mean"):
+        blend_runs([run], faces, output, blend="median")
     assert not output.exists() and not (run / "submission.csv").exists()
