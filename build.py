@@ -187,12 +187,12 @@ START = '''
 
 
 def private_folder() -> Path:
-    """The folder of these sources. What lies in it is run, so it must be this user's and closed to all others."""
+    """The folder for the sources. Its files are executed: it must belong to this user and be closed to all others."""
     user = os.getuid() if hasattr(os, "getuid") else 0  # Windows: one temporary folder a user
     folder = Path(tempfile.gettempdir(), f"fer2013-{user}-{CODE['digest']}")
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    found = folder.lstat()  # not stat: a link may lead to a folder that is closed now and somebody else's
+    found = folder.lstat()  # not stat: a link may lead to somebody else's folder
     closed = os.name != "posix" or (found.st_uid == user and not found.st_mode & 0o077)
     if stat.S_ISDIR(found.st_mode) and closed:
         return folder
@@ -200,8 +200,8 @@ def private_folder() -> Path:
 
 
 def write_sources(folder: Path) -> None:
-    """Makes the folder hold exactly SOURCES, also while other workers start: what is right is never touched, what is
-    damaged is replaced in one step, what is foreign is removed."""
+    """Makes the folder hold exactly SOURCES, also while other workers start: correct files are never touched, damaged
+    ones are replaced in one step, foreign ones are removed."""
     wanted = {folder / path: text[1:].encode() for path, text in SOURCES.items()}
     for place, _, names in os.walk(folder):
         for file in (Path(place, name) for name in names):
