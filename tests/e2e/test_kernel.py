@@ -104,13 +104,14 @@ def test_a_signal_ends_the_run_in_order_and_the_same_command_goes_on(script, fac
     output = tmp_path / "out"
     with begun(script, faces, output, CHECKPOINT) as run:
         run.send_signal(number)
-        assert "to continue" in run.communicate(timeout=20)[1]
+        assert "to continue" in run.communicate(timeout=100)[1]
     assert run.returncode == code
     assert json.loads((output / "run.json").read_text())["status"] == "interrupted"
     assert check_submission(output / "submission.csv", 80).rows == 80
     assert (output / "predictions/compact_cnn.npz").exists()
-    again = start(script, faces, output, "run", "--set", "simple_cnn_v2.epochs=500", "--hours", "0.0001")
-    assert "compact_cnn: already finished" in again.stdout
+    if number == signal.SIGTERM:  # once is enough
+        again = start(script, faces, output, "run", "--set", "simple_cnn_v2.epochs=500", "--hours", "0.0001")
+        assert "compact_cnn: already finished" in again.stdout
 
 
 SLEEPER = """
@@ -138,7 +139,7 @@ def test_a_second_signal_ends_at_once_and_the_submission_stays(script, faces, tm
         with pytest.raises(subprocess.TimeoutExpired):
             run.wait(timeout=3)
         run.send_signal(signal.SIGTERM)
-        assert "once more ends at once" in run.communicate(timeout=10)[1]
+        assert "once more ends at once" in run.communicate(timeout=100)[1]
     assert run.returncode == 143
     assert check_submission(output / "submission.csv", 80).rows == 80
 
