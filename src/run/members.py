@@ -12,7 +12,7 @@ from src.files import replacing
 from src.run.context import RunContext
 from src.run.estimate import Demand, allocate_epochs, measure_all, table
 from src.run.finish import percent, quality, submit
-from src.run.record import MemberEstimate, MemberResult, Progress
+from src.run.record import MemberEstimate, MemberResult, Progress, as_text
 from src.train.budget import MemberBudget
 from src.train.callbacks import TrainingCallbacks
 from src.train.checkpoint import CheckpointManager
@@ -83,7 +83,7 @@ def leave_out(context: RunContext, name: str, reason: Exception) -> None:
     """Records that the run continues without a member: skipped because time is short, or failed."""
     context.log(f"warning: {reason}; the run continues without {name}")
     with context.changing_record() as record:
-        (record.skipped if isinstance(reason, TimeUp) else record.failed)[name] = str(reason)[:500]
+        (record.skipped if isinstance(reason, TimeUp) else record.failed)[name] = as_text(str(reason))
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def finish_member(context: RunContext, member: Member, fitted: FitResult) -> Non
         train_seconds=round(fitted.seconds, 1),
         parameters=sum(p.numel() for p in fitted.net.parameters()),
         precision=precision.name,
-        initial_weights=inputs.initial_weights[member.name].description[:500],
+        initial_weights=as_text(inputs.initial_weights[member.name].description),
         accumulation_steps=fitted.accumulation_steps,
         rollbacks=fitted.rollbacks,
         scheduled_epochs=fitted.scheduled_epochs,

@@ -14,6 +14,7 @@ from src.bounded_io import parse_json, read_bytes
 from src.errors import UserError
 
 MAX_BYTES = 4_000_000  # a run of two members has 5,000
+MAX_TEXT = 500  # characters
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")  # becomes part of a file name
 FINISHED, RUNNING, INTERRUPTED, FAILED = "finished", "running", "interrupted", "failed"
 
@@ -209,7 +210,12 @@ def require(condition: bool, otherwise: str) -> None:
 
 
 def is_text(value: object) -> bool:
-    return isinstance(value, str) and len(value) <= 500 and value.isprintable()
+    return isinstance(value, str) and len(value) <= MAX_TEXT and value.isprintable()
+
+
+def as_text(text: str) -> str:
+    """A text as a record may hold it: one line of printable characters, cut where it is too long."""
+    return "".join(character if character.isprintable() else " " for character in text)[:MAX_TEXT]
 
 
 def is_count(value: object) -> bool:

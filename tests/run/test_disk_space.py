@@ -15,7 +15,7 @@ from src.submit.check import check_submission
 from tests.support.small_runs import train
 
 CHECKPOINTS = (
-    *("members/a/checkpoint.before.pt", "members/b/checkpoint.before.pt", "members/b/checkpoint.step.pt"),
+    *("members/a/checkpoint.prev.pt", "members/b/checkpoint.prev.pt", "members/b/checkpoint.mid_epoch.pt"),
     "members/a/checkpoint.pt",
 )
 

@@ -14,6 +14,7 @@ from src.run.record import (
     RowCounts,
     RunIdentity,
     RunRecord,
+    as_text,
     read_record,
     require_finished,
 )
@@ -117,3 +118,9 @@ def test_a_run_is_finished_with_its_status_a_member_and_a_blend(tmp_path):
 )
 def test_differences_are_said_in_words(other, words):
     assert RunIdentity("r", "d", "s").differences(RunIdentity(*other)) == words
+
+
+def test_a_reason_of_several_lines_can_be_recorded_and_read_back(tmp_path):
+    path, reason = tmp_path / "run.json", as_text("it diverges\n\x1b[2Jlower it " + "x" * 600)
+    path.write_text(json.dumps(changed("failed", "n", value=reason)))
+    assert read_record(path, "").failed["n"].startswith("it diverges")
