@@ -24,7 +24,6 @@ from src.train.optimizer import make_optimizer
 from src.train.precision import Precision
 from src.train.predict import probabilities
 from src.train.schedule import LRSchedule
-from src.train.small_map_conv import replace_small_map_convs
 from src.train.tracking import progress_bar
 
 
@@ -70,8 +69,6 @@ class Trainer:
         self.generator = torch.Generator(device).manual_seed(job.seed + 2**32)
         self.job, self.member, self.device = job, member, device
         self.net = create_network(member, job.initial_weights).to(device, memory_format=torch.channels_last)
-        if device.type == "cpu":
-            replace_small_map_convs(self.net)
         self.ema = ModelEMA(self.net, member.ema) if member.ema else None
         self.optimizer = make_optimizer(member, self.net)
         self.schedule = LRSchedule(member, self.optimizer, steps(len(job.train.labels), member.batch_size))
