@@ -100,8 +100,8 @@ def main() -> int:
         shortened(arguments.input or Path(made), Path(few), arguments.test_rows)
         found = compare(Path(few), arguments)
     if arguments.json:
-        papers = {"threads": torch.get_num_threads(), "torch": torch.__version__, "bound_MB": BOUND}
-        arguments.json.write_text(json.dumps(papers | {"recipes": found}, indent=1) + "\n")
+        environment = {"threads": torch.get_num_threads(), "torch": torch.__version__, "bound_MB": BOUND}
+        arguments.json.write_text(json.dumps(environment | {"recipes": found}, indent=1) + "\n")
     wrong = [r for r, figures in found.items() if figures["exit"] or (figures["MB"] > BOUND and r not in LARGE)]
     return 1 if wrong else 0
 

@@ -46,10 +46,10 @@ class TrainingCallbacks(Callback):
             try:
                 trainer.load_state_dict(snapshot)
             except (RuntimeError, KeyError, ValueError, TypeError) as error:
-                self.log(f"{name}: its checkpoint does not fit ({error}); it begins anew")
+                self.log(f"{name}: its checkpoint does not fit ({error}); it starts again")
                 return None
             step = f", step {trainer.epoch_state.step} of the next" if trainer.epoch_state else ""
-            self.log(f"{name}: goes on after epoch {state.epochs}{step}")
+            self.log(f"{name}: continues after epoch {state.epochs}{step}")
         trainer.accumulation_steps = max(trainer.accumulation_steps, self.accumulation_steps)
         self.shorten_schedule(trainer, self.max_epochs)
         return state

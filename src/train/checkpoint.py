@@ -123,7 +123,7 @@ class CheckpointManager:
             return None
         except Exception as error:  # with a valid digest: written by another version of torch or of the kit
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            self.log(f"{self.folder / name}: passed over, {reason}")
+            self.log(f"{self.folder / name}: not used, {reason}")
             return None
 
     def save(self, snapshot: dict, state: TrainState, wait: bool = False) -> None:
@@ -156,5 +156,5 @@ class CheckpointManager:
             self.writer.join()
             self.writer = None
         if self.fault:
-            self.log(f"warning: no checkpoint could be written, the training goes on ({self.fault})")
+            self.log(f"warning: no checkpoint could be written, the training continues ({self.fault})")
             self.fault = ""

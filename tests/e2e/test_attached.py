@@ -52,7 +52,7 @@ def test_finished_members_are_taken_over_and_the_half_trained_one_goes_on_to_the
     train(attached, tmp_path / "out", *SETTINGS)
     said = log(tmp_path / "out")
     assert "continues the run attached in" in said and "compact_cnn: already finished" in said
-    assert "simple_cnn_v2: goes on after epoch 1, step 2 of the next" in said
+    assert "simple_cnn_v2: continues after epoch 1, step 2 of the next" in said
     assert weights(tmp_path / "out") == weights(halves[1])
     assert (tmp_path / "out/submission.csv").read_bytes() == (halves[1] / "submission.csv").read_bytes()
 

@@ -87,7 +87,7 @@ def test_bad_input_ends_with_2_and_without_a_traceback(script, tmp_path):
 CHECKPOINT = "members/simple_cnn_v2/checkpoint.pt"
 
 
-def begun(script: Path, faces: Path, output: Path, sign: str, **more: str) -> subprocess.Popen:
+def start_and_wait_for(script: Path, faces: Path, output: Path, sign: str, **more: str) -> subprocess.Popen:
     """A run that has one member finished and is within the second, which would take minutes; it has left the `sign`."""
     elsewhere = output.parent / "elsewhere"
     elsewhere.mkdir()
@@ -102,7 +102,7 @@ def begun(script: Path, faces: Path, output: Path, sign: str, **more: str) -> su
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_run_in_order_and_the_same_command_goes_on(script, faces, tmp_path, number, code):
     output = tmp_path / "out"
-    with begun(script, faces, output, CHECKPOINT) as run:
+    with start_and_wait_for(script, faces, output, CHECKPOINT) as run:
         run.send_signal(number)
         assert "to continue" in run.communicate(timeout=100)[1]
     assert run.returncode == code
@@ -134,7 +134,7 @@ def test_a_second_signal_ends_at_once_and_the_submission_stays(script, faces, tm
     """The run hangs within a step; the first signal waits for its end."""
     (tmp_path / "sitecustomize.py").write_text(SLEEPER)
     output = tmp_path / "out"
-    with begun(script, faces, output, "hangs", PYTHONPATH=str(tmp_path)) as run:
+    with start_and_wait_for(script, faces, output, "hangs", PYTHONPATH=str(tmp_path)) as run:
         run.send_signal(signal.SIGTERM)
         with pytest.raises(subprocess.TimeoutExpired):
             run.wait(timeout=3)

@@ -14,7 +14,7 @@ from tests.support.training import equal, make_job, weights, without_seconds
 
 
 class Clock:
-    """A clock that goes on by `step` seconds each time it is read."""
+    """A clock that advances by `step` seconds each time it is read."""
 
     def __init__(self, step: float):
         self.now, self.step = 0.0, step
@@ -60,7 +60,7 @@ def test_a_stopped_training_is_resumed_bitwise(rows, callbacks, tmp_path):
     assert (tmp_path / LATEST).exists() and (tmp_path / MID_EPOCH).exists()
     resumed = callbacks()
     result = fit(job, resumed)
-    assert "m: goes on after epoch 1, step 1 of the next" in resumed.lines
+    assert "m: continues after epoch 1, step 1 of the next" in resumed.lines
     assert without_seconds(result.history) == without_seconds(whole.history)
     assert equal(weights(result.net), weights(whole.net))
 

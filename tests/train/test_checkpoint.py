@@ -151,7 +151,7 @@ def test_a_torn_or_damaged_file_is_skipped_with_a_line_for_the_one_before(manage
         del content[at:]
     path.write_bytes(content)
     assert loaded(manager) == 1
-    assert len(manager.lines) == 1 and str(path) in manager.lines[0] and "passed over" in manager.lines[0]
+    assert len(manager.lines) == 1 and str(path) in manager.lines[0] and "not used" in manager.lines[0]
 
 
 def test_without_a_valid_file_there_is_no_checkpoint(manager):
@@ -209,7 +209,7 @@ def test_a_disk_that_stays_full_costs_the_checkpoint_and_not_the_training(manage
     fill_disk(monkeypatch, 2)
     manager.save(*numbered(3, 3), wait=True)
     assert loaded(manager) == 2 and files(manager) == {LATEST}
-    assert len(manager.lines) == 1 and "No space left" in manager.lines[0] and "goes on" in manager.lines[0]
+    assert len(manager.lines) == 1 and "No space left" in manager.lines[0] and "continues" in manager.lines[0]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no limits on the size of files")
@@ -223,4 +223,4 @@ def test_a_disk_that_fills_within_a_checkpoint_leaves_the_one_before(manager, bo
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert loaded(manager) == 2 and files(manager) == {LATEST, PREVIOUS}
-    assert len(manager.lines) == 1 and "goes on" in manager.lines[0]
+    assert len(manager.lines) == 1 and "continues" in manager.lines[0]

@@ -1,4 +1,4 @@
-"""The estimate of a member, by a clock that goes on by one second each time it is read."""
+"""The estimate of a member, by a clock that advances by one second each time it is read."""
 
 from itertools import count
 
