@@ -3,6 +3,7 @@
 A size that a file states about itself is only compared with the limit; what is read is counted.
 """
 
+import contextlib
 import io
 import json
 import stat
@@ -47,18 +48,14 @@ def unzip(content: bytes, wanted: Callable[[str], bool], limit: int) -> dict[str
                 raise ValueError(f"it unpacks to more than {limit:,} bytes")
             if not {member.compress_type for member in members} <= _METHODS:
                 raise ValueError("it is compressed by another method than deflate")
-            return {member.filename: _unpack(archive, member) for member in members}
+            # With a size, because without one zipfile unpacks everything and then truncates it to the stated size.
+            content = {member.filename: archive.open(member).read(member.file_size + 1) for member in members}
+            for member in members:
+                if len(content[member.filename]) != member.file_size:
+                    raise ValueError(f"{member.filename} does not have the {member.file_size:,} bytes that it states")
+            return content
     except Exception as error:  # damaged bytes raise a dozen kinds in zipfile, zlib and struct
         raise ValueError(str(error) or type(error).__name__) from error
-
-
-def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    """Reads with a size, because without one zipfile unpacks everything and then truncates it to the stated size."""
-    with archive.open(member) as stream:
-        content = stream.read(member.file_size + 1)
-    if len(content) != member.file_size:
-        raise ValueError(f"{member.filename} states {member.file_size:,} bytes and has {len(content):,}")
-    return content
 
 
 def parse_json(text: str | bytes) -> object:
@@ -74,28 +71,19 @@ def list_files(folder: Path) -> list[Path]:
 
     Hidden folders and those that cannot be read are skipped. Raises UserError for more than 500,000 files and folders.
     """
-    level, entered, files = [folder], set(), []
-    while level:
-        below = []
-        for place in level:
-            real = place.resolve()
-            if real in entered:
-                continue
-            entered.add(real)
-            for entry in _list_folder(place):
-                if not entry.is_dir():
-                    files += [entry] if entry.is_file() else []
-                elif not entry.name.startswith("."):
-                    below.append(entry)
-            if len(files) + len(below) > _MAX_FILES:
-                message = f"{folder}: more than {_MAX_FILES:,} files and folders are below this folder"
-                raise UserError(f"{message}.\nName the folder with the competition's files.")
-        level = below
+    places, entered, files = [folder], set(), []
+    for place in places:  # the list grows by the folders that are found
+        real = place.resolve()
+        if real in entered:
+            continue
+        entered.add(real)
+        with contextlib.suppress(OSError):
+            for entry in sorted(place.iterdir()):
+                if entry.is_file():
+                    files.append(entry)
+                elif entry.is_dir() and not entry.name.startswith("."):
+                    places.append(entry)
+        if len(files) + len(places) - 1 > _MAX_FILES:
+            message = f"{folder}: more than {_MAX_FILES:,} files and folders are below this folder"
+            raise UserError(f"{message}.\nName the folder with the competition's files.")
     return files
-
-
-def _list_folder(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except OSError:
-        return []

@@ -11,7 +11,6 @@ from src.bounded_io import read_bytes
 from src.errors import UserError
 
 LIMIT = 2_000_000  # bytes
-_SHOWN = 40
 
 
 def read_cells(path: Path) -> list[tuple[str, ...]]:
@@ -38,7 +37,7 @@ def parse_cells(content: bytes, name: str) -> list[tuple[str, ...]]:
 
 def shorten(text: str) -> str:
     """The first 40 characters of a text, with escapes for characters that cannot be printed."""
-    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")[1:-1]
+    return repr(text if len(text) <= 40 else f"{text[:40]}…")[1:-1]
 
 
 def quote(cell: str) -> str:

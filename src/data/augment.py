@@ -25,9 +25,9 @@ def preprocess(images: Tensor) -> Tensor:
 
 
 def augment(images: Tensor, settings: Augment, generator: torch.Generator, image_size: int | None = None) -> Tensor:
-    """Augmented, normalised faces, float32 (n, 1, h, w), or (n, 1, image_size, image_size).
+    """Augmented, normalised faces: uint8 (n, 1, h, w) → float32 (n, 1, h, w) or (n, 1, image_size, image_size).
 
-    images: uint8 (n, 1, h, w), on the generator's device. The draws depend on the generator and n alone.
+    The generator is on the images' device. The draws depend on it and on n alone.
     """
     draws = torch.rand((13, len(images)), generator=generator, device=images.device)
     x = images.to(torch.float32, copy=True).div_(255)
@@ -47,35 +47,30 @@ def geometry(x: Tensor, settings: Augment, draws: Tensor, image_size: int | None
     x: float (n, 1, h, w); draws: (6, n) in [0, 1) for flip, rotation, shear, scale, shift in x, shift in y. image_size:
     the result's side in pixels, None for x's own. It should be at least half of x's: the grid reads four neighbours.
     """
-    flip, size = draws[0] < settings.flip, [*x.shape[:2], image_size or x.shape[2], image_size or x.shape[3]]
+    flip = draws[0] < settings.flip
+    size = [*x.shape[:2], image_size or x.shape[2], image_size or x.shape[3]]
     if size == list(x.shape) and not any((settings.rotation, settings.shift, settings.scale, settings.shear)):
         return torch.where(flip.view(-1, 1, 1, 1), x.flip(-1), x) if settings.flip else x
-    theta = sampling_matrix(
-        rotation=spread(draws[1], math.radians(settings.rotation)),
-        shear=spread(draws[2], math.radians(settings.shear)),
-        scale=1 + spread(draws[3], settings.scale),
-        shift=torch.stack([spread(draws[4], 2 * settings.shift), spread(draws[5], 2 * settings.shift)], 1),
-        flip=flip,
-    )
+    rotation, shear = spread(draws[1], math.radians(settings.rotation)), spread(draws[2], math.radians(settings.shear))
+    scale, shift = 1 + spread(draws[3], settings.scale), spread(draws[4:6].T, 2 * settings.shift)
+    theta = sampling_matrix(rotation, shear, scale, shift, flip)
     grid = F.affine_grid(theta, size, align_corners=False)
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def sampling_matrix(rotation: Tensor, shear: Tensor, scale: Tensor, shift: Tensor, flip: Tensor) -> Tensor:
-    """Matrices (n, 2, 3) that map each point of the result to the point of the source that it shows.
+    """Matrices (n, 2, 3) that map each point of the result to its point of the source, as torchvision's `affine` does.
 
-    rotation and shear in radians (n,), scale (n,), shift (n, 2) as x and y in half sides, flip bool (n,). The
-    conventions are those of torchvision's `affine`: it is the inverse of shift · rotation · shear · scale. For square
-    images: in half sides, a rotation of others would also shear.
+    rotation and shear in radians (n,), scale (n,), shift (n, 2) as x and y in half sides, flip bool (n,). It is the
+    inverse of shift · rotation · shear · scale, for square images.
     """
     cos, sin, tan = rotation.cos(), rotation.sin(), shear.tan()
     forward = torch.stack([cos, -cos * tan - sin, sin, cos - sin * tan], 1).view(-1, 2, 2)
     a, b, c, d = forward.flatten(1).unbind(1)  # determinant 1: the inverse is the adjugate
     inverse = torch.stack([d, -b, -c, a], 1).view(-1, 2, 2) / scale.view(-1, 1, 1)
     theta = torch.cat([inverse, -inverse @ shift.unsqueeze(2)], 2)
-    mirror = torch.ones_like(theta)
-    mirror[:, 0] = torch.where(flip, -1.0, 1.0).unsqueeze(1)
-    return theta * mirror
+    theta[:, 0] *= torch.where(flip, -1.0, 1.0).unsqueeze(1)
+    return theta
 
 
 def color_jitter(x: Tensor, settings: Augment, draws: Tensor) -> Tensor:
@@ -85,8 +80,10 @@ def color_jitter(x: Tensor, settings: Augment, draws: Tensor) -> Tensor:
     """
     if not settings.brightness and not settings.contrast:
         return x
-    brightness = 1 + spread(draws[0], settings.brightness).view(-1, 1, 1, 1)
-    contrast = 1 + spread(draws[1], settings.contrast).view(-1, 1, 1, 1)
+    limits = settings.brightness, settings.contrast
+    brightness, contrast = (
+        1 + spread(draw, limit).view(-1, 1, 1, 1) for draw, limit in zip(draws, limits, strict=True)
+    )
     x = (x * brightness).clamp_(0, 1)
     mean = x.mean((1, 2, 3), keepdim=True)
     return ((x - mean) * contrast + mean).clamp_(0, 1)

@@ -23,21 +23,18 @@ class LabelledImages(NamedTuple):
 def on_device(
     images: np.ndarray, labels: np.ndarray | None, device: torch.device, rows: np.ndarray | None = None
 ) -> LabelledImages:
-    """Copies faces, uint8 (n, 48, 48), to the device. Without labels (test data) the labels are an empty tensor.
-
-    rows: int64, the rows to take; None takes all.
-    """
+    """Copies faces, uint8 (n, 48, 48), or some rows (int64), to the device. None as labels gives an empty tensor."""
     chosen = slice(None) if rows is None else rows
     known = np.empty(0, np.int64) if labels is None else labels[chosen]
     return LabelledImages(torch.from_numpy(images[chosen]).unsqueeze(1).to(device), torch.from_numpy(known).to(device))
 
 
-def class_weights(labels: Tensor, classes: int = NUM_CLASSES) -> Tensor:
-    """Weights in inverse proportion to the class counts, float32 (classes,): n / (classes present × count).
+def class_weights(labels: Tensor) -> Tensor:
+    """Weights in inverse proportion to the class counts, float32 (7,): n / (classes present × count).
 
     scikit-learn's "balanced" weights; a class that does not occur gets 0.
     """
-    counts = torch.bincount(labels, minlength=classes).float()
+    counts = torch.bincount(labels, minlength=NUM_CLASSES).float()
     return torch.where(counts > 0, len(labels) / ((counts > 0).sum() * counts.clamp(min=1)), 0.0)
 
 
@@ -54,16 +51,11 @@ def steps(rows: int, batch_size: int) -> int:
 
 
 def train_batches(
-    data: LabelledImages,
-    order: Tensor,
-    batch_size: int,
-    transform: Callable[[Tensor], Tensor],
-    first_step: int = 0,
+    data: LabelledImages, order: Tensor, batch_size: int, transform: Callable[[Tensor], Tensor], first_step: int = 0
 ) -> Iterator[LabelledImages]:
-    """The batches of one epoch: transformed images and their labels (b,). The last batch can be smaller.
+    """The batches of one epoch, transformed, from `first_step` on. The last batch can be smaller.
 
-    order: int64, the rows in the order of `epoch_order`. transform: uint8 (b, 1, 48, 48) → float32. first_step: where
-    an interrupted epoch is resumed.
+    order: of `epoch_order`. transform: uint8 (b, 1, 48, 48) → float32.
     """
     for step in range(first_step, steps(len(order), batch_size)):
         rows = order[step * batch_size : (step + 1) * batch_size]

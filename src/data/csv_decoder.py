@@ -40,8 +40,8 @@ def read_table(stream: BinaryIO, name: str, columns: tuple[str, ...], hide_test_
     """Decodes a CSV stream whose header has exactly `columns`, in lower case here, in any order and case there.
 
     name: the file's name in messages. hide_test_labels: the labels of rows that are not Training are never read.
-    Memory: 2,304 bytes a row, under 0.6 GB. Raises UserError, with file and row, for any other format, for a line of
-    more than 64 KiB and for more than 1 GB of text.
+    Memory: 2,304 bytes a row. Raises UserError, with file and row, for any other format, a line of more than 64 KiB and
+    more than 1 GB of text.
     """
     lines = _read_lines(stream, name)
     found = _parse_header(next(lines, b""), name, columns)
@@ -49,9 +49,9 @@ def read_table(stream: BinaryIO, name: str, columns: tuple[str, ...], hide_test_
     for row, line in enumerate(lines, 1):
         try:
             fields = _split_line(line, found)
-            usage = _parse_usage(fields["usage"]) if "usage" in fields else None
+            usage = _find(_USAGES, fields.get("usage", b"Training"), "Usage", f"one of {', '.join(USAGES)}")
             hidden = "emotion" not in fields or (hide_test_labels and usage)  # usage 0: Training
-            labels.append(UNREAD if hidden else _parse_label(fields["emotion"]))
+            labels.append(UNREAD if hidden else _find(_LABELS, fields["emotion"], "label", f"0 to {NUM_CLASSES - 1}"))
             usages.append(usage)
             images += _parse_pixels(fields["pixels"])
         except ValueError as error:
@@ -84,9 +84,9 @@ def _parse_header(line: bytes, name: str, expected: tuple[str, ...]) -> tuple[st
     if sorted(found) == sorted(expected):
         return found
     message = f"{name}: the header is {_quote(line, 80)}; expected the columns {', '.join(expected)}"
-    if "emotion" in found and "emotion" not in expected:
-        raise UserError(f"{message}.\nThe competition's test.csv has no labels: replace this file by it.")
-    raise UserError(f"{message}.\n{_ADVICE}")
+    labelled = "emotion" in found and "emotion" not in expected
+    advice = "The competition's test.csv has no labels: replace this file by it." if labelled else _ADVICE
+    raise UserError(f"{message}.\n{advice}")
 
 
 def _split_line(line: bytes, columns: tuple[str, ...]) -> dict[str, bytes]:
@@ -97,16 +97,10 @@ def _split_line(line: bytes, columns: tuple[str, ...]) -> dict[str, bytes]:
     return dict(zip(columns, map(_strip, fields), strict=True))
 
 
-def _parse_usage(field: bytes) -> int:
-    if field not in _USAGES:
-        raise ValueError(f"has Usage {_quote(field)}; expected one of {', '.join(USAGES)}")
-    return _USAGES[field]
-
-
-def _parse_label(field: bytes) -> int:
-    if field not in _LABELS:
-        raise ValueError(f"has label {_quote(field)}; expected 0 to {NUM_CLASSES - 1}")
-    return _LABELS[field]
+def _find(known: dict[bytes, int], field: bytes, name: str, expected: str) -> int:
+    if field not in known:
+        raise ValueError(f"has {name} {_quote(field)}; expected {expected}")
+    return known[field]
 
 
 def _parse_pixels(field: bytes) -> bytes:

@@ -5,6 +5,7 @@ Rows are sorted by usage, then by n, so images named by their row number give th
 Limits: 200,000 images, each of at most 1 MB and 48x48 pixels; together 1 GB of memory.
 """
 
+import io
 import re
 import warnings
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from src.bounded_io import list_files
+from src.bounded_io import list_files, read_bytes
 from src.data.csv_decoder import UNREAD, USAGES, Table
 from src.dataset import CLASS_NAMES, IMAGE_SIZE
 from src.errors import UserError
@@ -29,9 +30,9 @@ _ADVICE = "Remove the file, or use the competition's CSV files."
 
 def find_image_root(files: list[Path]) -> Path | None:
     """The first folder with images both in train/<class>/ and in test/<any name>/."""
-    images = [f for f in files if f.suffix.lower() in SUFFIXES and len(f.parts) > 3]
-    train = {f.parents[2]: None for f in images if f.parts[-3].lower() == "train" and f.parts[-2].lower() in _LABELS}
-    test = {f.parents[2] for f in images if f.parts[-3].lower() == "test"}
+    images = [f for f in files if _half(f)]
+    test = {f.parents[2] for f in images if _half(f) == "test"}
+    train = (f.parents[2] for f in images if _half(f) == "train" and f.parts[-2].lower() in _LABELS)
     return next((root for root in train if root in test), None)
 
 
@@ -41,22 +42,22 @@ def read_image_folder(root: Path, hide_test_labels: bool) -> Table:
     hide_test_labels: the class folders of the test images are never read. Raises UserError, with the file, for a name
     without usage and number, a class folder that is no class, anything but such an image, and for too many images.
     """
-    found = [file for file in list_files(root) if _belongs(file, root)]
+    found = [file for file in list_files(root) if _half(file) and file.parents[2] == root]
     if len(found) > _MAX_IMAGES:
         raise UserError(f"{root}: {len(found):,} images; at most {_MAX_IMAGES:,} are allowed.\n{_ADVICE}")
     with warnings.catch_warnings():  # Pillow warns of large images and of transparency; both are refused below
         warnings.simplefilter("ignore")
         rows = [_read_row(file, hide_test_labels) for file in found]
     # Images with the same number are sorted by their pixels, so that the order of test rows cannot depend on a label.
-    rows.sort()
-    images = np.frombuffer(b"".join(row[2] for row in rows), np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
-    usage, labels = np.array([row[0] for row in rows], np.uint8), np.array([row[3] for row in rows], np.int64)
-    return Table(images, labels, usage)
+    usage, _, pixels, labels = zip(*sorted(rows), strict=True)
+    images = np.frombuffer(b"".join(pixels), np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
+    return Table(images, np.array(labels, np.int64), np.array(usage, np.uint8))
 
 
-def _belongs(file: Path, root: Path) -> bool:
-    inside = file.suffix.lower() in SUFFIXES and len(file.parts) > 3 and file.parents[2] == root
-    return inside and file.parts[-3].lower() in ("train", "test")
+def _half(file: Path) -> str | None:
+    """train or test, if the file is an image in such a folder."""
+    half = file.parts[-3].lower() if len(file.parts) > 3 else ""
+    return half if half in ("train", "test") and file.suffix.lower() in SUFFIXES else None
 
 
 def _read_row(file: Path, hide_test_labels: bool) -> tuple[int, int, bytes, int]:
@@ -65,7 +66,7 @@ def _read_row(file: Path, hide_test_labels: bool) -> tuple[int, int, bytes, int]
     if match is None:
         raise UserError(f"{file}: the name is not {', '.join(f'{usage}_<number>' for usage in USAGES)}.\n{_ADVICE}")
     usage = USAGES.index(match[1])
-    if (usage == 0) != (file.parts[-3].lower() == "train"):
+    if (usage == 0) != (_half(file) == "train"):
         raise UserError(f"{file}: a {match[1]} image must not be in {file.parts[-3]}/.\n{_ADVICE}")
     label = UNREAD if hide_test_labels and usage else _LABELS.get(file.parts[-2].lower())
     if label is None:
@@ -75,17 +76,13 @@ def _read_row(file: Path, hide_test_labels: bool) -> tuple[int, int, bytes, int]
 
 def _read_pixels(file: Path) -> bytes:
     """48x48 bytes, row by row. The size is checked before a pixel is decoded."""
+    content = read_bytes(file, _MAX_FILE_BYTES, _ADVICE)
     try:
-        if (size := file.stat().st_size) > _MAX_FILE_BYTES:
-            raise UserError(f"{file}: {size:,} bytes; an image has at most {_MAX_FILE_BYTES:,}.\n{_ADVICE}")
-        with Image.open(file, formats=("JPEG", "PNG")) as image:
-            if getattr(image, "n_frames", 1) > 1:
-                raise UserError(f"{file}: {image.n_frames:,} images in one file; expected 1.\n{_ADVICE}")
-            if image.size != (IMAGE_SIZE, IMAGE_SIZE) or image.mode not in _MODES:
-                what = f"{image.width}x{image.height} pixels, mode {image.mode}"
-                raise UserError(f"{file}: {what}; expected {IMAGE_SIZE}x{IMAGE_SIZE} in 8-bit gray.\n{_ADVICE}")
-            return image.convert("L").tobytes()
-    except UserError:
-        raise
+        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
+            frames, found = getattr(image, "n_frames", 1), f"{image.width}x{image.height} pixels, mode {image.mode}"
+            if frames == 1 and image.size == (IMAGE_SIZE, IMAGE_SIZE) and image.mode in _MODES:
+                return image.convert("L").tobytes()
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error and more
         raise UserError(f"{file}: cannot be read as an image ({type(error).__name__}).\n{_ADVICE}") from error
+    found = found if frames == 1 else f"{frames:,} images in one file"
+    raise UserError(f"{file}: {found}; expected 1 of {IMAGE_SIZE}x{IMAGE_SIZE} pixels in 8-bit gray.\n{_ADVICE}")

@@ -24,19 +24,19 @@ def copy_groups(images: np.ndarray) -> np.ndarray:
 def assign_folds(images: np.ndarray, labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
     """The fold of each row, int64 (n,) in 0 … folds - 1, stratified by label, with copy groups kept together.
 
-    The first row of a group represents it (57 groups of FER2013 have conflicting labels). scikit-learn assigns the
-    groups to folds, and all copies follow. A seed gives the same folds on every machine, because only numpy's legacy
-    generator is used. A class with fewer different images than folds is missing from some folds. Raises UserError if
+    The first row of a group represents it (57 groups of FER2013 have conflicting labels). A seed gives the same folds
+    on every machine. A class with fewer different images than folds is missing from some folds. Raises UserError if
     every class has fewer.
     """
     groups = copy_groups(images)
     _, representative = np.unique(groups, return_index=True)
     most = np.bincount(labels[representative]).max()
     if most < folds:
-        message = f"folds={folds}: no class has more than {most} different images"
-        raise UserError(f"{message}; lower folds or raise max_train_rows")
-    fold_of_group = np.empty(len(representative), dtype=np.int64)
-    stratified = StratifiedKFold(folds, shuffle=True, random_state=seed)
+        raise UserError(
+            f"folds={folds}: no class has more than {most} different images; lower folds or raise max_train_rows"
+        )
+    fold_of_group = np.empty_like(representative)
+    stratified = StratifiedKFold(folds, shuffle=True, random_state=seed)  # draws by numpy's legacy generator alone
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")
         for fold, (_, held_out) in enumerate(stratified.split(representative, labels[representative])):

@@ -32,9 +32,10 @@ def open_member(path: Path) -> Iterator[BinaryIO]:
     that is damaged, beyond the limits or unsafe, also while the stream is read.
     """
     try:
-        if (size := path.stat().st_size) > _MAX_BYTES:
-            raise UserError(f"{path}: the file has {size:,} bytes; at most {_MAX_BYTES:,} are allowed.\n{_REPLACE}")
-        with _open_unpacked(path) as unpacked:
+        _refuse_large("the file", path.stat().st_size, path)
+        with path.open("rb") as file:
+            compressed = file.read(2) == b"\x1f\x8b"  # whatever the file is called
+        with gzip.open(path) if compressed else path.open("rb") as unpacked:
             limited = _LimitedReader(unpacked)
             with tarfile.open(fileobj=limited, mode="r|") as archive:
                 member = _find_member(archive, path)
@@ -48,30 +49,22 @@ def open_member(path: Path) -> Iterator[BinaryIO]:
         raise UserError(f"{path}: cannot be read as a tar archive ({error}).\n{_DAMAGED}") from error
 
 
-def _open_unpacked(path: Path) -> BinaryIO:
-    """The archive's bytes, decompressed if they are gzip, whatever the file is called."""
-    with path.open("rb") as file:
-        compressed = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path) if compressed else path.open("rb")
+def _refuse_large(what: str, size: int, path: Path) -> None:
+    if size > _MAX_BYTES:
+        raise UserError(f"{path}: {what} has {size:,} bytes; at most {_MAX_BYTES:,} are allowed.\n{_REPLACE}")
 
 
 def _find_member(archive: tarfile.TarFile, path: Path) -> tarfile.TarInfo:
     for info in islice(archive, _MAX_MEMBERS):
-        _refuse_unsafe(info, path)
-        if info.isreg() and PurePosixPath(info.name).name == MEMBER:
-            if info.size > _MAX_BYTES:
-                what = f"{MEMBER} has {info.size:,} bytes; at most {_MAX_BYTES:,} are allowed"
-                raise UserError(f"{path}: {what}.\n{_REPLACE}")
+        name = PurePosixPath(info.name)
+        if name.is_absolute() or ".." in name.parts:
+            raise UserError(f"{path}: path traversal in member {info.name!a}.\n{_REPLACE}")
+        if not (info.isreg() or info.isdir()) or info.issparse():
+            raise UserError(f"{path}: member {info.name!a} is a link, a device or a sparse file.\n{_REPLACE}")
+        if info.isreg() and name.name == MEMBER:
+            _refuse_large(MEMBER, info.size, path)
             return info
     raise UserError(f"{path}: no {MEMBER} among the first {_MAX_MEMBERS:,} members.\n{_REPLACE}")
-
-
-def _refuse_unsafe(info: tarfile.TarInfo, path: Path) -> None:
-    parts = PurePosixPath(info.name)
-    if parts.is_absolute() or ".." in parts.parts:
-        raise UserError(f"{path}: path traversal in member {info.name!a}.\n{_REPLACE}")
-    if not (info.isreg() or info.isdir()) or info.issparse():
-        raise UserError(f"{path}: member {info.name!a} is a link, a device or a sparse file.\n{_REPLACE}")
 
 
 class _LimitedReader:

@@ -8,8 +8,6 @@ Any program that writes this file can join an ensemble. It is an .npz without pi
     probs    float32 (n, 7)   probabilities; each row sums to 1
     header   str ()           a JSON object with at least the texts `member` and `data_digest`
 
-A run also writes recipe, digests, seed, fold, device and seconds into the header.
-
 Limits: 16 MB of file and 32 MB of arrays, which hold 470,000 rows. FER2013 has 43,065 rows in 3 MB.
 """
 
@@ -55,7 +53,7 @@ def save_predictions(path: Path, predictions: Predictions) -> None:
         "probs": np.concatenate([predictions.valid, predictions.test]).astype(np.float32),
         "header": np.array(json.dumps(predictions.header)),
     }
-    _validate(content, predictions.header, str(path))
+    _validate(content, predictions.header, path)
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **content)
 
@@ -66,9 +64,15 @@ def load_predictions(path: Path, data_digest: str | None = None, test_rows: int 
     Raises UserError for a damaged file, for missing or repeated rows, for data other than `data_digest`, and for a
     number of test rows other than `test_rows`.
     """
-    content = _read_arrays(path)
-    header = _parse_header(content["header"], path)
-    _validate(content, header, str(path))
+    content = read_bytes(path, _FILE_LIMIT, "Name a predictions file of this kit, or train its member again.")
+    try:
+        files = unzip(content, {f"{key}.npy" for key in _ARRAYS}.__contains__, _ARRAY_LIMIT)
+        arrays = {key: io.BytesIO(files[f"{key}.npy"]) for key in _ARRAYS}
+        content = {key: np.lib.format.read_array(array, allow_pickle=False) for key, array in arrays.items()}
+        header = parse_json(str(content["header"]))
+    except Exception as error:  # numpy and ast raise a dozen kinds for damaged bytes
+        raise UserError(f"{path}: not a predictions file, or damaged ({error})") from None
+    _validate(content, header, path)
     if data_digest and header["data_digest"] != data_digest:
         raise UserError(f"{path}: made from other data (digest {header['data_digest']}, here {data_digest})")
     rows, is_test = content["rows"], content["split"] == "test"
@@ -79,62 +83,30 @@ def load_predictions(path: Path, data_digest: str | None = None, test_rows: int 
     return Predictions(header, rows[valid], content["probs"][valid], content["probs"][test])
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    content = read_bytes(path, _FILE_LIMIT, "Name a predictions file of this kit, or train its member again.")
-    try:
-        files = unzip(content, {f"{key}.npy" for key in _ARRAYS}.__contains__, _ARRAY_LIMIT)
-        arrays = {key: io.BytesIO(files[f"{key}.npy"]) for key in _ARRAYS}
-        return {key: np.lib.format.read_array(array, allow_pickle=False) for key, array in arrays.items()}
-    except Exception as error:  # numpy and ast raise a dozen kinds for damaged bytes
-        raise UserError(f"{path}: not a predictions file, or damaged ({error})") from None
-
-
-def _parse_header(text: np.ndarray, path: Path) -> dict:
-    try:
-        return parse_json(str(text))
-    except ValueError as error:
-        raise UserError(f"{path}: the header is not JSON ({error}); not a predictions file of this kit") from None
-
-
-def _validate(content: dict, header: dict, where: str) -> None:
+def _validate(content: dict, header: object, path: Path) -> None:
     """Raises UserError unless header and arrays keep the contract of the module's docstring."""
-    _check_header(header, where)
-    _check_shapes(content, where)
-    rows, split, probs = content["rows"], content["split"], content["probs"]
-    unknown = ~np.isin(split, ("valid", "test"))
-    if unknown.any():
-        raise UserError(f"{where}: split must be valid or test; entry {unknown.argmax()} is neither")
-    for name in ("valid", "test"):
-        _check_rows(rows[split == name], name, where)
-    wrong = ~np.isfinite(probs).all(1) | (np.abs(probs.sum(1) - 1) > 1e-3) | (probs < 0).any(1)
-    if wrong.any():
-        first = int(wrong.argmax())
-        raise UserError(f"{where}: {split[first]} row {rows[first]} does not hold probabilities: {probs[first]}")
-
-
-def _check_header(header: dict, where: str) -> None:
-    held = header if isinstance(header, dict) else {}
-    missing = [key for key in REQUIRED_HEADER if not isinstance(held.get(key), str)]
+    texts = header if isinstance(header, dict) else {}
+    missing = [key for key in REQUIRED_HEADER if not isinstance(texts.get(key), str)]
     if missing:
-        raise UserError(f"{where}: the header lacks the text {' and the text '.join(missing)}")
-
-
-def _check_shapes(content: dict, where: str) -> None:
+        raise UserError(f"{path}: the header lacks the text {' and the text '.join(missing)}")
     classes, rows, split, probs = (content[key] for key in _ARRAYS[:4])
     if not np.array_equal(classes, np.array(CLASS_NAMES)):
-        raise UserError(f"{where}: other classes than {', '.join(CLASS_NAMES)}, or another order")
+        raise UserError(f"{path}: other classes than {', '.join(CLASS_NAMES)}, or another order")
     types = rows.dtype == np.int64 and split.dtype.kind == "U" and probs.dtype == np.float32
     if not types or rows.ndim != 1 or split.shape != rows.shape or probs.shape != (len(rows), NUM_CLASSES):
         shapes = ", ".join(f"{key} {content[key].dtype} {content[key].shape}" for key in _ARRAYS[1:4])
-        raise UserError(f"{where}: {shapes}; expected rows int64 (n,), split text (n,), probs float32 (n, 7)")
-
-
-def _check_rows(rows: np.ndarray, name: str, where: str) -> None:
-    different, counts = np.unique(rows, return_counts=True)
-    if (counts > 1).any():
-        raise UserError(f"{where}: {name} row {different[counts > 1][0]} occurs twice")
-    if len(rows) and rows.min() < 0:
-        raise UserError(f"{where}: {name} row {rows.min()} is negative")
-    missing = np.setdiff1d(np.arange(len(rows)), rows) if name == "test" else ()
-    if len(missing):
-        raise UserError(f"{where}: test row {missing[0]} is missing")
+        raise UserError(f"{path}: {shapes}; expected rows int64 (n,), split text (n,), probs float32 (n, 7)")
+    unknown = ~np.isin(split, ("valid", "test"))
+    if unknown.any():
+        raise UserError(f"{path}: split must be valid or test; entry {unknown.argmax()} is neither")
+    valid, test = (np.sort(rows[split == name]) for name in ("valid", "test"))
+    wrong = np.diff(valid, prepend=-1) < 1
+    if wrong.any():
+        raise UserError(f"{path}: valid row {valid[wrong.argmax()]} is negative or occurs twice")
+    wrong = test != np.arange(len(test))
+    if wrong.any():
+        raise UserError(f"{path}: test row {wrong.argmax()} is missing, or the one before it occurs twice")
+    wrong = ~np.isfinite(probs).all(1) | (np.abs(probs.sum(1) - 1) > 1e-3) | (probs < 0).any(1)
+    if wrong.any():
+        first = int(wrong.argmax())
+        raise UserError(f"{path}: {split[first]} row {rows[first]} does not hold probabilities: {probs[first]}")

@@ -20,7 +20,7 @@ LABEL_COLUMNS = ("emotion", "label", "class")
 
 @dataclass(frozen=True)
 class SubmissionTable:
-    """The cells of a submission or an example, as text. All rows have the same number of cells."""
+    """The cells of a submission or an example, as text: at least one row, all of the same number of cells."""
 
     path: Path
     header: tuple[str, ...] | None
@@ -79,7 +79,7 @@ def check_submission(path: str | Path, rows: int, example: Path | None = None) -
     labels[_test_rows(table, pattern)] = _labels(table)
     if len(labels) != rows:
         raise UserError(f"{table.path.name} has {len(labels):,} rows; the test set has {rows:,}. Write it again.")
-    return CheckedSubmission(labels, _form(table), _column_warnings(table, pattern) + _class_warnings(labels))
+    return CheckedSubmission(labels, _form(table), _warnings(labels, table, pattern))
 
 
 def parse_submission(path: str | Path) -> SubmissionTable:
@@ -116,40 +116,34 @@ def _test_rows(table: SubmissionTable, example: SubmissionTable | None) -> Seque
     if table.header is None:
         return range(len(table.rows))
     if example is not None and table.columns == example.columns:
-        return _positions(table, table.ids, example.ids)
+        match_ids(example, example.ids, example.ids)
+        return match_ids(table, table.ids, example.ids)
     if table.columns == ("id", "emotion"):
-        return _positions(table, *_numbered_ids(table))
+        ids = [name.lstrip("0") or name[:1] for name in table.ids]  # without leading zeros
+        start = 0 if "0" in ids else 1
+        return match_ids(table, ids, [str(start + row) for row in range(len(ids))])
     raise UserError(
         f"{table.path.name}: the columns are {quote(','.join(table.header))}. Accepted are 'id,emotion', one label a "
         "line\nwithout a header, and the columns of example_submission.csv: write the file in one of these forms."
     )
 
 
-def _numbered_ids(table: SubmissionTable) -> tuple[list[str], list[str]]:
-    """The ids without leading zeros, and the expected ids: from 0 if one of the ids is 0, else from 1."""
-    ids = [name.lstrip("0") or name[:1] for name in table.ids]
-    start = 0 if "0" in ids else 1
-    return ids, [str(start + row) for row in range(len(ids))]
-
-
-def _positions(table: SubmissionTable, ids: list[str] | None, expected: list[str] | None) -> Sequence[int]:
-    """The position of each id among the expected ids, which must occur once each."""
+def match_ids(
+    table: SubmissionTable, ids: list[str] | None, expected: list[str] | None, advice: str = " Give each id once."
+) -> Sequence[int]:
+    """The position of each row's id among the expected ids. Raises UserError unless each occurs once; None: no ids."""
     if ids is None or expected is None:
         return range(len(table.rows))
-    position = {name: index for index, name in enumerate(expected)}
-    if len(position) < len(expected):
-        raise UserError("The example repeats an id, so its rows cannot be told apart. Remove or replace the example.")
-    given, seen = set(ids), set()
-    missing = next((f"; {quote(name)} is missing" for name in expected if name not in given), "")
+    position, seen = {name: index for index, name in enumerate(expected)}, set()
     for row, name in enumerate(ids):
-        if name in seen:
-            raise UserError(f"{table.location(row)}: the id {quote(name)} occurs twice{missing}. Give each id once.")
-        if name not in position:
-            known = f"{quote(expected[0])} to {quote(expected[-1])}"
-            raise UserError(f"{table.location(row)}: the id {quote(name)} is not one of {known}{missing}.")
+        if name in seen or name not in position:
+            known = f"is not one of {quote(expected[0])} to {quote(expected[-1])}"
+            problem = "occurs twice" if name in seen else known
+            raise UserError(f"{table.location(row)}: the id {quote(name)} {problem}.{advice}")
         seen.add(name)
-    if missing:
-        raise UserError(f"{table.path.name}: {len(ids):,} ids; expected {len(expected):,}{missing}. Add the rows.")
+    if len(seen) < len(expected):
+        absent = next(name for name in expected if name not in seen)
+        raise UserError(f"{table.path.name}: {len(ids):,} ids; expected {len(expected):,}; {quote(absent)} is missing.")
     return [position[name] for name in ids]
 
 
@@ -162,15 +156,12 @@ def _form(table: SubmissionTable) -> str:
     return f"{header}, ids from {next((first for first in '01' if first in table.ids), shorten(table.ids[0]))}"
 
 
-def _column_warnings(table: SubmissionTable, example: SubmissionTable | None) -> tuple[str, ...]:
-    if example is None or table.columns == example.columns:
-        return ()
-    return (f"the form is '{_form(table)}', but {example.path.name} has '{_form(example)}'",)
-
-
-def _class_warnings(labels: np.ndarray) -> tuple[str, ...]:
-    predicted = [CLASS_NAMES[label] for label in np.unique(labels)]
-    if len(predicted) == 1:
-        return (f"every row is {predicted[0]}",)
-    absent = [name for name in CLASS_NAMES if name not in predicted]
-    return (f"never predicted: {', '.join(absent)}",) if absent else ()
+def _warnings(labels: np.ndarray, table: SubmissionTable, example: SubmissionTable | None) -> tuple[str, ...]:
+    warnings, absent = [], [name for label, name in enumerate(CLASS_NAMES) if label not in labels]
+    if example is not None and table.columns != example.columns:
+        warnings.append(f"the form is '{_form(table)}', but {example.path.name} has '{_form(example)}'")
+    if len(absent) == NUM_CLASSES - 1:
+        warnings.append(f"every row is {CLASS_NAMES[labels[0]]}")
+    elif absent:
+        warnings.append(f"never predicted: {', '.join(absent)}")
+    return tuple(warnings)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from src.bounded_io import read_bytes, unzip
 from src.csv_cells import LIMIT, parse_cells, quote
-from src.data.competition import find_files
 from src.errors import UserError
 
 TEAMS = 56
@@ -55,19 +54,6 @@ class Place:
 KNOWN = Leaderboard(TOP_TEN, TEAMS, "the ten best teams of the final private leaderboard")
 
 
-def find_leaderboard(path: str | Path | None, folder: str | Path) -> Leaderboard:
-    """The leaderboard in `path`; without a path, the newest *leaderboard*.csv below `folder`; without one, KNOWN.
-
-    Raises UserError as `read_leaderboard` does.
-    """
-    if path is not None:
-        return read_leaderboard(path)
-    files = find_files(Path(folder)).all if Path(folder).is_dir() else []
-    # The name of a download ends with its date, so the last name is the newest.
-    found = sorted(file for file in files if "leaderboard" in file.name and file.name.endswith(".csv"))
-    return read_leaderboard(found[-1]) if found else KNOWN
-
-
 def read_leaderboard(path: str | Path) -> Leaderboard:
     """A downloaded leaderboard: a CSV with the columns TeamName and Score, or a zip with one CSV; at most 2 MB.
 
@@ -75,41 +61,34 @@ def read_leaderboard(path: str | Path) -> Leaderboard:
     """
     path = Path(path)
     content = read_bytes(path, LIMIT, _ADVICE)
-    header, *rows = parse_cells(_unzip_csv(content, path) if content.startswith(b"PK") else content, path.name)
+    if content.startswith(b"PK"):
+        try:
+            (content,) = unzip(content, lambda name: name.endswith(".csv"), LIMIT).values()
+        except ValueError as bad:
+            raise UserError(f"{path}: cannot be read as a zip with one CSV file ({bad}).\n{_ADVICE}") from bad
+    header, *rows = parse_cells(content, path.name)
     absent = [name for name in ("TeamName", "Score") if name not in header]
     if absent or not rows:
         raise UserError(f"{path.name} has {f'no column {absent[0]}' if absent else 'no rows'}. {_ADVICE}")
     team, score, entries = header.index("TeamName"), header.index("Score"), []
     for number, row in enumerate(rows, 1):
-        where = f"{path.name}, row {number}"
         if len(row) != len(header):
-            raise UserError(f"{where}: {len(row)} columns; the header has {len(header)}. {_ADVICE}")
-        entries.append((row[team], _accuracy(row[score], where)))
+            raise UserError(f"{path.name}, row {number}: {len(row)} columns; the header has {len(header)}. {_ADVICE}")
+        entries.append((row[team], _accuracy(row[score], f"{path.name}, row {number}")))
     entries.sort(key=lambda entry: -entry[1])  # stable: teams with equal scores keep the file's order
     return Leaderboard(tuple(entries), len(entries), path.name)
 
 
 def place_on(board: Leaderboard, accuracy: float) -> Place:
     """The place of an accuracy (0-1). Scores have five decimals; of equal scores the team on the board is ahead."""
+    names = ["{} {:.5f}".format(*entry) for entry in board.entries]
     ahead = sum(score >= round(accuracy, 5) for _, score in board.entries)
-    if ahead < len(board.entries):
-        words = f"place {ahead + 1} of {board.teams}: above {_entry(board, ahead)}"
-        words += f", below {_entry(board, ahead - 1)}" if ahead else ""
+    if ahead < len(names):
+        words = f"place {ahead + 1} of {board.teams}: above {names[ahead]}"
+        words += f", below {names[ahead - 1]}" if ahead else ""
         return Place(ahead + 1, board.teams, words, board.source)
     words = f"below the {ahead} best of {board.teams} teams" if board.teams > ahead else f"below all {ahead} teams"
     return Place(None, board.teams, words, board.source)
-
-
-def _entry(board: Leaderboard, index: int) -> str:
-    return "{} {:.5f}".format(*board.entries[index])
-
-
-def _unzip_csv(content: bytes, path: Path) -> bytes:
-    try:
-        (table,) = unzip(content, lambda name: name.endswith(".csv"), LIMIT).values()
-    except ValueError as bad:
-        raise UserError(f"{path}: cannot be read as a zip with one CSV file ({bad}).\n{_ADVICE}") from bad
-    return table
 
 
 def _accuracy(cell: str, where: str) -> float:

@@ -1,15 +1,14 @@
 """Scores a submission with the labels that were published later, and ranks it on the leaderboard of 2013.
 
-No other module reads test labels, and this one trains nothing. A test image finds its label by its pixels, because no
-document says how test.csv is sorted. The images that occur once show whether it is PublicTest followed by PrivateTest;
-that order only serves to tell copies apart.
+No other module reads test labels. A test image finds its label by its pixels, because no document says how test.csv is
+sorted. Whether it is PublicTest followed by PrivateTest is only used to tell copies apart.
 """
 
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
@@ -17,7 +16,7 @@ from src.data import competition
 from src.data.competition import LabelledFaces
 from src.errors import UserError
 from src.submit.check import check_submission
-from src.submit.leaderboard import Place, find_leaderboard, place_on
+from src.submit.leaderboard import KNOWN, Place, place_on, read_leaderboard
 
 TRAINING, PUBLIC, PRIVATE = 0, 1, 2  # as in LabelledFaces.usage
 USAGES = {PUBLIC: "PublicTest", PRIVATE: "PrivateTest"}
@@ -55,7 +54,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Score:
-    """The score of a submission. `place` follows from the accuracy on all rows of `place_by`."""
+    """The score of a submission. `place` is by the accuracy on all rows of the usage `place_by`."""
 
     submission: str
     labels: str
@@ -70,10 +69,10 @@ class Score:
     final_board: bool
 
 
-def score_submission(submission: str | Path, folder: str | Path, leaderboard: str | Path | None = None) -> Score:
+def score_submission(submission: str | Path, folder: Path, leaderboard: str | Path | None = None) -> Score:
     """Scores a submission. `folder` holds the competition's files and the file with the labels.
 
-    leaderboard: a downloaded leaderboard, see `find_leaderboard`. Raises UserError for an invalid submission, for
+    leaderboard: see `read_leaderboard`; None: the ten best teams. Raises UserError for an invalid submission, for
     missing files, and for labels that belong to other images than those of test.csv.
     """
     files, labelled = competition.read_competition(folder), competition.read_labelled(folder)
@@ -83,25 +82,16 @@ def score_submission(submission: str | Path, folder: str | Path, leaderboard: st
         raise UserError(
             f"No image of test.csv is among the test rows of {labelled.file.name}.\nPut files of one competition there."
         )
-    measures = _measures(predicted, labelled, found.rows, _is_among(files.test.images, files.train.images))
+    copies = _pixels(files.test.images).isin(_pixels(files.train.images)).to_numpy()
+    measures = _measures(predicted, labelled, found.rows, copies)
     ranked = next(one for one in reversed(measures) if one.rows == "all")
-    board = find_leaderboard(leaderboard, folder)
-    return Score(
-        submission=Path(submission).name,
-        labels=labelled.file.name,
-        test_rows=len(predicted),
-        unlabelled=int((found.rows < 0).sum()),
-        unique=found.unique,
-        in_order=found.in_order,
-        ambiguous=found.ambiguous,
-        measures=measures,
-        place=place_on(board, ranked.accuracy),
-        place_by=ranked.usage,
-        final_board=board.is_final,
-    )
+    board = read_leaderboard(leaderboard) if leaderboard else KNOWN
+    names, counts = (Path(submission).name, labelled.file.name), (len(predicted), int((found.rows < 0).sum()))
+    matched = found.unique, found.in_order, found.ambiguous
+    return Score(*names, *counts, *matched, measures, place_on(board, ranked.accuracy), ranked.usage, board.is_final)
 
 
-def correct_masks(submissions: list[Path], folder: str | Path) -> list[dict[str, np.ndarray]]:
+def correct_masks(submissions: list[Path], folder: Path) -> list[dict[str, np.ndarray]]:
     """For each submission, by the name of each usage that has labels: bool (n,), which rows are correct.
 
     The rows and their order are the same for all submissions, for paired comparisons. Raises UserError as
@@ -109,13 +99,9 @@ def correct_masks(submissions: list[Path], folder: str | Path) -> list[dict[str,
     """
     files, labelled = competition.read_competition(folder), competition.read_labelled(folder)
     rows = match_rows(files.test.images, labelled).rows
-    usage = np.where(rows >= 0, labelled.usage[rows], TRAINING)
-    masks = []
-    for submission in submissions:
-        predicted = check_submission(submission, len(rows), files.example).labels
-        correct = predicted == labelled.labels[rows]
-        masks.append({name: correct[usage == number] for number, name in USAGES.items() if (usage == number).any()})
-    return masks
+    of_usage = _rows_by_usage(labelled, rows)
+    predictions = [check_submission(submission, len(rows), files.example).labels for submission in submissions]
+    return [{name: (p == labelled.labels[rows])[here] for name, here in of_usage.items()} for p in predictions]
 
 
 def match_rows(images: np.ndarray, labelled: LabelledFaces) -> Matching:
@@ -127,23 +113,26 @@ def match_rows(images: np.ndarray, labelled: LabelledFaces) -> Matching:
     """
     held = np.flatnonzero(labelled.usage != TRAINING)
     held = held[np.argsort(labelled.usage[held], kind="stable")]
-    groups = _equal_images(images, labelled.images[held])
-    single = np.array([(t[0], p[0]) for t, p in groups if len(t) == len(p) == 1], np.int64).reshape(-1, 2)
-    expected = _expected_usage(len(images), labelled.usage[held])
-    in_order = int((expected[single[:, 0]] == labelled.usage[held[single[:, 1]]]).sum())
-    by_usage = 0 < len(single) == in_order
-    same_order = by_usage and bool((np.diff(single[np.argsort(single[:, 0]), 1]) > 0).all())
+    known = pd.DataFrame({"pixels": _pixels(labelled.images[held]), "usage": labelled.usage[held], "row": held})
+    known["answer"] = 10 * labelled.labels[held] + known.usage
+    public, private = (known.usage == PUBLIC).sum(), (known.usage == PRIVATE).sum()
+    expected = np.where(np.arange(len(images)) < (public or len(images) - private), PUBLIC, PRIVATE)
+    tests = pd.DataFrame({"pixels": _pixels(images), "usage": expected})
 
-    rows, ambiguous = np.full(len(images), -1, np.int64), 0
-    for tests, places in groups:
-        copies = held[places]
-        for usage in (PUBLIC, PRIVATE) if by_usage else (None,):
-            here = tests[expected[tests] == usage] if usage else tests
-            there = copies[labelled.usage[copies] == usage] if usage else copies
-            pairs = min(len(here), len(there))
-            rows[here[:pairs]] = there[:pairs]
-            ambiguous += 0 if _is_certain(here, there, labelled, same_order) else pairs
-    return Matching(rows, len(single), in_order, ambiguous)
+    once = [table.reset_index().drop_duplicates("pixels", keep=False) for table in (tests, known)]
+    single = once[0].merge(once[1], on="pixels")
+    in_order = int((single.usage_x == single.usage_y).sum())
+    by = ["pixels", "usage"] if 0 < len(single) == in_order else ["pixels"]
+    same_order = len(by) == 2 and single.index_y.is_monotonic_increasing
+    for table in (tests, known):
+        groups = table.groupby(by)
+        table["copy"], table["copies"] = groups.cumcount(), groups["pixels"].transform("size")
+    known["answers"] = known.groupby(by)["answer"].transform("nunique")
+    pairs = tests.merge(known, how="left", on=[*by, "copy"])
+    # Pairing copies in order is right if there are as many on both sides, and the same order or one answer.
+    certain = (pairs.copies_x == pairs.copies_y) & (same_order | (pairs.answers == 1))
+    ambiguous = int((pairs.row.notna() & ~certain).sum())
+    return Matching(pairs.row.fillna(-1).to_numpy(np.int64), len(single), in_order, ambiguous)
 
 
 def format_score(score: Score) -> str:
@@ -151,59 +140,30 @@ def format_score(score: Score) -> str:
     names = f"{'usage':11}  {'rows':{len(WITHOUT_COPY)}}"
     head = f"{names}  {'n':>6}  {'right':>6}  {'accuracy':>8}  {'95 % interval':>15}  {'macro-F1':>8}"
     title = f"{score.submission}: {score.test_rows:,} rows, scored with the labels of {score.labels}"
-    return "\n".join([title, "", head, *_table(score), "", *_place_lines(score), *_notes(score)])
+    return "\n".join([title, "", head, *_table(score), "", *_notes(score)])
 
 
-def _pixels(images: np.ndarray) -> list[bytes]:
-    return [image.tobytes() for image in images]
+def _pixels(images: np.ndarray) -> pd.Series:
+    return pd.Series([image.tobytes() for image in images], dtype=object)
 
 
-def _is_among(images: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """bool (n,): whether `others` has an image of the same pixels."""
-    known = set(_pixels(others))
-    return np.array([pixels in known for pixels in _pixels(images)], bool)
-
-
-def _equal_images(tests: np.ndarray, labelled: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each picture that both have: its indices in `tests` and its indices in `labelled`."""
-    sides: dict[bytes, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
-    for side, images in enumerate((tests, labelled)):
-        for row, pixels in enumerate(_pixels(images)):
-            sides[pixels][side].append(row)
-    return [(np.array(t), np.array(p)) for t, p in sides.values() if t and p]
-
-
-def _expected_usage(rows: int, usage: np.ndarray) -> np.ndarray:
-    """The usage of each test row if test.csv is PublicTest followed by PrivateTest."""
-    public, private = int((usage == PUBLIC).sum()), int((usage == PRIVATE).sum())
-    return np.where(np.arange(rows) < (public or rows - private), PUBLIC, PRIVATE)
-
-
-def _is_certain(tests: np.ndarray, rows: np.ndarray, labelled: LabelledFaces, same_order: bool) -> bool:
-    """Whether pairing copies in order is right: as many on both sides, and the same order or equal labels."""
-    if not len(tests) or not len(rows):
-        return True
-    alike = len(set(zip(labelled.labels[rows].tolist(), labelled.usage[rows].tolist(), strict=True))) == 1
-    return len(tests) == len(rows) and (alike or same_order)
-
-
-def _measures(
-    predicted: np.ndarray, labelled: LabelledFaces, rows: np.ndarray, copies: np.ndarray
-) -> tuple[Measure, ...]:
+def _rows_by_usage(labelled: LabelledFaces, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """By the name of each usage that has labels: bool (n,), which test rows are of it."""
     usage = np.where(rows >= 0, labelled.usage[rows], TRAINING)
+    return {name: usage == number for number, name in USAGES.items() if (usage == number).any()}
+
+
+def _measures(predicted: np.ndarray, labelled: LabelledFaces, rows: np.ndarray, copies: np.ndarray) -> tuple:
     measures = []
-    for number, name in USAGES.items():
-        for words, chosen in (("all", usage == number), (WITHOUT_COPY, (usage == number) & ~copies)):
-            if chosen.any():
-                measures.append(_measure(name, words, predicted[chosen], labelled.labels[rows[chosen]]))
+    for usage, here in _rows_by_usage(labelled, rows).items():
+        for words, chosen in (("all", here), (WITHOUT_COPY, here & ~copies)):
+            if n := int(chosen.sum()):
+                labels, given = labelled.labels[rows[chosen]], predicted[chosen]
+                right = int((given == labels).sum())
+                limits = map(float, binomtest(right, n).proportion_ci(0.95, method="wilson"))
+                macro = float(f1_score(labels, given, average="macro", zero_division=0))
+                measures.append(Measure(usage, words, n, right, right / n, *limits, macro))
     return tuple(measures)
-
-
-def _measure(usage: str, rows: str, predicted: np.ndarray, labels: np.ndarray) -> Measure:
-    n, right = len(labels), int((predicted == labels).sum())
-    interval = binomtest(right, n).proportion_ci(0.95, method="wilson")
-    macro = float(f1_score(labels, predicted, average="macro", zero_division=0))
-    return Measure(usage, rows, n, right, right / n, float(interval.low), float(interval.high), macro)
 
 
 def _table(score: Score) -> list[str]:
@@ -216,22 +176,18 @@ def _table(score: Score) -> list[str]:
     return lines + [f"{name}: no labels in {score.labels}" for name in USAGES.values() if name not in present]
 
 
-def _place_lines(score: Score) -> list[str]:
-    if score.test_rows != CONTEST_ROWS:
-        return [f"No place: the leaderboard of 2013 is of {CONTEST_ROWS:,} test rows, and these are others"]
-    words = score.place.words
-    lines = [words[0].upper() + words[1:], f"  by {score.place_by} accuracy, on {score.place.source}"]
-    if score.place_by != USAGES[PRIVATE]:
-        lines.append("  the final leaderboard is by PrivateTest; the place there may differ")
-    if not score.final_board:
-        lines.append("  its ten best scores are not those of the final private leaderboard")
-    return lines
-
-
 def _notes(score: Score) -> list[str]:
+    notes = [f"No place: the leaderboard of 2013 is of {CONTEST_ROWS:,} test rows, and these are others"]
+    if score.test_rows == CONTEST_ROWS:
+        words = score.place.words
+        notes = [words[0].upper() + words[1:], f"  by {score.place_by} accuracy, on {score.place.source}"]
+        if score.place_by != USAGES[PRIVATE]:
+            notes.append("  the final leaderboard is by PrivateTest; the place there may differ")
+        if not score.final_board:
+            notes.append("  its ten best scores are not those of the final private leaderboard")
     verdict = "confirmed" if score.unique and score.in_order == score.unique else "NOT confirmed, holds"
     counts = f"{score.in_order:,} of {score.unique:,} uniquely matched rows"
-    notes = [f"test.csv is PublicTest then PrivateTest: {verdict} on {counts}"]
+    notes.append(f"test.csv is PublicTest then PrivateTest: {verdict} on {counts}")
     if score.ambiguous:
         notes.append(f"{score.ambiguous:,} rows are copies that nothing tells apart; they are paired in file order")
     if score.unlabelled:

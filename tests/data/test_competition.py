@@ -1,5 +1,6 @@
 """The competition's data: all forms give the same arrays, test labels stay hidden, missing files are explained."""
 
+import re
 from dataclasses import astuple
 from pathlib import Path
 
@@ -17,9 +18,6 @@ WITH_LABELS = [forms.put_icml, forms.put_full, forms.put_tar_gz, forms.put_tar, 
 @pytest.fixture(scope="module")
 def rows() -> forms.RowArrays:
     return forms.random_rows()
-
-
-# ------------------------------------------------------------------------------------------------- forms
 
 
 @pytest.mark.parametrize("form", [put_pair, *WITH_LABELS])
@@ -65,7 +63,6 @@ def test_the_digest_depends_on_images_and_labels(rows, tmp_path):
     assert len({read_competition(tmp_path / name).digest for name in "abc"}) == 3
 
 
-STYLES = [{"end": "\r\n"}, {"quote": '"', "end": "\r\n"}, {"end": "\n\n"}]
 CHANGES = {
     "byte order mark": lambda text: b"\xef\xbb\xbf" + text,
     "no last line end": lambda text: text.rstrip(b"\n"),
@@ -74,14 +71,10 @@ CHANGES = {
     "two spaces": lambda text: text.replace(b" ", b"  "),
     "leading zeros": lambda text: text.replace(b" 7 7", b" 007 07"),
     "space at the end": lambda text: text.replace(b"\n", b" \n"),
+    "line ends": lambda text: text.replace(b"\n", b"\r\n"),
+    "quotes": lambda text: re.sub(rb",([\d ]+)", rb',"\1"', text),
+    "columns": lambda text: re.sub(rb"(.+),(.+)", rb"\2,\1", text),
 }
-
-
-@pytest.mark.parametrize("style", STYLES)
-def test_line_ends_and_quotes_do_not_matter(style, rows, tmp_path):
-    put_pair(tmp_path / "styled", rows, **style)
-    put_pair(tmp_path / "usual", rows)
-    assert read_competition(tmp_path / "styled").digest == read_competition(tmp_path / "usual").digest
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -90,16 +83,6 @@ def test_harmless_variants_of_csv_are_read(name, rows, tmp_path):
     expected = read_competition(tmp_path).digest
     put(tmp_path / "train.csv", CHANGES[name]((tmp_path / "train.csv").read_bytes()))
     assert read_competition(tmp_path).digest == expected
-
-
-@pytest.mark.parametrize("header", ["pixels, emotion, Usage", "Usage,pixels,emotion"])
-def test_columns_in_any_order(header, rows, tmp_path):
-    put(tmp_path / "a" / "fer2013.csv", csv_text(header, rows))
-    forms.put_full(tmp_path / "b", rows)
-    assert read_competition(tmp_path / "a").digest == read_competition(tmp_path / "b").digest
-
-
-# ----------------------------------------------------------------------------------------------- finding
 
 
 def test_the_pair_comes_before_icml_before_fer2013_before_the_tar_before_images(rows, tmp_path):
@@ -125,14 +108,8 @@ def test_the_shallowest_pair_in_one_folder_is_taken(rows, tmp_path):
     data = read_competition(tmp_path)
     assert data.files == (tmp_path / "c" / "train.csv", tmp_path / "c" / "test.csv")
     assert data.example == tmp_path / "c" / "example_submission.csv"
-
-
-def test_a_pair_in_two_folders_and_no_example(rows, tmp_path):
-    put_pair(tmp_path / "a", rows)
-    (tmp_path / "b").mkdir()
-    (tmp_path / "a" / "test.csv").rename(tmp_path / "b" / "test.csv")
-    data = read_competition(tmp_path)
-    assert [file.parent.name for file in data.files] == ["a", "b"] and data.example is None
+    (tmp_path / "a" / "x" / "test.csv").rename(tmp_path / "a" / "test.csv")
+    assert [file.parent.name for file in read_competition(tmp_path / "a").files] == ["x", "a"]  # no two in one folder
 
 
 def test_links_are_followed_and_loops_end(rows, tmp_path):
@@ -142,10 +119,7 @@ def test_links_are_followed_and_loops_end(rows, tmp_path):
     (tmp_path / "in" / "slug").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "in" / "nowhere").symlink_to(tmp_path / "missing")
     assert len(read_competition(tmp_path / "in").train) == COUNTS[0]
-    assert len(find_files(tmp_path / "in").all) == 2
-
-
-# ------------------------------------------------------------------------------------------- test labels
+    assert len(find_files(tmp_path / "in")) == 2
 
 
 @pytest.mark.parametrize("value", ["6", "secret"])
@@ -160,21 +134,10 @@ def test_a_run_does_not_depend_on_test_labels(value, rows, tmp_path):
         np.testing.assert_array_equal(part, expected)
 
 
-def test_the_labels_for_scoring_are_checked(rows, tmp_path):
-    labels = [str(label) for label in rows[1]]
-    labels[44] = "255"
-    put_icml(tmp_path, rows, labels=labels)
-    with pytest.raises(UserError, match=r"icml_face_data\.csv: row 45 has label '255'"):
-        read_labelled(tmp_path)
-
-
 def test_the_pair_alone_has_no_labels_to_score_with(rows, tmp_path):
     put_pair(tmp_path, rows)
     with pytest.raises(UserError, match=r"labels of the test data is nowhere.*test.csv, train.csv"):
         read_labelled(tmp_path)
-
-
-# ---------------------------------------------------------------------------------------------- refusals
 
 
 def refusal(folder: Path) -> str:
@@ -184,14 +147,6 @@ def refusal(folder: Path) -> str:
     text = str(caught.value)
     assert text.count("\n") <= 1 and text.replace("\n", "").isprintable() and len(text) < 2000
     return text
-
-
-def test_an_unknown_usage(rows, tmp_path):
-    put_icml(tmp_path, rows)
-    lines = (tmp_path / "icml_face_data.csv").read_text().split("\n")
-    lines[17] = lines[17].replace("Training", "training")
-    put(tmp_path / "icml_face_data.csv", "\n".join(lines))
-    assert "row 17 has Usage 'training'; expected one of Training, PublicTest, PrivateTest" in refusal(tmp_path)
 
 
 def test_a_bad_row_in_an_archive_is_named(rows, tmp_path):

@@ -43,11 +43,6 @@ def test_images_and_labels_are_read():
     assert found.images.dtype == np.uint8 and found.labels.dtype == np.int64 and found.usage is None
 
 
-def test_labels_are_unread_in_a_file_without_them():
-    content = "\n".join(["pixels", *map(pixel_text, IMAGES)]).encode()
-    assert set(decode(content, TEST).labels) == {UNREAD}
-
-
 @pytest.mark.parametrize("label", [b"", b"8", b"secret", b"\0"])
 def test_hidden_labels_of_test_rows_are_not_even_checked(label):
     lines = SMALL.split(b"\n")
@@ -55,9 +50,6 @@ def test_hidden_labels_of_test_rows_are_not_even_checked(label):
     assert decode(b"\n".join(lines), FULL).labels.tolist()[2:] == [UNREAD, UNREAD]
     with pytest.raises(UserError, match="row 4 has label"):
         decode(b"\n".join(lines), FULL, hide_test_labels=False)
-
-
-# ------------------------------------------------------------------------------------ bad rows and files
 
 
 def pixels_with(word: str, count: int = 2304) -> str:
@@ -68,21 +60,15 @@ def pixels_with(word: str, count: int = 2304) -> str:
 BAD_ROWS = {
     "pixels missing": (f"3,{pixels_with('9', 2303)}", "row 17 has 2,303 pixels; expected 2,304"),
     "pixels too many": (f"3,{pixels_with('9', 2305)}", "row 17 has 2,305 pixels"),
-    "no pixels": ("3,", "row 17 has 0 pixels"),
     "256": (f"3,{pixels_with('256')}", "row 17 has pixel '256'; expected 0 to 255"),
-    "65792": (f"3,{pixels_with('65792')}", "row 17 has pixel '65792'"),
     "2**64": (f"3,{pixels_with(str(2**64))}", "row 17 has pixel '18446744073709551616'"),
     "-1": (f"3,{pixels_with('-1')}", "row 17 has pixel '-1'"),
-    "sum": (f"3,{pixels_with('1+1', 2303)}", r"row 17 has pixel '1+1'"),
     "abc": (f"3,{pixels_with('abc')}", "row 17 has pixel 'abc'"),
-    "1.5": (f"3,{pixels_with('1.5')}", "row 17 has pixel '1.5'"),
     "digits of another script": (f"3,{pixels_with('٣')}", "row 17 has pixel '"),
     "NUL": (f"3,{pixels_with(chr(0))}", r"row 17 has pixel '\x00'"),
-    "undecodable": (f"3,{pixels_with('9')}".encode().replace(b" 9 ", b" \xff\xfe "), r"row 17 has pixel '\xff\xfe'"),
     "escape codes": (f"3,{pixels_with(chr(27) + '[31m')}", r"row 17 has pixel '\x1b[31m'"),
     "label 7": (f"7,{pixels_with('9')}", "row 17 has label '7'; expected 0 to 6"),
     "label empty": (f",{pixels_with('9')}", "row 17 has label ''"),
-    "label 1.0": (f"1.0,{pixels_with('9')}", "row 17 has label '1.0'"),
     "a field more": (f"3,{pixels_with('9')},Training", "row 17 has 3 columns; expected 2"),
     "a field less": (pixels_with("9"), "row 17 has 1 columns"),
     "truncated": ("3,12 13 1", "row 17 has 3 pixels"),
@@ -100,26 +86,17 @@ def test_bad_rows(name):
     assert words in text and "Download" in text
 
 
-def test_a_pixel_that_moves_to_the_next_row_is_noticed():
-    lines = train_lines()
-    lines[5], lines[6] = lines[5] + b" 9", lines[6].rsplit(b" ", 1)[0]
-    assert "row 5 has 2,305 pixels" in refusal(b"\n".join(lines))
-
-
 def test_rows_are_counted_without_blank_lines():
     assert "row 20 has 2,305 pixels" in refusal(b"\r\n\r\n".join(train_lines()) + b" 3\n")
 
 
 BAD_FILES = {
     "empty": (TRAIN, b"", "the file is empty"),
-    "blank": (TRAIN, b"\n \n", "the file is empty"),
     "header alone": (TRAIN, b"emotion,pixels\n", "a header and no rows"),
     "wrong column": (TRAIN, b"label,pixels\n1,2\n", "'label,pixels"),
-    "missing column": (TRAIN, b"pixels\n1\n", "expected the columns emotion, pixels"),
     "doubled column": (TRAIN, b"emotion,emotion,pixels\n1,1,1\n", "expected the columns emotion, pixels"),
     "no header": (TEST, b"70 80 82 72\n", "the header is '70 80 82 72"),
     "labels in test.csv": (TEST, b"emotion,pixels\n1,2\n", "test.csv has no labels"),
-    "UTF-16": (TRAIN, "emotion,pixels\n1,2\n".encode("utf-16"), "the header is '"),
     "zip": (TRAIN, b"PK\x03\x04" + bytes(range(256)), "the header is '"),
     "no line end": (TRAIN, b"1 " * 200_000, "a line has more than"),
 }
@@ -136,9 +113,6 @@ def test_more_text_than_the_limit_is_refused(monkeypatch):
     assert len(decode(SMALL, FULL).images) == 4
     monkeypatch.setattr(csv_decoder, "_MAX_FILE_BYTES", len(SMALL) - 1)
     assert "the text has more than" in refusal(SMALL, FULL)
-
-
-# ------------------------------------------------------------------------------------------------ fuzzing
 
 
 def parse_plainly(content: bytes) -> list[tuple[int, int, list[int]]]:

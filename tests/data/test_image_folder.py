@@ -26,18 +26,19 @@ def image_bytes(size=(48, 48), mode: str = "L", kind: str = "PNG", frames: int =
 
 
 INVALID = {
-    "other size": ("train/Happy/Training_900.png", image_bytes((224, 224)), "224x224 pixels, mode L; expected 48x48"),
-    "one too wide": ("train/Happy/Training_900.png", image_bytes((49, 48)), "49x48 pixels"),
+    "other size": (
+        "train/Happy/Training_900.png",
+        image_bytes((224, 224)),
+        "224x224 pixels, mode L; expected 1 of 48x48",
+    ),
     "decompression bomb": ("train/Happy/Training_900.png", image_bytes((9000, 9000), "1"), "9000x9000 pixels"),
-    "16 bit": ("train/Happy/Training_900.png", image_bytes(mode="I;16"), "mode I;16"),
     "alpha": ("train/Happy/Training_900.png", image_bytes(mode="RGBA"), "mode RGBA"),
-    "two frames": ("train/Happy/Training_900.png", image_bytes(frames=2), "2 images in one file; expected 1"),
+    "two frames": ("train/Happy/Training_900.png", image_bytes(frames=2), "2 images in one file; expected 1 of"),
     "not an image": ("train/Happy/Training_900.jpg", b"text", "cannot be read as an image"),
     "truncated": ("train/Happy/Training_900.jpg", image_bytes(kind="JPEG")[:-60], "cannot be read as an image"),
     "GIF": ("train/Happy/Training_900.jpg", image_bytes(kind="GIF"), "cannot be read as an image"),
-    "too many bytes": ("train/Happy/Training_900.jpg", bytes(1_000_001), "1,000,001 bytes"),
+    "too many bytes": ("train/Happy/Training_900.jpg", bytes(1_000_001), "larger than 1,000,000 bytes"),
     "class": ("train/Contempt/Training_900.png", image_bytes(), "name is none of Angry, Disgust"),
-    "no number": ("train/Happy/Training_.png", image_bytes(), "the name is not Training_<number>"),
     "other name": ("test/Happy/im900.png", image_bytes(), "the name is not Training_<number>"),
     "train in test": ("test/Happy/Training_900.png", image_bytes(), "must not be in test/"),
     "test in train": ("train/Happy/PublicTest_900.png", image_bytes(), "must not be in train/"),

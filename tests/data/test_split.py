@@ -32,24 +32,13 @@ def flat(images: np.ndarray) -> list[bytes]:
     return [image.tobytes() for image in images]
 
 
-# -------------------------------------------------------------------------------------------- copy groups
-
-
-@pytest.mark.parametrize("seed", range(2))
-def test_rows_are_in_one_group_exactly_if_their_pixels_are_the_same(seed):
-    images, _ = copied(seed)
+def test_rows_are_in_one_group_exactly_if_their_pixels_are_the_same():
+    images, _ = copied(0)
+    images[1] = images[0]
+    images[1, 5, 5] ^= 1
     groups = copy_groups(images)
     pixels_equal = (images[:, None] == images[None]).all((2, 3))
     assert np.array_equal(groups[:, None] == groups[None], pixels_equal)
-
-
-def test_images_that_differ_in_one_pixel_by_one_are_no_copies():
-    images = np.full((2, 48, 48), 128, np.uint8)
-    images[1, 47, 47] += 1
-    assert copy_groups(images).tolist() == [0, 1]
-
-
-# -------------------------------------------------------------------------------------------------- folds
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -62,13 +51,6 @@ def test_copies_share_a_fold_even_where_their_labels_conflict(seed):
     for pixels in fold_of:
         conflicting += len(set(labels[[other == pixels for other in flat(images)]])) > 1
     assert conflicting > 20  # else this shows little
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_no_image_is_on_both_sides(seed):
-    images, labels = copied(seed)
-    train, valid = split(images, labels, 4, seed % 4, seed)
-    assert not set(flat(images[train])) & set(flat(images[valid]))
 
 
 @pytest.mark.parametrize("folds", [2, 5, 10])
@@ -87,19 +69,10 @@ def test_the_folds_partition_the_rows():
     for fold in range(5):
         train, valid = split(images, labels, 5, fold, seed=0)
         assert np.array_equal(np.union1d(train, valid), np.arange(600)) and len(train) + len(valid) == 600
+        assert not set(flat(images[train])) & set(flat(images[valid]))
+        assert all(rows.dtype == np.int64 and (np.diff(rows) > 0).all() for rows in (train, valid))
         held_out.append(valid)
     assert np.array_equal(np.sort(np.concatenate(held_out)), np.arange(600))
-
-
-def test_row_numbers_are_int64_and_ascend():
-    images, labels = copied(3)
-    for rows in split(images, labels, 5, 1, seed=0):
-        assert rows.dtype == np.int64 and rows.ndim == 1 and (np.diff(rows) > 0).all()
-    folds = assign_folds(images, labels, 5, 0)
-    assert folds.dtype == np.int64 and folds.shape == (600,) and set(folds) == set(range(5))
-
-
-# ------------------------------------------------------------------------------------------------- seeds
 
 
 def test_a_seed_gives_the_same_folds_on_every_machine():
@@ -107,21 +80,7 @@ def test_a_seed_gives_the_same_folds_on_every_machine():
     folds = assign_folds(images, labels, 5, seed=7)
     digest = hashlib.sha256(folds.astype("<i8").tobytes()).hexdigest()
     assert digest == "a4bacae241486c6ac2dbe3fbbedc86536739f172776ab871ddc6adc53ce9bc3f"
-
-
-def test_another_seed_gives_other_folds():
-    images, labels = copied(0)
     assert len({assign_folds(images, labels, 5, seed).tobytes() for seed in range(6)}) == 6
-
-
-def test_the_folds_depend_on_the_seed_and_not_on_numpys_global_generator():
-    images, labels = copied(0)
-    np.random.seed(1)  # noqa: NPY002
-    first, state = assign_folds(images, labels, 5, 7), np.random.get_state()[1].copy()  # noqa: NPY002
-    np.random.seed(2)  # noqa: NPY002
-    assert np.array_equal(assign_folds(images, labels, 5, 7), first)
-    np.random.seed(1)  # noqa: NPY002
-    assert np.array_equal(np.random.get_state()[1], state)  # noqa: NPY002
 
 
 def test_an_extra_copy_follows_its_image_and_moves_no_other_row():
@@ -129,9 +88,6 @@ def test_an_extra_copy_follows_its_image_and_moves_no_other_row():
     before = assign_folds(images, labels, 5, 0)
     after = assign_folds(np.concatenate([images, images[:1]]), np.append(labels, 6 - labels[0]), 5, 0)
     assert np.array_equal(after[:-1], before) and after[-1] == before[0]
-
-
-# ------------------------------------------------------------------------------------------ small classes
 
 
 def test_a_class_with_fewer_images_than_folds_is_in_as_many_folds_as_it_has_images_and_nobody_is_warned(recwarn):

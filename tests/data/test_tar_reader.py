@@ -41,15 +41,12 @@ def test_the_member_is_read(name, tmp_path):
 BAD_CHECKSUM = TAR_GZ[:-6] + bytes([TAR_GZ[-6] ^ 1]) + TAR_GZ[-5:]
 INVALID = {
     "empty": (b"", "cannot be read as a tar"),
-    "text": (b"<html>sign in first</html>" * 50, "cannot be read as a tar"),
     "zip": (b"PK\x03\x04" + bytes(2000), "cannot be read as a tar"),
     "truncated gzip": (TAR_GZ[: len(TAR_GZ) // 2], "truncated gzip stream"),
-    "truncated checksum": (TAR_GZ[:-5], "truncated gzip stream"),
     "truncated tar": (TAR[: len(TAR) // 3], "cannot be read as a tar"),
     "checksum": (BAD_CHECKSUM, "cannot be read as a tar"),
     "no member": (tar_bytes("fer2013/other.csv", CONTENT), "no fer2013.csv"),
     "symbolic link": (tar_bytes("fer2013.csv", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "is a link"),
-    "hard link": (tar_bytes("fer2013.csv", b"", type=tarfile.LNKTYPE, linkname="x"), "is a link"),
     "pipe": (tar_bytes("fer2013.csv", b"", type=tarfile.FIFOTYPE), "a device"),
     "parent folder": (tar_bytes("../fer2013.csv", CONTENT), "path traversal"),
     "absolute path": (tar_bytes("/tmp/fer2013.csv", CONTENT), "path traversal"),

@@ -2,7 +2,6 @@
 
 import ast
 import json
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -66,9 +65,6 @@ def wrong_at(labels: np.ndarray, rows: list[int]) -> np.ndarray:
     return labels
 
 
-# --- figures --------------------------------------------------------------------------------------------------------
-
-
 def test_a_perfect_submission(tmp_path, contest):
     found = contest.score(tmp_path, contest.labels[20:])
     assert [(one.usage, one.rows, one.n) for one in found.measures] == [
@@ -111,9 +107,6 @@ def test_a_score_is_json_and_its_text_is_narrow(tmp_path, contest):
     assert "No place" in format_score(result)  # the place on 20 rows would mean nothing
     full = format_score(replace(result, test_rows=CONTEST_ROWS))
     assert "are not those of the final" in full and max(map(len, full.splitlines())) < 100
-
-
-# --- matching -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", [None, 0, 1])
@@ -190,17 +183,6 @@ def test_labels_of_other_images_and_wrong_lengths_are_refused(tmp_path, contest)
     write_submission(tmp_path / "submission.csv", contest.labels[20:])
     with pytest.raises(UserError, match=r"No image of test\.csv"):
         score_submission(tmp_path / "submission.csv", tmp_path)
-
-
-def test_the_full_size_is_matched_in_seconds():
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (35_887, 48, 48), dtype=np.uint8)
-    usage = np.repeat([0, 1, 2], [28_709, 3_589, 3_589]).astype(np.uint8)
-    labelled = LabelledFaces(images, random.integers(0, 7, 35_887), usage, Path("fer2013.csv"))
-    start = time.process_time()
-    found = match_rows(images[28_709:], labelled)
-    assert time.process_time() - start < 2
-    np.testing.assert_array_equal(found.rows, np.arange(28_709, 35_887))
 
 
 def test_only_the_scorer_opens_test_labels():

@@ -23,8 +23,6 @@ def put(path: Path, content: str | bytes) -> Path:
     return path
 
 
-# --- forms ----------------------------------------------------------------------------------------------------------
-
 EXAMPLES = {
     "ids from 0": "id,emotion\n" + "".join(f"{row},0\n" for row in range(9)),
     "ids from 1": "ID,emotion\r\n" + "".join(f"{row},0\r\n" for row in range(1, 10)),
@@ -34,14 +32,6 @@ EXAMPLES = {
     "one named column": "emotion\n" + "0\n" * 9,
     "no header": "0\n" * 9,
 }
-
-
-@pytest.mark.parametrize("form", ["auto", "kaggle", "no_header"])
-def test_a_submission_is_read_back_as_it_was_written(tmp_path, form):
-    path = tmp_path / "new" / "submission.csv"
-    write_submission(path, LABELS, form=form)
-    np.testing.assert_array_equal(check_submission(path, 9).labels, LABELS)
-    assert [file.name for file in path.parent.iterdir()] == ["submission.csv"]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -56,7 +46,7 @@ def test_the_form_of_the_example_is_copied(tmp_path, name):
 
 
 def test_the_written_bytes(tmp_path):
-    path = tmp_path / "submission.csv"
+    path = tmp_path / "new" / "submission.csv"
     write_submission(path, LABELS[:2])
     assert path.read_bytes() == b"id,emotion\n0,3\n1,0\n"
     write_submission(path, LABELS[:2], form="no_header")
@@ -66,6 +56,7 @@ def test_the_written_bytes(tmp_path):
     assert path.read_bytes() == b"Image,Usage,Label\na.jpg,x,3\nb.jpg,y,0\n"
     write_submission(path, LABELS[:2], example, form="kaggle")
     assert path.read_bytes() == b"id,emotion\n0,3\n1,0\n"
+    assert [file.name for file in path.parent.iterdir()] == ["submission.csv"]
 
 
 @pytest.mark.parametrize("start", [0, 1])
@@ -73,15 +64,6 @@ def test_shuffled_rows_are_sorted_by_id(tmp_path, start):
     order = np.random.default_rng(0).permutation(9)
     path = put(tmp_path / "s.csv", "Id,Emotion\n" + "".join(f"{row + start},{LABELS[row]}\n" for row in order))
     np.testing.assert_array_equal(check_submission(path, 9).labels, LABELS)
-
-
-@pytest.mark.parametrize("labels", [LABELS + 1, LABELS - 1, LABELS * 1.0, LABELS[None], LABELS[:0]])
-def test_wrong_labels_and_forms_are_refused_and_nothing_is_written(tmp_path, labels):
-    with pytest.raises(ValueError, match="labels must be"):
-        write_submission(tmp_path / "submission.csv", labels)
-    with pytest.raises(UserError, match="'json'"):
-        write_submission(tmp_path / "submission.csv", LABELS, form="json")
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -114,19 +96,14 @@ def test_a_failed_write_leaves_the_last_submission(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-# --- checking -------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("", "empty"),
         ("id,emotion\n0,3\n1\n", "line 3: 1 columns"),
         ("id,emotion\n0,3\n1,7\n", "line 3: the label is '7'"),
-        ("id,emotion\n0,3\n1,2.0\n", "line 3: the label is '2.0'"),
-        ("id,emotion\n0,3\n0,2\n", "line 3: the id '0' occurs twice; '1' is missing"),
-        ("id,emotion\n0,3\n2,2\n", "line 3: the id '2' is not one of '0' to '1'; '1' is missing"),
-        ("id,emotion\n5,3\n6,2\n", "line 2: the id '5' is not one of '1' to '2'"),
+        ("id,emotion\n0,3\n0,2\n", "line 3: the id '0' occurs twice"),
+        ("id,emotion\n0,3\n2,2\n", "line 3: the id '2' is not one of '0' to '1'"),
         ("id,emotion\nx,3\n1,2\n", "line 2: the id 'x' is not one of '1' to '2'"),
         ("image,emotion\n0,3\n1,2\n", "the columns are 'image,emotion'"),
         ("3\n-1\n", "line 2: the label is '-1'"),
@@ -143,9 +120,9 @@ def test_faults_are_named_with_file_and_line(tmp_path, content, message):
 @pytest.mark.parametrize(
     ("ids", "content", "message"),
     [
-        ((7, 8), "id,emotion\n0,3\n1,2\n", "line 2: the id '0' is not one of '7' to '8'; '7' is missing"),
+        ((7, 8), "id,emotion\n0,3\n1,2\n", "line 2: the id '0' is not one of '7' to '8'"),
         ((7, 8), "id,emotion\n7,3\n", "1 ids; expected 2; '8' is missing"),
-        ((7, 7), "id,emotion\n7,3\n", "The example repeats an id"),
+        ((7, 7), "id,emotion\n7,3\n", "example.csv, line 3: the id '7' occurs twice"),
     ],
 )
 def test_ids_must_be_the_example_s(tmp_path, ids, content, message):
@@ -178,8 +155,6 @@ def test_the_check_counts_and_warns(tmp_path):
     write_submission(path, LABELS)
     assert "row,emotion, ids from 1" in check_submission(path, 9, example).warnings[0]
 
-
-# --- random changes -------------------------------------------------------------------------------------------------
 
 KAGGLE = b"id,emotion\n" + b"".join(b"%d,%d\n" % pair for pair in enumerate(LABELS))
 NO_HEADER = b"".join(b"%d\n" % label for label in LABELS)
