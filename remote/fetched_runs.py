@@ -43,7 +43,7 @@ def record_result(root: Path, folder: Path, source: Path) -> bool:
         print(record.record(folder, source, root / "results"))
     except UserError as error:
         return not_recorded(error)
-    return record.main(["--results", str(root / "results"), "--readme", str(root / "README.md")]) == 0
+    return record.main(["--results", str(root / "results")]) == 0
 
 
 def not_recorded(error: UserError) -> bool:

@@ -20,14 +20,12 @@ from src.csv_cells import read_cells
 from src.ensemble.blend import mean_blend
 from src.ensemble.predictions import load_predictions
 from src.errors import UserError
-from src.files import replacing
 from src.run.folder import RunFolder, write_json
 from src.run.record import RunRecord, read_record, require_finished
 from src.submit.score import score_submission
 from tools import result_tables
 from tools.result_tables import MIGRATE, changes
 
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 COMMAND = "python -m tools.record"
 MAX_NAME = 80  # characters of the changed settings: a folder's name has 255 at most
 
@@ -96,30 +94,18 @@ def read_history(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(header))
 
 
-def rewrite(readme: Path, table: str) -> None:
-    """Puts the table between its two marks in the README."""
-    text = readme.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise UserError(f"{readme}: the marks {BEGIN} and {END} must each be there once")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    with replacing(readme) as temporary:
-        temporary.write_text(f"{before}{BEGIN}\n{table}{END}{after}", encoding="utf-8")
-
-
 def main(argv: list[str]) -> int:
     """The command line; exit code 0, or 2 for the user's error."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__.split("\n")[0])
     parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="folder of a finished run")
     parser.add_argument("--input", type=Path, default=Path("input"), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--readme", type=Path, default=Path("README.md"), metavar="FILE", help="default: %(default)s")
     arguments = parser.parse_args(argv)
     try:
         for run in arguments.runs:
             print(record(run, arguments.input, arguments.results))
         rows = result_tables.rows_of_runs(arguments.results)
         (arguments.results / "README.md").write_text(result_tables.page(rows), encoding="utf-8")
-        rewrite(arguments.readme, result_tables.summary_of_recipes(rows))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

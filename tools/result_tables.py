@@ -134,18 +134,6 @@ def table_of_recipes(rows: list[dict]) -> str:
     return markdown(lines)
 
 
-def summary_of_recipes(rows: list[dict]) -> str:
-    """The README's table: every recipe with the measured accuracies and the number of runs."""
-    lines = []
-    for recipe in recipes.RECIPES.values():
-        runs = unchanged(recipe, rows)
-        seen = {key: mean([float(r[key]) for r in runs]) for key in ("valid", "PublicTest")}
-        where = "; ".join(sorted({r["device"] for r in runs}))
-        figures = {"measured: valid": seen["valid"], "PublicTest": seen["PublicTest"]}
-        lines.append(described(recipe) | figures | {"runs, on": f"{len(runs)}, {where}" if runs else "not run"})
-    return markdown(lines)
-
-
 def unchanged(recipe: config.Recipe, rows: list[dict]) -> list[dict]:
     """The runs of the recipe as it is."""
     return [r for r in rows if r["recipe"] == recipe.name and r["changed"] == NONE]

@@ -38,7 +38,6 @@ def small_project(folder: Path) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     write_metadata(folder)
-    shutil.copy(ROOT / "README.md", folder)  # `fetch` rewrites its table
     (folder / "results").mkdir()
     build.build(commit_all(folder), folder / build.OUTPUT, "quick", ["epochs=1"])
     return folder
