@@ -41,9 +41,6 @@ def short(settings: Augment) -> str:
 every_setting = pytest.mark.parametrize("settings", [Augment(), *EACH, ALL], ids=short)
 
 
-# ---------------------------------------------------------------------------------------- for any setting
-
-
 @every_setting
 @pytest.mark.parametrize("n", [1, 5])
 def test_the_result_is_float32_of_the_same_shape_and_range_and_the_stored_images_stay(settings, n):
@@ -102,17 +99,11 @@ def test_switching_one_thing_on_leaves_the_others_draws():
     assert (erased[erased != without] == 0).all()
 
 
-# --------------------------------------------------------------------------------- nothing on, normalising
-
-
 def test_preprocessing_subtracts_the_mean_of_train_csv_and_divides_by_its_deviation():
     levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
     expected = (torch.arange(256, dtype=torch.float64) - 129.47) / 65.04
     torch.testing.assert_close(preprocess(levels).double().flatten(), expected, atol=5e-4, rtol=0)
     assert torch.equal(augment(levels, Augment(), seeded()), preprocess(levels))
-
-
-# ------------------------------------------------------------------------------- geometry, by torchvision
 
 
 def parameters(settings: Augment, draws: torch.Tensor) -> list[dict]:
@@ -154,18 +145,12 @@ def test_geometry_is_torchvisions_affine_up_to_the_border(settings):
     torch.testing.assert_close(geometry(x.clone(), settings, draws), torch.stack(expected), atol=2e-4, rtol=0)
 
 
-# --------------------------------------------------------------------------------------------------- flip
-
-
 def test_flip_hits_its_share_of_the_images_and_leaves_the_rest_exactly():
     images = noise(3000, side=6)
     x = augment(images, Augment(flip=0.3), seeded())
     same, mirrored = ((x == other).flatten(1).all(1) for other in (preprocess(images), preprocess(images.flip(-1))))
     assert (same ^ mirrored).all()
     assert mirrored.float().mean() == pytest.approx(0.3, abs=0.03)
-
-
-# ------------------------------------------------------------------------------------------- color jitter
 
 
 @pytest.mark.parametrize(
@@ -183,18 +168,6 @@ def test_color_jitter_is_torchvisions_brightness_then_contrast(brightness, contr
     torch.testing.assert_close(found, torch.stack(expected), atol=1e-5, rtol=0)
 
 
-# ------------------------------------------------------------------------------------------------ erasing
-
-
-@pytest.fixture(scope="module")
-def holes():
-    """bool (2000, 48, 48): what is blanked out where every image is hit."""
-    white = torch.full((2000, 1, IMAGE_SIZE, IMAGE_SIZE), 255, dtype=torch.uint8)
-    x = augment(white, Augment(erase=1), seeded())
-    assert set(x.unique().tolist()) == {0.0, preprocess(white[:1, :, :1, :1]).item()}
-    return x.squeeze(1) == 0
-
-
 def test_erasing_hits_its_share_of_the_images_and_leaves_the_rest_exactly():
     images = noise(4000, side=12).clamp(max=100)  # no pixel is the mean grey
     x = augment(images, Augment(erase=0.1), seeded())
@@ -204,21 +177,20 @@ def test_erasing_hits_its_share_of_the_images_and_leaves_the_rest_exactly():
     assert torch.equal(x[x != 0], preprocess(images)[x != 0])
 
 
-def test_what_is_erased_is_one_rectangle(holes):
+def test_what_is_erased_is_one_rectangle_with_area_and_sides_in_their_ranges():
+    white = torch.full((2000, 1, IMAGE_SIZE, IMAGE_SIZE), 255, dtype=torch.uint8)
+    x = augment(white, Augment(erase=1), seeded())
+    assert set(x.unique().tolist()) == {0.0, preprocess(white[:1, :, :1, :1]).item()}
+    holes = x.squeeze(1) == 0
     down, across = holes.any(2), holes.any(1)
     assert torch.equal(holes, down.unsqueeze(2) & across.unsqueeze(1))
-    for side in (down, across):
-        edges = torch.nn.functional.pad(side.int(), (1, 1)).diff(dim=1)
-        assert torch.all((edges == 1).sum(1) == 1)  # one beginning: no gap
-
-
-def test_the_erased_area_and_its_sides_are_in_their_ranges(holes):
+    assert all(torch.all((F.pad(side.int(), (1, 1)).diff(dim=1) == 1).sum(1) == 1) for side in (down, across))  # no gap
     area = holes.float().mean((1, 2))
     rounding = 2 * 0.5 / IMAGE_SIZE  # of each of two sides, to whole pixels
     assert area.min() > 0.02 - 0.2 * rounding and area.max() < 0.33 + 0.6 * rounding
     assert area.min() < 0.025 and area.max() > 0.32
     assert area.mean() == pytest.approx(0.175, abs=0.01)
-    ratio = (holes.any(2).sum(1) / holes.any(1).sum(1)).log()
+    ratio = (down.sum(1) / across.sum(1)).log()
     assert ratio.min() > math.log(0.3) - 0.15 and ratio.max() < math.log(3.3) + 0.15  # whole pixels
     assert ratio.min() < math.log(0.33) and ratio.max() > math.log(3.0) and abs(ratio.mean()) < 0.08
     assert holes.any(0).all()  # anywhere
