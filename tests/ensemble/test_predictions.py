@@ -97,10 +97,7 @@ GOOD_ROWS, GOOD_PROBS = np.r_[VALID_ROWS, np.arange(4)], np.full((7, 7), 1 / 7, 
 EXPECTED = "expected rows int64"
 WRONG = {
     "a valid row twice": ({"rows": np.array([2, 2, 11, 0, 1, 2, 3])}, "valid row 2 is negative or occurs twice"),
-    "a test row twice": (
-        {"rows": np.array([2, 5, 11, 0, 1, 1, 3])},
-        "test row 2 is missing, or the one before it occurs twice",
-    ),
+    "a test row twice": ({"rows": np.array([2, 5, 11, 0, 1, 1, 3])}, "test row 2 is missing, or the one before"),
     "a test row missing": ({"rows": np.array([2, 5, 11, 0, 1, 2, 4])}, "test row 3 is missing"),
     "a negative row": ({"rows": np.array([2, -1, 11, 0, 1, 2, 3])}, "valid row -1 is negative or"),
     "rows of 32 bits": ({"rows": GOOD_ROWS.astype(np.int32)}, EXPECTED),

@@ -1,25 +1,22 @@
 """Kills runs at random moments, starts them again, and compares the end with that of a run that nobody killed.
 
-    python -m tests.support.kills --kills 200 --seed 1
+    OMP_NUM_THREADS=1 python -c "from tests.support.kills import measure; print(measure(200, 5, seed=1, report=print))"
 
 A process that has torch loaded is forked, so that a start costs no seconds. The runs are the quick recipe's members on
 a few synthetic faces, with a checkpoint after every step. torch must have one thread: threads do not survive a fork.
 """
 
-import argparse
 import contextlib
 import json
 import multiprocessing
 import os
 import signal
-import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from src.data import synthetic
 from src.errors import UserError
@@ -82,7 +79,6 @@ class Tally:
 
     kills: int = 0
     runs: int = 0
-    kills_after_a_member: int = 0
     without_submission: int = 0
     failed: int = 0
     different: list[str] = field(default_factory=list)
@@ -98,7 +94,6 @@ def broken_run(source: Path, output: Path, moments: list[float], tally: Tally) -
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         tally.kills += 1
-        tally.kills_after_a_member += bool(finished(output))
         tally.without_submission += without_submission(output)
     else:
         process = start_run(source, output)
@@ -107,7 +102,7 @@ def broken_run(source: Path, output: Path, moments: list[float], tally: Tally) -
     tally.failed += process.exitcode != 0
 
 
-def measure(kills: int, kills_per_run: int, seed: int, report=print) -> Tally:
+def measure(kills: int, kills_per_run: int, seed: int, report=lambda _: None) -> Tally:
     """Kills until there are enough, and compares the end of each run with that of an unbroken one."""
     random, tally = np.random.default_rng(seed), Tally()
     with tempfile.TemporaryDirectory() as folder:
@@ -123,21 +118,3 @@ def measure(kills: int, kills_per_run: int, seed: int, report=print) -> Tally:
             tally.different += [f"run {tally.runs}: {name}" for name in whole if found[name] != whole[name]]
             report(f"{tally.kills} kills in {tally.runs} runs; {len(tally.different)} different")
     return tally
-
-
-def main() -> int:
-    """The command line; exit code 1 where a run ended otherwise than it must."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--kills-per-run", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    started = time.monotonic()
-    tally = measure(arguments.kills, arguments.kills_per_run, arguments.seed)
-    print(json.dumps(asdict(tally) | {"seconds": round(time.monotonic() - started), "torch": torch.__version__}))
-    return int(bool(tally.without_submission or tally.failed or tally.different))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
