@@ -1,8 +1,7 @@
 """Settings: frozen dataclasses, overrides from the command line, and the hash that tells two configurations apart.
 
 A `Recipe` holds `Member`s, and a member holds its `Augment`. Every field declares its type and its range, so that a
-recipe in the source and `--set key=value` on the command line pass the same check. An unknown key is an error that
-names the nearest known one, since a setting that is silently ignored could cost a day of GPU time.
+recipe in the source and `--set key=value` pass the same check. An unknown key is an error that names the nearest one.
 """
 
 import dataclasses
@@ -82,9 +81,7 @@ def check_range(name: str, value, meta) -> None:
     choices, low, high = meta.get("choices"), meta.get("low"), meta.get("high")
     if choices and value not in choices:
         raise UserError(f"{name}={value}: choose one of {', '.join(choices)}{hint(str(value), choices, OTHER_CHOICES)}")
-    if value is None or (low is None and high is None):
-        return
-    if not low <= value <= high:  # this also catches nan
+    if value is not None and low is not None and not low <= value <= high:  # this also catches nan
         raise UserError(f"{name}={value}: it must lie between {low:,} and {high:,}")
 
 
@@ -226,7 +223,8 @@ def override(recipe: Recipe, assignments: list[str]) -> Recipe:
 
 def with_setting(recipe: Recipe, key: str, text: str) -> Recipe:
     """`recipe` with one key replaced by the value that `text` writes."""
-    name = member_named_in(recipe, key)
+    # One member's name can begin with another's and a dot, so the longest name that fits is the one.
+    name = max((m.name for m in recipe.members if key.startswith(f"{m.name}.")), key=len, default="")
     if key not in keys(recipe):
         known = member_keys() if name else keys(recipe)
         what = hint(key.removeprefix(f"{name}."), known, OTHER_NAMES)
@@ -236,11 +234,6 @@ def with_setting(recipe: Recipe, key: str, text: str) -> Recipe:
     member_key = key.removeprefix(f"{name}.") if name else key
     members = (with_field(m, member_key, text) if name in ("", m.name) else m for m in recipe.members)
     return dataclasses.replace(recipe, members=tuple(members))
-
-
-def member_named_in(recipe: Recipe, key: str) -> str:
-    """The member that the key names, or "": the longest name that fits, since one can begin with another and a dot."""
-    return max((m.name for m in recipe.members if key.startswith(f"{m.name}.")), key=len, default="")
 
 
 def with_field(config, key: str, text: str):
@@ -270,7 +263,7 @@ def as_dict(config) -> dict:
 
 
 def config_hash(config) -> str:
-    """16 hexadecimal digits that identify what is trained: see `hash_of_settings`."""
+    """16 hexadecimal digits that identify what is trained."""
     return hash_of_settings(as_dict(config))
 
 

@@ -35,13 +35,11 @@ def together(name: str, description: str, *recipes: Recipe) -> Recipe:
 
 SIMPLE_V0 = single(
     "simple_cnn_v0", "trains and validates on the same 200 images, to see that the network can overfit",
-    "val 100 at epoch 13",
-    network="simple_cnn_v0", epochs=100, valid="train", max_train_rows=200,
+    "val 100 at epoch 13", network="simple_cnn_v0", epochs=100, valid="train", max_train_rows=200,
 )
 SIMPLE_V1 = single(
     "simple_cnn_v1", "two 5x5 convolutions, dropout, early stopping",
-    "train 83.87, val 57.66",
-    network="simple_cnn_v1", epochs=30, early_stopping_patience=5,
+    "train 83.87, val 57.66", network="simple_cnn_v1", epochs=30, early_stopping_patience=5,
 )
 SIMPLE_V2 = single(
     "simple_cnn_v2", "v1 with batch norm, rotation, flip and shift, plateau schedule",
@@ -51,9 +49,10 @@ SIMPLE_V2 = single(
 )
 SIMPLE_V3 = varied(
     SIMPLE_V2, "simple_cnn_v3", "v2 with class weights and a weighted sampler: corrects the imbalance twice",
-    "train 14.08, val 1.76",
-    optimizer="adamw", class_balancing="weights+sampler",
+    "train 14.08, val 1.76", optimizer="adamw", class_balancing="weights+sampler",
 )
+SIMPLE_V3_WEIGHTED = varied(SIMPLE_V3, "simple_cnn_v3_weighted", "v2 with class weights", class_balancing="weights")
+SIMPLE_V3_SAMPLER = varied(SIMPLE_V3, "simple_cnn_v3_sampler", "v2 with a weighted sampler", class_balancing="sampler")
 
 DEEP_V1 = single(
     "deep_cnn_v1", "four convolutions, global average pooling, FC 512",
@@ -69,14 +68,12 @@ DEEP_V3 = varied(DEEP_V2, "deep_cnn_v3", "v2 with full augmentation", "train 51,
 
 ATTENTION_V1 = single(
     "attention_cnn_v1", "three pairs of convolutions with CBAM, rotation and flip, AdamW",
-    "train 76, val 63",
-    network="attention_cnn", epochs=50, optimizer="adamw", weight_decay=1e-4, schedule="plateau",
+    "train 76, val 63", network="attention_cnn", epochs=50, optimizer="adamw", weight_decay=1e-4, schedule="plateau",
     early_stopping_patience=7, augment=LIGHT,
 )
 ATTENTION_V2 = varied(
     ATTENTION_V1, "attention_cnn_v2", "v1 with 20 epochs, batch size 128, half the learning rate",
-    "train 68, val 63",
-    epochs=20, batch_size=128, lr=5e-4,
+    "train 68, val 63", epochs=20, batch_size=128, lr=5e-4,
 )
 ATTENTION_V3 = varied(
     ATTENTION_V1, "attention_cnn_v3", "v1 with label smoothing, cosine schedule of 10 epochs",
@@ -85,16 +82,14 @@ ATTENTION_V3 = varied(
 )
 ATTENTION_V4 = varied(
     ATTENTION_V1, "attention_cnn_v4", "v1 with label smoothing, lower learning rate, more weight decay",
-    "train 63, val 61.98",
-    dropout=0.3, lr=3e-4, weight_decay=5e-4, label_smoothing=0.1, epochs=30,
+    "train 63, val 61.98", dropout=0.3, lr=3e-4, weight_decay=5e-4, label_smoothing=0.1, epochs=30,
 )
 
 # The notebooks give no epochs, augmentation or schedule for their ResNets.
 RESNET = {"schedule": "plateau", "epochs": 40, "early_stopping_patience": 7, "augment": FULL}
 RESNET18_ADAM = single(
     "resnet18_adam", "ResNet-18 with one input channel",
-    "test 65.31, train 73.43, val 64.73",
-    network="resnet18", dropout=0.3, weight_decay=1e-4, **RESNET,
+    "test 65.31, train 73.43, val 64.73", network="resnet18", dropout=0.3, weight_decay=1e-4, **RESNET,
 )
 RESNET18_SGD = single(
     "resnet18_sgd", "ResNet-18, SGD",
@@ -103,8 +98,7 @@ RESNET18_SGD = single(
 )
 RESNET34_ADAM = single(
     "resnet34_adam", "ResNet-34",
-    "test 63.90, train 71.40, val 63.90",
-    network="resnet34", dropout=0.3, **RESNET,
+    "test 63.90, train 71.40, val 63.90", network="resnet34", dropout=0.3, **RESNET,
 )
 RESNET34_ADAMW = single(
     "resnet34_adamw", "ResNet-34, AdamW",
@@ -113,8 +107,7 @@ RESNET34_ADAMW = single(
 )
 RESNET50_ADAM = single(
     "resnet50_adam", "ResNet-50",
-    "test 62.85, train 60.8, val 59.73",
-    network="resnet50", dropout=0.5, batch_size=32, weight_decay=1e-4, **RESNET,
+    "test 62.85, train 60.8, val 59.73", network="resnet50", dropout=0.5, batch_size=32, weight_decay=1e-4, **RESNET,
 )
 
 VIT = single(
@@ -153,37 +146,15 @@ SPRINT = varied(
     epochs=24, ema=0.998, initial_image_size=36, resize_fraction=0.3,
 )
 
-# fmt: on
+RECIPES = {recipe.name: recipe for recipe in (
+    QUICK, BASELINE, SPRINT,
+    SIMPLE_V0, SIMPLE_V1, SIMPLE_V2, SIMPLE_V3, SIMPLE_V3_WEIGHTED, SIMPLE_V3_SAMPLER,
+    DEEP_V1, DEEP_V2, DEEP_V3, ATTENTION_V1, ATTENTION_V2, ATTENTION_V3, ATTENTION_V4,
+    RESNET18_ADAM, RESNET18_SGD, RESNET34_ADAM, RESNET34_ADAMW, RESNET50_ADAM,
+    VIT, MOBILEVIT, NOTEBOOK_ENSEMBLE,
+)}
 
-RECIPES = {
-    recipe.name: recipe
-    for recipe in (
-        QUICK,
-        BASELINE,
-        SPRINT,
-        SIMPLE_V0,
-        SIMPLE_V1,
-        SIMPLE_V2,
-        SIMPLE_V3,
-        varied(SIMPLE_V3, "simple_cnn_v3_weighted", "v2 with class weights", class_balancing="weights"),
-        varied(SIMPLE_V3, "simple_cnn_v3_sampler", "v2 with a weighted sampler", class_balancing="sampler"),
-        DEEP_V1,
-        DEEP_V2,
-        DEEP_V3,
-        ATTENTION_V1,
-        ATTENTION_V2,
-        ATTENTION_V3,
-        ATTENTION_V4,
-        RESNET18_ADAM,
-        RESNET18_SGD,
-        RESNET34_ADAM,
-        RESNET34_ADAMW,
-        RESNET50_ADAM,
-        VIT,
-        MOBILEVIT,
-        NOTEBOOK_ENSEMBLE,
-    )
-}
+# fmt: on
 
 
 def get(name: str) -> Recipe:

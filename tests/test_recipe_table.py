@@ -105,7 +105,3 @@ def test_the_settings_follow_an_override():
     listed = {row[0]: row[1] for row in rows(recipe_table.settings_table(changed))}
     assert listed["simple_cnn_v2.lr"] == "0.0123" and listed["folds"] == "9"
     assert listed["compact_cnn.lr"] == "0.003"
-
-
-def test_columns_are_as_wide_as_their_widest_cell():
-    assert recipe_table.aligned([("a", "bb", "c"), ("ddd", "e", "")]) == "a    bb  c\nddd  e"

@@ -7,20 +7,14 @@ from torch import nn
 
 from src.dataset import NUM_CLASSES
 from src.models.registry import register
-
-
-def block(inputs: int, outputs: int) -> list[nn.Module]:
-    """Convolution 3x3, batch norm, ReLU, and a pooling that halves the map size."""
-    # Pooling before ReLU gives the same numbers, since ReLU is monotone, and leaves a quarter of the elements to it.
-    conv = nn.Conv2d(inputs, outputs, 3, padding=1)
-    return [conv, nn.BatchNorm2d(outputs), nn.MaxPool2d(2), nn.ReLU(inplace=True)]
+from src.models.simple_cnn import block
 
 
 def deep_cnn(widths: tuple[int, ...], hidden: int, early_dropout: float, dropout: float) -> nn.Sequential:
     """A block per width, Dropout2d after each but the last two, global average pooling (Lin et al. 2014), the head."""
     layers = []
     for number, (inputs, outputs) in enumerate(zip((1, *widths), widths, strict=False)):
-        layers += block(inputs, outputs)
+        layers += block(inputs, outputs, kernel=3, norm=True)
         layers += [nn.Dropout2d(early_dropout)] if early_dropout and number < len(widths) - 2 else []
     pool = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     head = [nn.Linear(widths[-1], hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), nn.Dropout(dropout)]

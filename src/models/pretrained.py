@@ -1,12 +1,10 @@
 """Pretrained weights for a network: from a file, or from the hub where it can be reached.
 
-Files are read as tensors only (safetensors, or torch's files with `weights_only`), so that no file can run code. The
-first layer's weights are summed over the three color channels, which keeps its response to gray images. The last layer
-has other classes and keeps its initial weights.
+No file can run code: only tensors are read. The first layer's weights are summed over the three color channels, which
+keeps its response to gray images. The last layer has other classes and keeps its initial weights.
 """
 
 import contextlib
-import math
 import re
 import urllib.error
 import urllib.request
@@ -59,14 +57,13 @@ def named_file(path: Path, architecture: str) -> Path:
 
 
 def weight_files(folder: Path) -> Iterator[Path]:
-    """The weight files below a folder, in the order of their paths, without those that a run of the kit wrote."""
-    files = (file for file in list_files(folder) if file.suffix in SUFFIXES)
-    return (file for file in files if not is_of_a_run(file))
+    """The weight files below a folder, in the order of their paths, without those that a run of the kit wrote.
 
-
-def is_of_a_run(file: Path) -> bool:
-    """Whether a run of the kit wrote the weights: it trained on this data set, perhaps on the validation fold."""
-    return (file.parent.parent.parent / "run.json").exists() or (file.parent / "history.csv").exists()
+    A run's weights were trained on this data set, perhaps on the validation fold.
+    """
+    for file in (file for file in list_files(folder) if file.suffix in SUFFIXES):
+        if not (file.parent.parent.parent / "run.json").exists() and not (file.parent / "history.csv").exists():
+            yield file
 
 
 def files_for(architecture: str, folder: Path) -> list[Path]:
@@ -157,13 +154,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     from safetensors.torch import load_file
 
-    if (size := unpacked_size(path)) > MAX_BYTES:
-        raise UserError(f"{path}: {size / 2**30:,.1f} GiB of weights; at most {MAX_BYTES / 2**30:.0f} are read")
     try:
-        content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        if (size := unpacked_size(path)) <= MAX_BYTES:
+            content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # the readers raise all kinds of errors for damaged files, some without a text
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise UserError(f"{path}: not a file of weights, or damaged: {reason}") from None
+    if size > MAX_BYTES:
+        raise UserError(f"{path}: {size / 2**30:,.1f} GiB of weights; at most {MAX_BYTES / 2**30:.0f} are read")
     for key in WRAPPER_KEYS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -175,13 +173,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def unpacked_size(path: Path) -> int:
     """The bytes of a file, or of its content if it is a zip archive, as torch's files are."""
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                return sum(info.file_size for info in archive.infolist())
+    if not zipfile.is_zipfile(path):
         return path.stat().st_size
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: cannot be read, or damaged ({error})") from None
+    with zipfile.ZipFile(path) as archive:
+        return sum(info.file_size for info in archive.infolist())
 
 
 def adapt(body: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -195,14 +190,9 @@ def adapt(body: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
         if key in state and state[key].ndim == 4 and state[key].shape[1] == 3:
             state[key] = adapt_input_conv(1, state[key])
     own, given = getattr(body, "pos_embed", None), state.get("pos_embed")
-    prefix = getattr(body, "num_prefix_tokens", 0)
-    if own is not None and given is not None and given.shape != own.shape and can_be_resampled(given, own, prefix):
-        grid = body.patch_embed.grid_size
-        state["pos_embed"] = resample_abs_pos_embed(given, grid, num_prefix_tokens=prefix)
+    if own is not None and given is not None and given.shape != own.shape:
+        # What cannot be resampled keeps its shape, and `load_weights` refuses it.
+        with contextlib.suppress(RuntimeError, IndexError, AttributeError):
+            prefix = getattr(body, "num_prefix_tokens", 0)
+            state["pos_embed"] = resample_abs_pos_embed(given, body.patch_embed.grid_size, num_prefix_tokens=prefix)
     return state
-
-
-def can_be_resampled(positions: Tensor, own: Tensor, prefix: int) -> bool:
-    """Whether these are position embeddings of the network's width for a square image, after `prefix` other tokens."""
-    fits = positions.ndim == own.ndim == 3 and positions.shape[2] == own.shape[2] and positions.shape[1] > prefix
-    return fits and math.isqrt(positions.shape[1] - prefix) ** 2 == positions.shape[1] - prefix

@@ -17,7 +17,7 @@ from src.models.input_adapter import InputAdapter, published_normalization
 from src.models.timm_networks import TIMM, pretrained_image_size, timm_network
 
 Make = Callable[..., nn.Module]
-NETWORKS: dict[str, Make] = {}  # by the function's name
+NETWORKS: dict[str, Make] = {}  # by the function's name; `create` also knows `timm:<name>`
 IMAGE_SIZES: dict[str, int] = {}  # of the networks that were made for other images than FER2013's
 
 
@@ -38,11 +38,6 @@ def register(image_size: int = IMAGE_SIZE) -> Callable[[Make], Make]:
         return make
 
     return add
-
-
-def names() -> list[str]:
-    """The names of the registered networks; `create` also knows `timm:<name>` for every network of timm."""
-    return list(NETWORKS)
 
 
 def find(name: str) -> Make:

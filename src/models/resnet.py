@@ -12,12 +12,8 @@ from src.dataset import NUM_CLASSES
 from src.models.registry import register
 
 # What torchvision's weights were trained with and which layers differ from ours, under timm's keys.
-PUBLISHED = {
-    "mean": (0.485, 0.456, 0.406),
-    "std": (0.229, 0.224, 0.225),
-    "first_conv": "conv1",
-    "classifier": "fc",
-}
+NORMALIZATION = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+PUBLISHED = NORMALIZATION | {"first_conv": "conv1", "classifier": "fc"}
 
 
 def resnet(layers: int, dropout: float | None, small_images: bool) -> nn.Module:

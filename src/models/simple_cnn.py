@@ -22,19 +22,13 @@ def simple_cnn(widths: tuple[int, ...], kernel: int, norm: bool, dropout: float)
     inputs, map_size = (1, *widths), IMAGE_SIZE // 2 ** len(widths)
     layers = [layer for i, o in zip(inputs, widths, strict=False) for layer in block(i, o, kernel, norm)]
     hidden = [nn.Flatten(), nn.Linear(widths[-1] * map_size**2, 128), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, *drop(dropout), *hidden, *drop(dropout), zeroed(nn.Linear(128, NUM_CLASSES)))
-
-
-def zeroed(last: nn.Linear) -> nn.Linear:
-    """The last layer with all weights 0, so that training starts with equal probabilities.
-
-    With torch's own initial weights, Adam's first steps push all hidden units in the same direction, to quiet random
-    logits. Since their inputs are all positive, they never recover: 119 of v2's 128 units were dead after two epochs on
-    6,000 images, and 50 with zeros (LOG.md).
-    """
+    last = nn.Linear(128, NUM_CLASSES)
+    # Zeros, so that training starts with equal probabilities. With torch's own initial weights, Adam's first steps push
+    # all hidden units in the same direction, to quiet random logits. Since their inputs are all positive, they never
+    # recover: 119 of v2's 128 units were dead after two epochs on 6,000 images, and 50 with zeros (LOG.md).
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
-    return last
+    return nn.Sequential(*layers, *drop(dropout), *hidden, *drop(dropout), last)
 
 
 def drop(rate: float) -> list[nn.Module]:

@@ -39,14 +39,11 @@ class Deadline:
 
 @dataclass(frozen=True)
 class TimeEstimate:
-    """Seconds that a member takes: for one epoch with its evaluation, and for the prediction after the last epoch.
+    """Seconds that a member takes."""
 
-    accumulation_steps: the number of parts that each batch is split into, to fit into memory.
-    """
-
-    epoch: float
-    predict: float
-    accumulation_steps: int = 1
+    epoch: float  # with its evaluation
+    predict: float  # after the last epoch
+    accumulation_steps: int = 1  # the parts that each batch is split into, to fit into memory
 
     def total(self, epochs: int) -> float:
         """Seconds of a training of so many epochs, with its prediction."""
@@ -63,8 +60,6 @@ def allocate_epochs(estimates: list[TimeEstimate], epochs: list[int], left: floa
         predict = sum(estimate.predict for estimate in estimates[:kept])
         train = sum(n * estimate.epoch for n, estimate in zip(epochs[:kept], estimates[:kept], strict=True))
         share = min(1.0, max(0.0, left - predict) / (MARGIN * train)) if train else 1.0
-        if math.isinf(left):
-            share = 1.0
         allocated = [int(n * share + 1e-9) for n in epochs[:kept]]
         if kept == 1:
             allocated = [max(allocated[0], min(epochs[0], int((left - predict) >= estimates[0].epoch)))]

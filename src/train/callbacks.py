@@ -16,20 +16,15 @@ CHECKPOINT_SECONDS = 120.0  # between two checkpoints within an epoch
 
 @dataclass
 class TrainingCallbacks(Callback):
-    """Resumes from the newest checkpoint, writes new ones, shortens the schedule to the budget, and stops on a signal.
-
-    max_epochs: maximum total epochs, counted from epoch 0; run.json may be one epoch ahead of the checkpoint.
-    accumulation_steps: at least so many. on_progress: receives the history and the scheduled epochs after each epoch.
-    log: receives lines for people. checkpoint_seconds: between two checkpoints within an epoch.
-    """
+    """Resumes from the newest checkpoint, writes new ones, shortens the schedule to the budget, stops on a signal."""
 
     checkpoints: CheckpointManager
     budget: MemberBudget
     signals: StopSignals
-    max_epochs: int
-    on_progress: Callable[[list[dict], int], None]
-    log: Callable[[str], None]
-    accumulation_steps: int = 1
+    max_epochs: int  # in all, counted from epoch 0; run.json may be one epoch ahead of the checkpoint
+    on_progress: Callable[[list[dict], int], None]  # receives the history and the scheduled epochs after each epoch
+    log: Callable[[str], None]  # receives lines for people
+    accumulation_steps: int = 1  # at least so many
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     last_saved: float = field(default_factory=time.monotonic)
     is_resumed: bool = False

@@ -32,7 +32,8 @@ def write_checkpoint(path: Path, identity: dict, snapshot: dict, state: TrainSta
             file.write(MAGIC + b"0" * 64 + b"\n")
             hashing = HashingWriter(file)
             torch.save({"identity": identity, "snapshot": snapshot, "state": finished}, hashing)
-            hashing.raise_error()
+            if hashing.error:
+                raise hashing.error
             file.seek(len(MAGIC))
             file.write(hashing.digest.hexdigest().encode())
             file.flush()
@@ -47,7 +48,7 @@ def write_checkpoint(path: Path, identity: dict, snapshot: dict, state: TrainSta
 class HashingWriter:
     """Writes to a file and computes its SHA-256, so that the content is never in memory as a whole.
 
-    It keeps an OSError for `raise_error`: torch's own writer would not pass it on.
+    It keeps an OSError in `error`: torch's own writer would not pass it on.
     """
 
     def __init__(self, file: BinaryIO):
@@ -65,11 +66,6 @@ class HashingWriter:
 
     def flush(self) -> None:
         """Does nothing: the file is flushed at its end."""
-
-    def raise_error(self) -> None:
-        """Raises the OSError of an earlier write."""
-        if self.error:
-            raise self.error
 
 
 def read_checkpoint(path: Path, identity: dict) -> tuple[dict, TrainState]:
@@ -152,9 +148,8 @@ class CheckpointManager:
 
     def join(self) -> None:
         """Waits until the last checkpoint is written; logs its error."""
-        if self.writer is not None:
+        if self.writer:
             self.writer.join()
-            self.writer = None
         if self.fault:
             self.log(f"warning: no checkpoint could be written, the training continues ({self.fault})")
             self.fault = ""

@@ -10,25 +10,21 @@ OUT_OF_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_S
 def choose_device(requested: str = "auto") -> tuple[torch.device, str]:
     """The device, and one line with its name and the reason.
 
-    requested: "auto", or a device as torch names it ("cpu", "cuda", "cuda:1", "mps"). "auto" takes the first GPU
-    that computes a convolution with its gradient: `is_available()` is also True if the installed torch has no kernels
-    for a GPU or its memory is full, and then the first operation fails. Raises UserError if a requested device does not
-    work.
+    requested: "auto", or a device as torch names it ("cpu", "cuda", "cuda:1", "mps"). "auto" takes the first GPU that
+    computes: torch also counts GPUs for which it has no kernels, or whose memory is full. Raises UserError if a
+    requested device does not work.
     """
     if requested != "auto":
-        fault = find_fault(requested)
-        if fault:
+        if fault := find_fault(requested):
             raise UserError(f"--device {requested}: {fault}")
         return torch.device(requested), f"{describe_device(requested)} (asked for)"
-    if not torch.cuda.is_available():
-        return torch.device("cpu"), f"{describe_device('cpu')} (no CUDA device)"
     faults = []
     for name in (f"cuda:{number}" for number in range(torch.cuda.device_count())):
         fault = find_fault(name)
         if not fault:
             return torch.device(name), "; ".join([describe_device(name), *faults])
         faults.append(f"{name} does not compute: {fault}")
-    return torch.device("cpu"), f"{describe_device('cpu')} ({'; '.join(faults)})"
+    return torch.device("cpu"), f"{describe_device('cpu')} ({'; '.join(faults) or 'no CUDA device'})"
 
 
 def find_fault(name: str) -> str:

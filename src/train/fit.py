@@ -26,35 +26,27 @@ class TimeUp(Exception):
 
 @dataclass(frozen=True)
 class FitResult:
-    """A trained network with its best epoch's weights.
-
-    seconds and images_per_second: of training, without evaluation. accumulation_steps: parts that each batch was split
-    into, to fit into memory. scheduled_epochs: epochs of the schedule, which a time budget may have shortened.
-    """
+    """A trained network with its best epoch's weights."""
 
     net: nn.Module
     history: list[dict]
     best_epoch: int
-    seconds: float
-    images_per_second: float
-    accumulation_steps: int
+    seconds: float  # of training, without evaluation
+    images_per_second: float  # of training too
+    accumulation_steps: int  # the parts that each batch was split into, to fit into memory
     rollbacks: int
-    scheduled_epochs: int
+    scheduled_epochs: int  # a time budget may have shortened the schedule
 
 
 @dataclass
 class TrainState:
-    """The finished epochs of a training.
-
-    best_epoch: 0 before the first. best_weights: on the CPU. last_good: the trainer's state at the end of the last
-    epoch, for a rollback.
-    """
+    """The finished epochs of a training."""
 
     history: list[dict] = field(default_factory=list)
-    best_epoch: int = 0
+    best_epoch: int = 0  # 0 before the end of the first
     rollbacks: int = 0
-    best_weights: dict = field(default_factory=dict)
-    last_good: dict = field(default_factory=dict)
+    best_weights: dict = field(default_factory=dict)  # on the CPU
+    last_good: dict = field(default_factory=dict)  # the trainer's state at the end of the last epoch, for a rollback
 
     @property
     def epochs(self) -> int:
@@ -71,10 +63,9 @@ class TrainState:
 
     def record_epoch(self, row: dict, trainer: Trainer) -> None:
         """Adds an epoch, and keeps its weights if it is the best so far."""
-        is_best = row["valid_accuracy"] > self.best_accuracy()
+        if row["valid_accuracy"] > self.best_accuracy():
+            self.best_epoch, self.best_weights = self.epochs + 1, copy_to_cpu(trainer.eval_model.state_dict())
         self.history.append(row)
-        if is_best:
-            self.best_epoch, self.best_weights = self.epochs, copy_to_cpu(trainer.eval_model.state_dict())
 
 
 class Callback:
@@ -144,8 +135,7 @@ def fit(job: TrainJob, callback: Callback | None = None) -> FitResult:
 
 def has_diverged(row: dict) -> bool:
     """Whether a loss of an epoch is not finite, or the training loss is far above that of a uniform guess."""
-    finite = all(math.isfinite(row[key]) for key in ("train_loss", "valid_loss"))
-    return not finite or row["train_loss"] > DIVERGED_LOSS
+    return not (row["train_loss"] <= DIVERGED_LOSS and math.isfinite(row["valid_loss"]))  # nan is not <= anything
 
 
 def roll_back(trainer: Trainer, state: TrainState, row: dict, callback: Callback) -> None:
@@ -160,6 +150,5 @@ def roll_back(trainer: Trainer, state: TrainState, row: dict, callback: Callback
         )
     trainer.load_state_dict(state.last_good)
     trainer.schedule.scale_lr(0.5)
-    callback.log(
-        f"warning: {name} diverges in epoch {epoch} ({losses}): back to epoch {epoch - 1}, half the learning rate"
-    )
+    action = f"back to epoch {epoch - 1}, half the learning rate"
+    callback.log(f"warning: {name} diverges in epoch {epoch} ({losses}): {action}")

@@ -1,7 +1,6 @@
 """A member's network, with random or with pretrained weights.
 
-`find_initial_weights` runs before the first member trains, so that missing or wrong weights and an image size that a
-network does not accept are reported within seconds, not after hours of other members.
+`find_initial_weights` runs before the first member trains: what is missing or wrong must not stop a run after hours.
 """
 
 from dataclasses import dataclass
@@ -20,11 +19,11 @@ from src.models import pretrained
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """file: pretrained weights; None for random ones. description: their origin. size: bytes of the network's state."""
+    """Where a network's first weights come from."""
 
-    file: Path | None
+    file: Path | None  # None for random ones
     description: str
-    size: int
+    size: int  # bytes of the network's state
 
 
 def create_network(member: Member, file: Path | None = None) -> nn.Module:
@@ -41,7 +40,7 @@ def find_initial_weights(member: Member, folder: Path) -> InitialWeights:
     Raises UserError for an impossible network, a named file that does not exist, and weights that are damaged or of
     another network. If no weights are found for "auto", the description says so.
     """
-    net = models.create(member.network, member.dropout, member.image_size, member.normalization)
+    net = create_network(member)
     check_image_size(member, net)
     size = sum(value.nbytes for value in net.state_dict().values())
     published = getattr(models.body_of(net), "pretrained_cfg", None)

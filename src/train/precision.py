@@ -8,8 +8,6 @@ import torch
 
 from src.errors import UserError
 
-DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
 
 @dataclass(frozen=True)
 class Precision:
@@ -23,7 +21,7 @@ class Precision:
         """The context for forward passes."""
         if self.name == "float32":
             return nullcontext()
-        return torch.autocast(self.device.type, DTYPES[self.name])
+        return torch.autocast(self.device.type, torch.bfloat16 if self.name == "bf16" else torch.float16)
 
     def scaler(self) -> torch.amp.GradScaler:
         """A gradient scaler. It is enabled for fp16 only, where small gradients would become 0."""
@@ -40,23 +38,17 @@ def choose_precision(requested: str, device: torch.device) -> Precision:
     if requested != "auto":
         return Precision(requested, "asked for", device)
     if device.type == "cuda":
-        return Precision(*by_capability(torch.cuda.get_device_capability(device)), device)
+        capability = torch.cuda.get_device_capability(device)
+        what = "capability {}.{}".format(*capability)
+        # torch.cuda.is_bf16_supported() is also True on a T4, which only emulates bf16.
+        if capability >= (8, 0):
+            return Precision("bf16", f"{what}: bf16 in hardware from 8.0", device)
+        if capability >= (7, 0):
+            return Precision("fp16", f"{what}: tensor cores for fp16, none for bf16", device)
+        return Precision("float32", f"{what}: no tensor cores", device)
     if device.type == "cpu" and {"avx512_bf16", "amx_bf16", "bf16"} & cpu_flags():
         return Precision("bf16", "this CPU multiplies in bf16", device)
     return Precision("float32", f"this {device.type} has no fast half precision", device)
-
-
-def by_capability(capability: tuple[int, int]) -> tuple[str, str]:
-    """Name and reason for a CUDA capability.
-
-    `torch.cuda.is_bf16_supported()` is True on a T4 too, which only emulates bf16, so it is not used.
-    """
-    what = f"capability {capability[0]}.{capability[1]}"
-    if capability >= (8, 0):
-        return "bf16", f"{what}: bf16 in hardware from 8.0"
-    if capability >= (7, 0):
-        return "fp16", f"{what}: tensor cores for fp16, none for bf16"
-    return "float32", f"{what}: no tensor cores"
 
 
 def cpu_flags() -> set[str]:

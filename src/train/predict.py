@@ -9,10 +9,7 @@ from src.data.augment import preprocess
 from src.train.device import is_out_of_memory
 from src.train.precision import Precision
 
-TTA_VIEWS = {
-    "none": (lambda x: x,),
-    "flip": (lambda x: x, lambda x: x.flip(-1)),
-}
+TTA_VIEWS = {"none": (lambda x: x,), "flip": (lambda x: x, lambda x: x.flip(-1))}
 
 
 @torch.inference_mode()
@@ -32,7 +29,10 @@ def probabilities(
     found, at = [], 0
     while at < len(images):
         try:
-            found.append(mean_over_views(net, preprocess(images[at : at + batch_size]), tta, precision))
+            x = preprocess(images[at : at + batch_size])
+            with precision.autocast():
+                logits = [net(view(x)) for view in TTA_VIEWS[tta]]
+            found.append(torch.stack([out.float().softmax(1) for out in logits]).mean(0))
         except RuntimeError as error:
             if not is_out_of_memory(error) or batch_size == 1:
                 raise
@@ -41,10 +41,3 @@ def probabilities(
         at += batch_size
         on_batch_end()
     return torch.cat(found)
-
-
-def mean_over_views(net: nn.Module, x: Tensor, tta: str, precision: Precision) -> Tensor:
-    """The mean of the softmax over the views of one batch, float32 (b, 7)."""
-    with precision.autocast():
-        logits = [net(view(x)) for view in TTA_VIEWS[tta]]
-    return torch.stack([out.float().softmax(1) for out in logits]).mean(0)

@@ -18,19 +18,23 @@ class LRSchedule:
         self.by_step = torch.optim.lr_scheduler.LambdaLR(optimizer, self.factor)
         self.plateau = None
         if member.schedule == "plateau":
-            self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-                optimizer, factor=member.lr_factor, patience=member.lr_patience, eps=0
-            )
+            settings = {"factor": member.lr_factor, "patience": member.lr_patience, "eps": 0}
+            self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, **settings)
 
     def factor(self, step: int) -> float:
-        """What the peak learning rate is multiplied by at `step`."""
-        total, member = self.epochs * self.steps, self.member
+        """What the peak learning rate is multiplied by at `step`: a linear warm-up to 1, then the schedule.
+
+        A cosine of some epochs rises again after them, as torch's CosineAnnealingLR does after its T_max.
+        """
+        total, warmup_steps, member = self.epochs * self.steps, self.warmup_steps, self.member
         if member.schedule == "one_cycle":
             return one_cycle(step, total, member.warmup_fraction or 0.3)
-        decay_steps = 0
-        if member.schedule == "cosine":
-            decay_steps = member.cosine_epochs * self.steps or total - self.warmup_steps
-        return warmup_and_cosine(step, self.warmup_steps, decay_steps)
+        if step < warmup_steps:
+            return (step + 1) / (warmup_steps + 1)
+        if member.schedule != "cosine":
+            return 1.0
+        decay_steps = member.cosine_epochs * self.steps or max(1, total - warmup_steps)
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / decay_steps))
 
     @property
     def warmup_steps(self) -> int:
@@ -71,18 +75,6 @@ class LRSchedule:
         self.by_step.load_state_dict(state["by_step"])
         if self.plateau:
             self.plateau.load_state_dict(state["plateau"])
-
-
-def warmup_and_cosine(step: int, warmup_steps: int, decay_steps: int) -> float:
-    """A linear rise to 1, then half a cosine down to 0 in `decay_steps` steps (0: constant).
-
-    Later it rises again, as torch's CosineAnnealingLR does after its T_max.
-    """
-    if step < warmup_steps:
-        return (step + 1) / (warmup_steps + 1)
-    if not decay_steps:
-        return 1.0
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / decay_steps))
 
 
 def one_cycle(step: int, total: int, warmup_fraction: float) -> float:

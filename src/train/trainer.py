@@ -27,10 +27,6 @@ from src.train.schedule import LRSchedule
 from src.train.tracking import progress_bar
 
 
-def do_nothing() -> None:
-    """The default for `on_batch_end`."""
-
-
 @dataclass(frozen=True)
 class TrainJob:
     """What to train, and on which rows. train and valid are on one device; initial_weights is a file."""
@@ -45,18 +41,14 @@ class TrainJob:
 
 @dataclass
 class EpochState:
-    """An epoch in progress.
+    """An epoch in progress."""
 
-    order: rows, int64 (n,). step: steps done. sums: float32 (2,), of loss and hits, on the device, so that no step
-    waits for it. seen: images so far. seconds: of training so far. lr: the learning rate of the first step.
-    """
-
-    order: Tensor
-    step: int
-    sums: Tensor
-    seen: int
-    seconds: float
-    lr: float
+    order: Tensor  # rows, int64 (n,)
+    step: int  # steps done
+    sums: Tensor  # of loss and hits, float32 (2,), on the device, so that no step waits for it
+    seen: int  # images so far
+    seconds: float  # of training so far
+    lr: float  # of the first step
 
 
 class Trainer:
@@ -83,7 +75,7 @@ class Trainer:
         """The network that is evaluated: the moving average if the member has one."""
         return self.ema.module if self.ema else self.net
 
-    def epoch(self, number: int, on_batch_end: Callable[[], None] = do_nothing) -> dict:
+    def epoch(self, number: int, on_batch_end: Callable[[], None] = lambda: None) -> dict:
         """Trains epoch `number`, or the rest of it, and evaluates. Returns its row of the history.
 
         train_loss and train_accuracy are those of the training batches: augmented, with dropout, weighted and smoothed.
@@ -124,8 +116,6 @@ class Trainer:
         transform = partial(augment, settings=self.member.augment, generator=self.generator, image_size=image_size)
         return train_batches(self.job.train, state.order, self.member.batch_size, transform, state.step)
 
-    # ---------------------------------------------------------------------------------------- one step
-
     def step(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """One optimizer step on images x and labels y; the mean loss and the number of hits, on the device.
 
@@ -142,9 +132,7 @@ class Trainer:
                 self.double_accumulation_steps(len(y))
         try:
             self.scaler.step(self.optimizer)
-        except (
-            RuntimeError
-        ) as error:  # the first step creates the moments; a step that failed half-way is not repeatable
+        except RuntimeError as error:  # the first step creates the moments; half a step cannot be repeated
             if is_out_of_memory(error):
                 raise self.does_not_fit(f"with the moments of {self.member.optimizer}") from None
             raise
@@ -155,7 +143,7 @@ class Trainer:
         return loss, hits
 
     def gradient(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Computes the gradient of one batch, part by part; the mean loss and the number of hits."""
+        """Computes the gradient of one batch, part by part; returns as `step` does."""
         self.optimizer.zero_grad(set_to_none=True)
         total = len(y) if self.loss_weights is None else self.loss_weights[y].sum()
         loss, hits = torch.zeros((), device=x.device), torch.zeros((), device=x.device)
@@ -183,7 +171,7 @@ class Trainer:
         """The error for a network that is too large."""
         return UserError(f"{self.member.name}: {self.member.network} does not fit into memory {condition}")
 
-    def evaluate(self, on_batch_end: Callable[[], None] = do_nothing) -> dict:
+    def evaluate(self, on_batch_end: Callable[[], None] = lambda: None) -> dict:
         """Loss, accuracy and macro-F1 on the validation rows."""
         valid = self.job.valid
         probs = probabilities(self.eval_model, valid.images, "none", self.job.precision, on_batch_end=on_batch_end)
@@ -192,8 +180,6 @@ class Trainer:
         f1 = f1_score(labels, predicted, average="macro", zero_division=0.0)
         accuracy = (predicted == labels).float().mean().item()
         return {"valid_loss": loss, "valid_accuracy": accuracy, "valid_f1": float(f1)}
-
-    # ------------------------------------------------------------------------------------------- state
 
     def state_dict(self) -> dict:
         """All that `load_state_dict` needs to resume bitwise: tensors, copied to the CPU, and plain values."""

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from src import models
 from src.models.attention_cnn import CBAM, SpatialAttention
-from tests.support.networks import faces, make, parameters
+from tests.support.networks import faces, make
 
 
 def conv_norm(x: Tensor, p: list, padding: int = 1) -> Tensor:
@@ -166,35 +166,6 @@ def test_deep_cnn_v2_drops_whole_maps_after_its_first_two_blocks_only():
     kinds = [type(layer) for layer in net if isinstance(layer, nn.Dropout2d | nn.MaxPool2d)]
     assert kinds == [nn.MaxPool2d, nn.Dropout2d] * 2 + [nn.MaxPool2d] * 2
     assert all(layer.p == 0.1 for layer in net if isinstance(layer, nn.Dropout2d))
-
-
-def conv(inputs: int, outputs: int) -> int:
-    """Parameters of a 3x3 convolution with bias, and of its batch norm."""
-    return outputs * (inputs * 9 + 1) + 2 * outputs
-
-
-def head(inputs: int, hidden: int) -> int:
-    """Parameters of a hidden layer with bias and batch norm, and of the last layer."""
-    return hidden * (inputs + 1) + 2 * hidden + 7 * (hidden + 1)
-
-
-def cbam(channels: int) -> int:
-    narrow = channels // 16
-    return narrow * (channels + 1) + channels * (narrow + 1) + (2 * 49 + 1)
-
-
-BY_HAND = {
-    "deep_cnn_v1": conv(1, 32) + conv(32, 64) + conv(64, 128) + conv(128, 256) + head(256, 512),
-    "deep_cnn_v2": conv(1, 32) + conv(32, 64) + conv(64, 128) + conv(128, 192) + head(192, 256),
-    "attention_cnn": sum(conv(i, o) + conv(o, o) + cbam(o) for i, o in ((1, 32), (32, 64), (64, 128))) + head(128, 256),
-    "simple_cnn_v0": 64 * 10 + 128 * (64 * 24**2 + 1) + 7 * 129,
-    "simple_cnn_v1": 32 * 26 + 64 * (32 * 25 + 1) + 128 * (64 * 12**2 + 1) + 7 * 129,
-}
-
-
-@pytest.mark.parametrize("name", BY_HAND)
-def test_the_number_of_parameters_is_the_one_computed_by_hand(name):
-    assert parameters(models.create(name)) == BY_HAND[name]
 
 
 @pytest.mark.parametrize("name", [name for name in REFERENCES if name.startswith("simple")])

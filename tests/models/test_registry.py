@@ -34,7 +34,7 @@ class Case:
         return (found - self.logits[: len(found)]).abs().max() <= share * self.logits.abs().max()
 
 
-@pytest.fixture(scope="module", params=models.names())
+@pytest.fixture(scope="module", params=list(models.NETWORKS))
 def case(request) -> Case:
     net, x = make(request.param), faces(3)
     with torch.no_grad():
@@ -126,7 +126,7 @@ def test_the_last_layer_gives_the_logits(case):
 
 def test_the_numbers_of_parameters_in_a_familys_docstring_are_right(case):
     text = importlib.import_module(registry.find(case.name).__module__).__doc__
-    family = [name for name in models.names() if models.family(name) == models.family(case.name)]
+    family = [name for name in list(models.NETWORKS) if models.family(name) == models.family(case.name)]
     with torch.device("meta"):
         counts = {f"{parameters(models.create(name)):,}" for name in family}
     assert set(re.findall(r"(?:\d{1,3},)?\d{3},\d{3}", text)) <= counts
@@ -135,11 +135,11 @@ def test_the_numbers_of_parameters_in_a_familys_docstring_are_right(case):
 # ------------------------------------------------------------------------------------------- the registry
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", list(models.NETWORKS))
 def test_a_typo_names_the_nearest_network_and_all_others(name):
     with pytest.raises(UserError, match=rf"network={name}_: no such network; did you mean {name}\?") as error:
         models.create(f"{name}_")
-    assert all(known in str(error.value) for known in [*models.names(), "timm:<name>"])
+    assert all(known in str(error.value) for known in [*list(models.NETWORKS), "timm:<name>"])
 
 
 def test_a_name_that_is_like_none_is_refused_without_a_guess():

@@ -43,16 +43,6 @@ def test_a_bf16_training_keeps_its_weights_in_float32(rows, held_out):
     assert rough.history[0]["train_loss"] == pytest.approx(exact.history[0]["train_loss"], rel=0.05)
 
 
-@pytest.mark.parametrize("schedule", ["constant", "plateau", "cosine", "one_cycle"])
-def test_every_schedule_lasts_for_the_whole_training(rows, held_out, schedule):
-    """65 rows in batches of 16: the last row makes no step."""
-    some = LabelledImages(rows.images[:65], rows.labels[:65])
-    settings = {"schedule": schedule, "epochs": 4, "lr": 0.01, "warmup_fraction": 0.25}
-    lrs = [row["lr"] for row in fit(make_job(some, held_out, network="linear", **settings)).history]
-    assert len(lrs) == 4 and max(lrs) == lrs[1] == pytest.approx(0.01, rel=0.05) and lrs[0] < 0.003
-    assert (lrs[3] < 0.003) == (schedule in ("cosine", "one_cycle"))
-
-
 def test_the_history_has_every_figure_and_the_speed_follows_from_it(rows, held_out):
     result = fit(make_job(rows, held_out))
     figures = {"train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "valid_f1"}

@@ -47,15 +47,6 @@ def test_six_steps_are_those_of_torchs_unfused_optimizer(name, weight_decay):
         torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("name", "shrinks"), [("adamw", True), ("adam", False)])
-def test_only_adamw_shrinks_every_weight_by_the_same_share(name, shrinks):
-    net = nn.Linear(2, 2, bias=False)
-    nn.init.constant_(net.weight, 2.0)
-    net.weight.grad = torch.zeros(2, 2)
-    make_optimizer(member(optimizer=name, lr=0.1, weight_decay=0.3), net).step()
-    assert torch.allclose(net.weight, torch.tensor(2 * (1 - 0.1 * 0.3))) == shrinks
-
-
 # --- rates by layers ------------------------------------------------------------------------------------------------
 
 

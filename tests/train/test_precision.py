@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from src.errors import UserError
-from src.train import precision
-from src.train.precision import Precision, by_capability, choose_precision, cpu_flags
+from src.train.precision import Precision, choose_precision
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -17,17 +16,23 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
     [((9, 0), "bf16"), ((8, 0), "bf16"), ((7, 5), "fp16"), ((7, 0), "fp16"), ((6, 1), "float32"), ((3, 7), "float32")],
 )
 def test_a_gpus_precision_follows_its_capability_and_the_reason_names_it(monkeypatch, capability, name):
-    chosen, reason = by_capability(capability)
-    assert chosen == name and f"{capability[0]}.{capability[1]}" in reason
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    assert choose_precision("auto", CUDA) == Precision(name, reason, CUDA)
+    chosen = choose_precision("auto", CUDA)
+    assert (chosen.name, chosen.device) == (name, CUDA) and f"{capability[0]}.{capability[1]}" in chosen.reason
 
 
 @pytest.mark.parametrize(
-    ("flags", "name"), [({"avx512_bf16"}, "bf16"), ({"amx_bf16"}, "bf16"), ({"avx2", "avx512f"}, "float32")]
+    ("text", "name"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu avx2 amx_bf16\nbugs\t\t: none\nflags\t\t: other\n", "bf16"),
+        ("flags\t\t: avx512_bf16\n", "bf16"),
+        ("Features\t: fp asimd bf16\n", "bf16"),
+        ("flags\t\t: avx2 avx512f\nflags\t\t: avx512_bf16\n", "float32"),
+        ("model name\t: bf16\n", "float32"),
+    ],
 )
-def test_a_cpu_takes_bf16_only_where_it_multiplies_in_it(monkeypatch, flags, name):
-    monkeypatch.setattr(precision, "cpu_flags", lambda: flags)
+def test_a_cpu_takes_bf16_only_where_its_flags_say_that_it_multiplies_in_it(monkeypatch, text, name):
+    monkeypatch.setattr(Path, "read_text", lambda path: text)
     chosen = choose_precision("auto", CPU)
     assert chosen.name == name and chosen.reason and chosen.device == CPU
 
@@ -65,27 +70,10 @@ def test_for_fp16_the_scaler_lifts_the_loss():
     assert scaler.is_enabled() and scaler.scale(loss) > 100 * loss
 
 
-@pytest.mark.parametrize(
-    ("text", "flags"),
-    [
-        (
-            "processor\t: 0\nflags\t\t: fpu avx2 amx_bf16\nbugs\t\t: none\nprocessor\t: 1\nflags\t\t: other\n",
-            {"fpu", "avx2", "amx_bf16"},
-        ),
-        ("processor\t: 0\nFeatures\t: fp asimd bf16\n", {"fp", "asimd", "bf16"}),
-        ("processor\t: 0\nmodel name\t: fp asimd\n", set()),
-    ],
-    ids=["x86", "arm", "without flags"],
-)
-def test_cpu_flags_are_the_words_of_the_first_flags_line(monkeypatch, text, flags):
-    monkeypatch.setattr(Path, "read_text", lambda path: text)
-    assert cpu_flags() - {"flags", "Features", ":"} == flags
-
-
 @pytest.mark.parametrize("error", [FileNotFoundError, PermissionError])
 def test_a_machine_without_readable_flags_trains_in_float32(monkeypatch, error):
     def refuse(path):
         raise error(str(path))
 
     monkeypatch.setattr(Path, "read_text", refuse)
-    assert cpu_flags() == set() and choose_precision("auto", CPU).name == "float32"
+    assert choose_precision("auto", CPU).name == "float32"

@@ -21,11 +21,6 @@ ROW = {
 }
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
 def test_a_line_is_printed_and_stands_in_the_file_at_once(tmp_path, capsys):
     log = Log(tmp_path / "log.txt")
     log("first ± ü")
@@ -69,14 +64,6 @@ def test_without_a_terminal_there_is_no_progress_bar(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_on_a_terminal_the_progress_bar_shows_its_title_and_count_and_disappears(monkeypatch):
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    assert list(progress_bar(iter("abc"), 3, "title")) == ["a", "b", "c"]
-    shown = sys.stderr.getvalue()
-    assert "title" in shown and "/3" in shown
-    assert shown.endswith("\r") and "\n" not in shown
-
-
 def test_an_epochs_line_holds_its_figures():
     line = epoch_line(ROW, 20, is_best=False)
     for part in ("3/20", "1.3e-03", "train 1.2346  50.00 %", "valid 1.5000  43.75 %", "F1 0.333", "12.2 s"):
@@ -91,18 +78,3 @@ def test_history_is_read_back_to_six_digits_in_its_own_order(tmp_path):
     assert list(read.columns) == list(ROW) and read["epoch"].tolist() == [3, 4]
     for row, (_, back) in zip(rows, read.iterrows(), strict=True):
         assert back.to_dict() == pytest.approx(row, rel=5e-6)
-
-
-def test_a_failed_write_leaves_the_old_history(tmp_path, monkeypatch):
-    write_history(tmp_path / "history.csv", [ROW])
-    before = (tmp_path / "history.csv").read_bytes()
-
-    def half(self, path, **_):
-        path.write_text("epoch,lr\n3,")
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(pd.DataFrame, "to_csv", half)
-    with pytest.raises(OSError, match="no space"):
-        write_history(tmp_path / "history.csv", [ROW, ROW])
-    assert (tmp_path / "history.csv").read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
