@@ -20,28 +20,16 @@ NOT_SETTABLE = ("name", "description", "published", "members", "augment")
 NOT_HASHED = ("description", "published", "form", "time_budget_hours")
 
 # Words that people use for a setting or a choice, by the name here: the error message names it.
+# fmt: off
 WORDS = {
-    "batch_size": "batch bs",
-    "class_balancing": "balance class_weights",
-    "early_stopping_patience": "patience",
-    "ema": "ema_decay",
-    "epochs": "max_epochs num_epochs",
-    "folds": "k_folds n_folds",
-    "freeze_epochs": "freeze",
-    "image_size": "img_size resolution size",
-    "initial_image_size": "first_side",
-    "lr": "learning_rate max_lr",
-    "max_train_rows": "rows",
-    "network": "arch architecture backbone model",
-    "resize_fraction": "growing",
-    "schedule": "scheduler",
-    "time_budget_hours": "hours",
-    "tta": "views",
-    "warmup_fraction": "warmup",
-    "weight_decay": "wd",
-    "augment.erase": "cutout random_erasing",
-    "augment.flip": "hflip",
+    "batch_size": "batch bs", "class_balancing": "balance class_weights", "early_stopping_patience": "patience",
+    "ema": "ema_decay", "epochs": "max_epochs num_epochs", "folds": "k_folds n_folds", "freeze_epochs": "freeze",
+    "image_size": "img_size resolution size", "initial_image_size": "first_side", "lr": "learning_rate max_lr",
+    "max_train_rows": "rows", "network": "arch architecture backbone model", "resize_fraction": "growing",
+    "schedule": "scheduler", "time_budget_hours": "hours", "tta": "views", "warmup_fraction": "warmup",
+    "weight_decay": "wd", "augment.erase": "cutout random_erasing", "augment.flip": "hflip",
 }
+# fmt: on
 OTHER_NAMES = {word: key for key, words in WORDS.items() for word in words.split()}
 OTHER_CHOICES = {"faces": "dataset", "own": "pretrained", "plain": "none", "hosts": "no_header"}
 
@@ -225,13 +213,13 @@ def with_setting(recipe: Recipe, key: str, text: str) -> Recipe:
     """`recipe` with one key replaced by the value that `text` writes."""
     # One member's name can begin with another's and a dot, so the longest name that fits is the one.
     name = max((m.name for m in recipe.members if key.startswith(f"{m.name}.")), key=len, default="")
+    member_key = key.removeprefix(f"{name}.")
     if key not in keys(recipe):
         known = member_keys() if name else keys(recipe)
-        what = hint(key.removeprefix(f"{name}."), known, OTHER_NAMES)
+        what = hint(member_key, known, OTHER_NAMES)
         raise UserError(f"{key}: no such setting{what} (`recipes {recipe.name}` lists them)")
     if key in settable_fields(Recipe):
         return with_field(recipe, key, text)
-    member_key = key.removeprefix(f"{name}.") if name else key
     members = (with_field(m, member_key, text) if name in ("", m.name) else m for m in recipe.members)
     return dataclasses.replace(recipe, members=tuple(members))
 

@@ -13,47 +13,23 @@ from src.models.registry import register
 WIDTHS = (32, 64, 128)
 
 
-class ChannelAttention(nn.Module):
-    """σ(MLP(average over positions) + MLP(maximum over positions)), one weight a channel; one MLP for both."""
+class CBAM(nn.Module):
+    """Channel attention, then spatial attention; each multiplies the maps with weights between 0 and 1.
+
+    Channels: σ(MLP(average over positions) + MLP(maximum over positions)), with one MLP for both. Positions: σ(7x7
+    convolution over [mean over channels, maximum over channels]).
+    """
 
     def __init__(self, channels: int, reduction: int = 16):
         super().__init__()
         narrow = channels // reduction
         self.mlp = nn.Sequential(nn.Linear(channels, narrow), nn.ReLU(inplace=True), nn.Linear(narrow, channels))
+        self.conv = nn.Conv2d(2, 1, 7, padding=3)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, c, h, w) → (n, c, 1, 1) in 0 … 1."""
-        return (self.mlp(x.mean((2, 3))) + self.mlp(x.amax((2, 3)))).sigmoid()[:, :, None, None]
-
-
-class SpatialAttention(nn.Module):
-    """σ(7x7 convolution over [mean over channels, maximum over channels]), one weight a position.
-
-    `map` holds the weights of the last forward pass, (n, 1, h, w), without gradient, to show where the network looks.
-    """
-
-    def __init__(self, kernel: int = 7):
-        super().__init__()
-        self.conv = nn.Conv2d(2, 1, kernel, padding=kernel // 2)
-        self.map: Tensor | None = None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, c, h, w) → (n, 1, h, w) in 0 … 1."""
-        weights = self.conv(torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1)).sigmoid()
-        self.map = weights.detach()
-        return weights
-
-
-class CBAM(nn.Module):
-    """Channel attention, then spatial attention."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.channel, self.spatial = ChannelAttention(channels), SpatialAttention()
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x * self.channel(x)
-        return x * self.spatial(x)
+        """(n, c, h, w) → (n, c, h, w)."""
+        x = x * (self.mlp(x.mean((2, 3))) + self.mlp(x.amax((2, 3)))).sigmoid()[:, :, None, None]
+        return x * self.conv(torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1)).sigmoid()
 
 
 def block(inputs: int, outputs: int) -> list[nn.Module]:

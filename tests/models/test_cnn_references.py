@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from src import models
-from src.models.attention_cnn import CBAM, SpatialAttention
+from src.models.attention_cnn import CBAM
 from tests.support.networks import faces, make
 
 
@@ -48,8 +48,8 @@ def reference_deep(x: Tensor, p: list) -> Tensor:
     return normed_head(x, p[16:])
 
 
-def reference_cbam(x: Tensor, p: list) -> tuple[Tensor, Tensor]:
-    """Equations 1 to 3 of Woo et al.: what (channels), then where (positions); the features and where."""
+def reference_cbam(x: Tensor, p: list) -> Tensor:
+    """Equations 1 to 3 of Woo et al.: what (channels), then where (positions)."""
 
     def shared_mlp(pooled: Tensor) -> Tensor:
         return F.linear(F.relu(F.linear(pooled.flatten(1), p[0], p[1])), p[2], p[3])
@@ -59,22 +59,16 @@ def reference_cbam(x: Tensor, p: list) -> tuple[Tensor, Tensor]:
     x = what.view(n, c, 1, 1) * x
     average, largest = x.sum(1, keepdim=True) / c, x.max(1, keepdim=True).values
     where = torch.sigmoid(F.conv2d(torch.cat([average, largest], 1), p[4], p[5], padding=3))
-    return where * x, where
+    return where * x
 
 
-def reference_attention_with_maps(x: Tensor, p: list) -> tuple[Tensor, list[Tensor]]:
-    maps = []
+def reference_attention(x: Tensor, p: list) -> Tensor:
     for i in range(3):
         block = p[14 * i : 14 * i + 14]
         for conv in (block[0:4], block[4:8]):
             x = F.relu(conv_norm(x, conv))
-        x, where = reference_cbam(F.max_pool2d(x, 2), block[8:])
-        maps.append(where)
-    return normed_head(x, p[42:]), maps
-
-
-def reference_attention(x: Tensor, p: list) -> Tensor:
-    return reference_attention_with_maps(x, p)[0]
+        x = reference_cbam(F.max_pool2d(x, 2), block[8:])
+    return normed_head(x, p[42:])
 
 
 def reference_compact(x: Tensor, p: list) -> Tensor:
@@ -125,24 +119,7 @@ def test_a_network_is_its_reference_in_value_and_gradient(name):
 def test_cbam_is_the_papers_for_features_of_both_signs():
     torch.manual_seed(0)
     block, x = CBAM(32).double(), torch.randn(3, 32, 9, 7).double()
-    found = block(x)
-    expected, where = reference_cbam(x, copied(block))
-    torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(block.spatial.map, where)
-
-
-def test_the_attention_maps_show_where_the_network_looked_and_are_not_saved():
-    """A map for each block, of weights between 0 and 1, without gradient, for the last images only."""
-    net = in_training("attention_cnn")
-    blocks = [layer for layer in net.modules() if isinstance(layer, SpatialAttention)]
-    for x in (faces(4, seed=1).double(), faces(3, seed=2).double()):
-        net(x)
-    _, expected = reference_attention_with_maps(x, copied(net))
-    assert [block.map.shape for block in blocks] == [(3, 1, 24, 24), (3, 1, 12, 12), (3, 1, 6, 6)]
-    for block, where in zip(blocks, expected, strict=True):
-        torch.testing.assert_close(block.map, where.detach())
-        assert 0 < block.map.min() < block.map.max() < 1 and not block.map.requires_grad
-    assert not [key for key in net.state_dict() if "map" in key]
+    torch.testing.assert_close(block(x), reference_cbam(x, copied(block)))
 
 
 @pytest.mark.parametrize(

@@ -99,15 +99,6 @@ def test_what_cannot_be_is_the_users_error_before_anything_trains(tmp_path, sett
         find_initial_weights(Member("m", **settings), tmp_path)
 
 
-@pytest.mark.parametrize("name", list(models.NETWORKS))
-def test_every_network_has_published_weights_or_says_that_it_has_none(tmp_path, name):
-    settings = Member("m", network=name, pretrained="auto", image_size=32 if name == "vit" else None)
-    try:
-        assert find_initial_weights(settings, tmp_path).file is None
-    except UserError as error:
-        assert "is the kit's own, without published weights" in str(error)
-
-
 # --- a frozen body --------------------------------------------------------------------------------------------------
 
 

@@ -105,12 +105,6 @@ def test_plateau_falls_by_its_factor_after_one_bad_epoch_more_than_its_patience(
     assert per_epoch(seen, 3) == pytest.approx([0.4] * 5 + [0.2] * 3 + [0.1])
 
 
-def test_plateau_keeps_its_rate_while_the_loss_falls():
-    losses = [1.0 - 0.1 * epoch for epoch in range(8)]
-    seen = learning_rates(3, losses, epochs=8, lr=0.4, schedule="plateau", lr_patience=0, lr_factor=0.1)
-    assert per_epoch(seen, 3) == [0.4] * 8
-
-
 def test_plateau_does_not_fall_in_the_warm_up_and_is_not_reset_after_it():
     """Two epochs of warm-up with a loss that never improves; with no patience each later epoch but the first falls."""
     seen = learning_rates(
