@@ -8,7 +8,6 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from src import config, recipe_table, recipes
@@ -29,8 +28,7 @@ def main(argv: list[str], bundle: dict) -> int:
     bundle: code {digest, commit, dirty}, recipe and overrides, as `build.py` found them.
     """
     keep_freed_memory()  # before torch is imported
-    argv = argv or [default_command()]
-    arguments = parser(bundle).parse_args(argv)
+    arguments = parser(bundle).parse_args(argv := argv or [default_command()])
     arguments.argv = argv
     try:
         return arguments.command(arguments, bundle)
@@ -53,17 +51,8 @@ def in_kernel() -> bool:
     return bool(os.environ.get("KAGGLE_KERNEL_RUN_TYPE"))
 
 
-def input_folder() -> Path:
-    """FER_INPUT, else the kernel's own folder, else input/."""
-    return folder("FER_INPUT", KERNEL_INPUT, "input")
-
-
-def output_folder() -> Path:
-    """FER_OUTPUT, else the kernel's own folder, else output/."""
-    return folder("FER_OUTPUT", KERNEL_OUTPUT, "output")
-
-
-def folder(variable: str, kernel: Path, local: str) -> Path:
+def default_folder(variable: str, kernel: Path, local: str) -> Path:
+    """What the environment variable names, else the kernel's own folder, else a local one."""
     if os.environ.get(variable):
         return Path(os.environ[variable])
     return kernel if kernel.is_dir() else Path(local)
@@ -74,44 +63,41 @@ def folder(variable: str, kernel: Path, local: str) -> Path:
 
 def command_run(arguments: argparse.Namespace, bundle: dict) -> int:
     """Trains, blends, writes."""
-    started = float(os.environ.get(ranks.STARTED) or process_started())
     recipe, number = configured(arguments, bundle), ranks.number_of_rank()
     if number is None and (nproc := processes_of(arguments)) > 1:
-        return ranks.launch(nproc, arguments.argv, started, lambda: finish_lost_run(arguments, recipe, bundle, started))
+        return ranks.launch(nproc, arguments.argv, started(), lambda: blend_finished(arguments, recipe, bundle))
     from src.run.run import run  # torch takes seconds to import: the small commands do without it
 
-    request = request_of(arguments, recipe, bundle, started)
-    if number is None:
-        return exit_code(run(request))
+    def run_to_exit_code(rank: ranks.Rank | None = None) -> int | None:
+        """None: other ranks have not ended yet."""
+        record = run(request_of(arguments, recipe, bundle), rank)
+        return int(bool(record.failed)) if record.status == "finished" else None
 
-    def rank_of_run(rank: ranks.Rank) -> int | None:
-        record = run(request, rank)
-        return exit_code(record) if record.status == "finished" else None
-
-    return ranks.run_rank(rank_of_run)
+    return run_to_exit_code() if number is None else ranks.run_rank(run_to_exit_code)
 
 
-def exit_code(record) -> int:
-    """0 for a finished run, 1 where a member failed."""
-    return 1 if record.failed else 0
-
-
-def request_of(arguments: argparse.Namespace, recipe: config.Recipe, bundle: dict, started: float):
+def request_of(arguments: argparse.Namespace, recipe: config.Recipe, bundle: dict):
     """The run that was asked for."""
     from src.run.context import RunRequest
+    from src.run.record import Code
 
     # A restart by torchrun continues what the first start has made.
     overwrite = arguments.overwrite and not ranks.restarts()
     folders = (arguments.input, arguments.output)
-    return RunRequest(recipe, code_of(bundle), *folders, arguments.device, overwrite, started)
+    return RunRequest(recipe, Code(**bundle["code"]), *folders, arguments.device, overwrite, started())
 
 
-def finish_lost_run(arguments: argparse.Namespace, recipe: config.Recipe, bundle: dict, started: float) -> None:
+def started() -> float:
+    """When this process or the launcher of its ranks was started, in seconds since 1970."""
+    return float(os.environ.get(ranks.STARTED) or process_started())
+
+
+def blend_finished(arguments: argparse.Namespace, recipe: config.Recipe, bundle: dict) -> None:
     """Blends what ranks have left that died too often."""
-    from src.run import run
+    from src.run.run import finish_lost_run
 
     arguments.device = "cpu"
-    run.finish_lost_run(request_of(arguments, recipe, bundle, started))
+    finish_lost_run(request_of(arguments, recipe, bundle))
 
 
 def processes_of(arguments: argparse.Namespace) -> int:
@@ -128,9 +114,8 @@ def processes_of(arguments: argparse.Namespace) -> int:
 
 def configured(arguments: argparse.Namespace, bundle: dict) -> config.Recipe:
     """The recipe with what the command line and the bundle say of it."""
-    own = arguments.recipe in (None, bundle["recipe"])
-    recipe = recipes.get(arguments.recipe or bundle["recipe"])
-    overrides = [*(bundle["overrides"] if own else []), *arguments.set]
+    recipe = recipes.get(arguments.recipe)
+    overrides = [*(bundle["overrides"] if arguments.recipe == bundle["recipe"] else []), *arguments.set]
     for option, key in {"rows": "max_train_rows", "seed": "seed", "hours": "time_budget_hours"}.items():
         if getattr(arguments, option) is not None:
             overrides.append(f"{key}={getattr(arguments, option)}")
@@ -146,8 +131,7 @@ def command_plan(arguments: argparse.Namespace, bundle: dict) -> int:
     """What each member of a run would cost, from a short warm-up, and the sum against the budget."""
     from src.run.estimate import estimate
 
-    arguments.output, arguments.overwrite = Path(), False
-    request = request_of(arguments, configured(arguments, bundle), bundle, process_started())
+    request = request_of(arguments, configured(arguments, bundle), bundle)
     print("\n".join(estimate(request, processes_of(arguments))))
     return 0
 
@@ -155,27 +139,23 @@ def command_plan(arguments: argparse.Namespace, bundle: dict) -> int:
 def command_quick(arguments: argparse.Namespace, bundle: dict) -> int:
     """An end-to-end run on synthetic faces: draws, trains, blends, writes, checks, scores."""
     from src.data import synthetic
-    from src.run.context import RunRequest
     from src.run.folder import RunFolder
     from src.run.run import run
 
-    output = arguments.output or output_folder() / "quick"
-    earlier = RunFolder(output)
-    if earlier.run_json.exists() and earlier.read_record().recipe_name != "quick":
-        raise UserError(f"{output} holds a run that is not a quick one; give another --output")
-    faces = output / "faces"
-    synthetic.write_files(faces)
-    print(f"synthetic faces in {faces}, in the competition's own file formats")
-    run(RunRequest(recipes.get("quick"), code_of(bundle), faces, output, overwrite=True))
-    scored = argparse.Namespace(submission=earlier.submission, input=faces, leaderboard=None)
-    return command_score(scored, bundle)
+    output = RunFolder(arguments.output)
+    if output.run_json.exists() and output.read_record().recipe_name != "quick":
+        raise UserError(f"{output.path} holds a run that is not a quick one; give another --output")
+    arguments.input, arguments.submission = output.path / "faces", output.submission
+    synthetic.write_files(arguments.input)
+    print(f"synthetic faces in {arguments.input}, in the competition's own file formats")
+    run(request_of(arguments, recipes.get("quick"), bundle))
+    return command_score(arguments, bundle)
 
 
 def command_recipes(arguments: argparse.Namespace, bundle: dict) -> int:
     """The table of recipes, or every setting of one."""
-    print(
-        recipe_table.settings_table(recipes.get(arguments.recipe)) if arguments.recipe else recipe_table.recipes_table()
-    )
+    one = arguments.recipe and recipes.get(arguments.recipe)
+    print(recipe_table.settings_table(one) if one else recipe_table.recipes_table())
     return 0
 
 
@@ -210,13 +190,6 @@ def command_score(arguments: argparse.Namespace, bundle: dict) -> int:
     return 0
 
 
-def code_of(bundle: dict):
-    """What a run records of its sources."""
-    from src.run.record import Code
-
-    return Code(**bundle["code"])
-
-
 # ------------------------------------------------------------------------------------- the command line
 
 
@@ -229,67 +202,56 @@ class Parser(argparse.ArgumentParser):
         super().error(f"{message}; {key} is a setting: write --set {key}=VALUE" if key else message)
 
 
+COMMANDS = [command_run, command_plan, command_quick, command_recipes, command_ensemble, command_check, command_score]
+
+
 def parser(bundle: dict) -> argparse.ArgumentParser:
-    """All commands and their options."""
+    """All commands and their options. The help of a command is the first line of its function's docstring."""
     top = Parser(
         prog="fer2013",
         description="Trains networks on FER2013, blends them, writes, checks and scores submission.csv.",
         epilog=f"sources {bundle['code']['digest']}, commit {bundle['code']['commit']}",
     )
-    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    run, plan = add(commands, "run", command_run), add(commands, "plan", command_plan)
-    for command in (run, plan):
-        add_recipe(command, bundle)
-    add_output(run)
-    quick = add(commands, "quick", command_quick)
-    quick.add_argument("--output", type=Path, metavar="DIR", help="default: quick/ in the output folder")
-    table = add(commands, "recipes", command_recipes)
-    table.add_argument("recipe", nargs="?", help="print every setting of this one")
-    ensemble = add(commands, "ensemble", command_ensemble)
-    ensemble.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
-    ensemble.add_argument("--output", type=Path, required=True, metavar="DIR")
-    ensemble.add_argument("--blend", default="mean", metavar="B", help="how (default: %(default)s)")
-    ensemble.add_argument("--form", choices=("auto", "kaggle", "no_header"), default="auto")
-    checks = add(commands, "check", command_check)
-    scores = add(commands, "score", command_score)
-    scores.add_argument(
-        "--leaderboard", type=Path, metavar="CSV", help="as `kaggle competitions leaderboard --download` writes it"
-    )
-    for command in (checks, scores):
-        command.add_argument("submission", type=Path)
-    for command in (ensemble, checks, scores):
-        add_input(command)
+    commands, made = top.add_subparsers(title="commands", required=True, metavar="COMMAND"), {}
+    for command in COMMANDS:
+        name, text = command.__name__.removeprefix("command_"), command.__doc__.split("\n")[0]
+        made[name] = commands.add_parser(name, help=text, description=text)
+        made[name].set_defaults(command=command)
+    for names, option, more in options(bundle):
+        for name in names.split():
+            made[name].add_argument(option, **more)
+    made["plan"].set_defaults(output=Path(), overwrite=False)
+    made["quick"].set_defaults(device="auto", overwrite=True, leaderboard=None)
     return top
 
 
-def add(commands, name: str, command: Callable) -> argparse.ArgumentParser:
-    """A sub-command whose help is the first line of its function's docstring."""
-    text = command.__doc__.split("\n")[0]
-    new = commands.add_parser(name, help=text, description=text)
-    new.set_defaults(command=command)
-    return new
-
-
-def add_input(command: argparse.ArgumentParser) -> None:
-    text = "searched for the competition's files (default: %(default)s)"
-    command.add_argument("--input", type=Path, default=input_folder(), metavar="DIR", help=text)
-
-
-def add_recipe(command: argparse.ArgumentParser, bundle: dict) -> None:
-    """The options that say what is to be run, and on what."""
-    command.add_argument("--recipe", metavar="R", help=f"see `recipes` (default: {bundle['recipe']}, as built in)")
-    command.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change a setting")
-    add_input(command)
-    command.add_argument("--rows", metavar="N", help="train on the first N rows: a quick look")
-    command.add_argument("--hours", metavar="H", help="end in order within so many hours (in a kernel: 11.5)")
-    command.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps")
-    command.add_argument("--seed", metavar="S", help="seed of the training")
-    text = "processes that share the members, by torchrun (default: in a kernel one a GPU, elsewhere 1)"
-    command.add_argument("--nproc", type=int, metavar="N", help=text)
-
-
-def add_output(command: argparse.ArgumentParser) -> None:
-    """The options that say where a run goes."""
-    text = "the run's folder (default: %(default)s)"
-    command.add_argument("--output", type=Path, default=output_folder(), metavar="DIR", help=text)
-    command.add_argument("--overwrite", action="store_true", help="delete the run that is in the output folder")
+def options(bundle: dict) -> list[tuple[str, str, dict]]:
+    """Commands, their option, and how argparse is to read it."""
+    recipe, folder, ways = bundle["recipe"], {"type": Path, "metavar": "DIR"}, ("auto", "kaggle", "no_header")
+    output = default_folder("FER_OUTPUT", KERNEL_OUTPUT, "output")
+    source = folder | {"help": "searched for the competition's files (default: %(default)s)"}
+    source["default"] = default_folder("FER_INPUT", KERNEL_INPUT, "input")
+    target = folder | {"help": "the run's folder (default: %(default)s)"}
+    nproc = "processes that share the members, by torchrun (default: in a kernel one a GPU, elsewhere 1)"
+    settings = {"nargs": "+", "action": "extend", "default": [], "metavar": "KEY=VALUE", "help": "change a setting"}
+    board = {"type": Path, "metavar": "CSV", "help": "as `kaggle competitions leaderboard --download` writes it"}
+    return [
+        ("run plan", "--recipe", {"metavar": "R", "default": recipe, "help": "see `recipes` (default: %(default)s)"}),
+        ("run plan", "--set", settings),
+        ("run plan ensemble check score", "--input", source),
+        ("run plan", "--rows", {"metavar": "N", "help": "train on the first N rows: a quick look"}),
+        ("run plan", "--hours", {"metavar": "H", "help": "end in order within so many hours (in a kernel: 11.5)"}),
+        ("run plan", "--device", {"metavar": "D", "default": "auto", "help": "auto, cpu, cuda, cuda:1, mps"}),
+        ("run plan", "--seed", {"metavar": "S", "help": "seed of the training"}),
+        ("run plan", "--nproc", {"metavar": "N", "type": int, "help": nproc}),
+        ("run", "--output", target | {"default": output}),
+        ("run", "--overwrite", {"action": "store_true", "help": "delete the run that is in the output folder"}),
+        ("quick", "--output", target | {"default": output / "quick"}),
+        ("recipes", "recipe", {"nargs": "?", "help": "print every setting of this one"}),
+        ("ensemble", "runs", {"nargs": "+", "type": Path, "metavar": "RUN", "help": "folder of a run"}),
+        ("ensemble", "--output", folder | {"required": True}),
+        ("ensemble", "--blend", {"default": "mean", "metavar": "B", "help": "how (default: %(default)s)"}),
+        ("ensemble", "--form", {"choices": ways, "default": "auto"}),
+        ("check score", "submission", {"type": Path}),
+        ("score", "--leaderboard", board),
+    ]

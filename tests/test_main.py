@@ -125,21 +125,16 @@ def test_a_defect_keeps_its_traceback(monkeypatch):
         main(["recipes"], fake_bundle())
 
 
-def test_the_bare_command_is_quick_at_home_and_run_in_a_kernel(monkeypatch):
-    monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE", raising=False)
-    assert module.default_command() == "quick"
-    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
-    assert module.default_command() == "run"
-
-
-def test_folders_come_from_the_environment_then_from_the_kernel_then_from_here(monkeypatch, tmp_path):
-    monkeypatch.setattr(module, "KERNEL_INPUT", tmp_path)
-    monkeypatch.setattr(module, "KERNEL_OUTPUT", tmp_path / "not there")
-    for variable in ("FER_INPUT", "FER_OUTPUT"):
+def test_the_bare_command_and_the_folders_are_others_in_a_kernel(monkeypatch, tmp_path):
+    for variable in ("FER_INPUT", "KAGGLE_KERNEL_RUN_TYPE"):
         monkeypatch.delenv(variable, raising=False)
-    assert (module.input_folder(), module.output_folder()) == (tmp_path, Path("output"))
+    assert module.default_command() == "quick"
+    assert module.default_folder("FER_INPUT", tmp_path / "not there", "input") == Path("input")
+    assert module.default_folder("FER_INPUT", tmp_path, "input") == tmp_path
     monkeypatch.setenv("FER_INPUT", "elsewhere")
-    assert module.input_folder() == Path("elsewhere")
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
+    assert module.default_folder("FER_INPUT", tmp_path, "input") == Path("elsewhere")
+    assert module.default_command() == "run"
 
 
 def test_built_in_overrides_hold_for_the_built_in_recipe_alone(faces, tmp_path, capsys):

@@ -43,7 +43,7 @@ def record(run: Path, source: Path, results: Path) -> Path:
     histories = [read_history(folder.history(m)).assign(member=m) for m in recorded.members]
     target = result_folder(results, recorded)
     target.mkdir(parents=True, exist_ok=True)
-    write_json(target / "run.json", recorded.to_json())
+    write_json(target / "run.json", recorded)
     write_json(target / "score.json", scored)
     np.savez_compressed(target / "test_probs.npz", probs=mean_blend(members).test.astype(np.float16))
     pd.concat(histories).to_csv(target / "history.csv", index=False, float_format="%.6g")

@@ -12,10 +12,10 @@ SMALL_FILES = 2**21  # bytes: submission.csv, run.json and log.txt
 
 
 def require(folder: Path, size: int) -> None:
-    """Raises UserError where less than `size` bytes are free in the file system of the folder, which need not exist."""
+    """Raises UserError where `size` bytes, less what the folder holds, are not free. The folder need not exist."""
+    size -= sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0
     there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-    free = shutil.disk_usage(there).free
-    if free < size:
+    if (free := shutil.disk_usage(there).free) < size:
         raise UserError(
             f"{folder}: {free / 2**20:,.0f} MiB are free, and the run will write up to {size / 2**20:,.0f} MiB; "
             "free some space, or give another --output"

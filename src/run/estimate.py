@@ -4,10 +4,11 @@ from dataclasses import dataclass, replace
 
 from src.config import Member
 from src.errors import UserError
-from src.run.context import Inputs, OneProcess, RunContext, RunRequest
+from src.run.context import Inputs, RunContext, RunRequest
 from src.run.prepare import read_inputs
+from src.run.ranks import Process
 from src.train import budget
-from src.train.budget import Deadline, TimeEstimate
+from src.train.budget import TimeEstimate
 from src.train.device import describe_device
 from src.train.estimate import estimate_member, estimate_table
 
@@ -28,10 +29,9 @@ def estimate(request: RunRequest, processes: int = 1) -> list[str]:
     processes: those that would share the members, each on a device like this one. Raises UserError for what would stop
     the run before its first epoch, and for a member that does not fit into memory.
     """
-    inputs = read_inputs(request, OneProcess())
+    inputs = read_inputs(request, Process())
     demands = [Demand(m, measure(m, inputs), 0, m.epochs) for m in request.recipe.members]
-    left = Deadline(request.recipe.time_budget_hours, request.started, request.clock).left()
-    return table(demands, left, describe_device(str(inputs.device)), processes)
+    return table(demands, request.budget.left(), describe_device(str(inputs.device)), processes)
 
 
 def table(demands: list[Demand], left: float, device: str, processes: int) -> list[str]:

@@ -10,7 +10,7 @@ from src.config import Recipe
 from src.data.competition import Competition
 from src.dataset import NUM_CLASSES
 from src.ensemble.blend import mean_blend
-from src.ensemble.predictions import Predictions
+from src.ensemble.predictions import Predictions, load_predictions
 from src.errors import UserError
 from src.run.context import RunContext
 from src.run.folder import RunFolder
@@ -23,20 +23,20 @@ from src.train.signals import Stopped
 def submit(context: RunContext) -> None:
     """Writes the submission of the best blend of the members that are finished, then run.json, which names them."""
     with context.changing_record() as record:
-        names = list(context.folder.read_results(context.member_names))
-        members = [context.read_predictions(name) for name in names]
-        number, blended = best_blend(members, context.data.train.labels)
+        names, data = list(context.folder.read_results(context.member_names)), context.data
+        files = map(context.folder.predictions, names)
+        members = [load_predictions(file, data.digest, len(data.test)) for file in files]
+        number, blended = best_blend(members, data.train.labels)
         labels, form = blended.test.argmax(1), context.recipe.form
-        context.disk.write(lambda: write_submission(context.folder.submission, labels, context.data.example, form))
-        figures = quality(context.data.train.labels[blended.valid_rows], blended.valid)
+        context.disk.write(lambda: write_submission(context.folder.submission, labels, data.example, form))
+        figures = quality(data.train.labels[blended.valid_rows], blended.valid)
         record.ensemble = EnsembleResult(names[:number], *figures)
 
 
 def best_blend(members: list[Predictions], labels: np.ndarray) -> tuple[int, Predictions]:
     """The mean of the first members, as many as validate best; of equals, the most. Their number and the mean.
 
-    labels: of the training data. So the submission is replaced by one that validates better, or that has more members
-    and validates no worse; and it depends on the members alone, not on where a run was interrupted.
+    labels: of the training data. The choice depends on the members alone, not on where a run was interrupted.
     """
     blends = [mean_blend(members[: number + 1]) for number in range(len(members))]
     accuracies = [quality(labels[b.valid_rows], b.valid)[0] for b in blends]
@@ -77,7 +77,9 @@ def finish(context: RunContext) -> RunRecord:
     Raises UserError where no member has finished: then there is nothing to submit.
     """
     with context.changing_record() as record:
-        mark_lost_members(context, record)
+        known = context.folder.read_results(context.member_names) | record.failed | record.skipped
+        lost = "the process that trained it died; run the same command again to train it"
+        record.failed |= {name: lost for name in context.member_names if name not in known}
     record = context.folder.read_record()
     missing = record.failed | record.skipped
     if not record.members:
@@ -94,14 +96,6 @@ def finish(context: RunContext) -> RunRecord:
         context.log(f"warning: {warning}")
     context.log(f"{context.folder.submission}: {checked.rows:,} rows, checked; {record.seconds:.0f} s in all")
     return record
-
-
-def mark_lost_members(context: RunContext, record: RunRecord) -> None:
-    """Records members without a result or a reason as failed: the processes that trained them have died."""
-    finished = context.folder.read_results(context.member_names)
-    for name in context.member_names:
-        if not any(name in known for known in (finished, record.failed, record.skipped)):
-            record.failed[name] = "the process that trained it died; run the same command again to train it"
 
 
 def record_end(context: RunContext, error: BaseException) -> None:

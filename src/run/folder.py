@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from src.errors import UserError
@@ -28,22 +28,10 @@ class RunFolder:
 
     path: Path
 
-    @property
-    def submission(self) -> Path:
-        return self.path / "submission.csv"
-
-    @property
-    def run_json(self) -> Path:
-        return self.path / "run.json"
-
-    @property
-    def log(self) -> Path:
-        return self.path / "log.txt"
-
-    @property
-    def rehearsal(self) -> Path:
-        """A submission that is written and deleted before training."""
-        return self.path / ".rehearsal.csv"
+    submission = property(lambda self: self.path / "submission.csv")
+    run_json = property(lambda self: self.path / "run.json")
+    log = property(lambda self: self.path / "log.txt")
+    rehearsal = property(lambda self: self.path / ".rehearsal.csv")  # a submission, written and deleted before training
 
     def predictions(self, member: str) -> Path:
         return self.path / "predictions" / f"{member}.npz"
@@ -65,16 +53,18 @@ class RunFolder:
         """The member's checkpoints that are there."""
         return [path for name in FILE_NAMES if (path := self.member(member) / name).exists()]
 
+    def files(self, *patterns: str) -> list[Path]:
+        """The files of each pattern, in the order of the patterns."""
+        return [file for pattern in patterns for file in sorted(self.path.glob(pattern))]
+
     def expendable(self) -> list[Path]:
         """Checkpoints in the order in which they are deleted for more important files; `.partial`: being written."""
-        patterns = (f"members/*/{name}" for name in (PREVIOUS, MID_EPOCH, f"{LATEST}*"))
-        return [file for pattern in patterns for file in sorted(self.path.glob(pattern))]
+        return self.files(*(f"members/*/{name}" for name in (PREVIOUS, MID_EPOCH, f"{LATEST}*")))
 
     def digests(self) -> dict[str, str]:
         """Name → SHA-256 of each file that a finished run leaves, except its log and run.json."""
-        inside = ("result.json", "history.csv", "model.safetensors")
-        patterns = ("submission.csv", "predictions/*.npz", *(f"members/*/{name}" for name in inside))
-        files = [file for pattern in patterns for file in sorted(self.path.glob(pattern))]
+        inside = (f"members/*/{name}" for name in ("result.json", "history.csv", "model.safetensors"))
+        files = self.files("submission.csv", "predictions/*.npz", *inside)
         return {file.relative_to(self.path).as_posix(): digest(file) for file in files}
 
     # ------------------------------------------------------------------------------------ whose it is
@@ -82,8 +72,8 @@ class RunFolder:
     def claim(self, identity: RunIdentity, overwrite: bool) -> RunRecord | None:
         """Makes the folder this run's own; returns the earlier run.json if it is of the same run, else None.
 
-        Raises UserError where the folder holds another run that has something to lose, or files of a run's names that
-        no run of this kit left; unless `overwrite`: then what has these names is deleted, and nothing else.
+        Raises UserError where the folder holds another run's checkpoints or results, or files of a run's names without
+        a run.json; with `overwrite`, files of these names are deleted instead, and nothing else.
         """
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file; give a folder as --output")
@@ -96,17 +86,15 @@ class RunFolder:
     def earlier_run(self, identity: RunIdentity) -> RunRecord | None:
         """The run.json of an earlier start of the same run; None where there is nothing worth keeping."""
         if not self.run_json.exists():
-            foreign = [name for name in OWN if (self.path / name).exists()]
-            if foreign:
+            if foreign := [name for name in OWN if (self.path / name).exists()]:
                 raise UserError(f"{self.path} holds {', '.join(foreign)} but no run.json; {ADVICE}")
             return None
         earlier = self.read_record()
         if not any(self.path.glob("members/*/result.json")) and not self.expendable():
             return None
         if found := identity.differences(earlier.identity):
-            raise UserError(
-                f"{self.path} holds a run of recipe {earlier.recipe_name} with {found}.\n{ADVICE.capitalize()}"
-            )
+            what = f"a run of recipe {earlier.recipe_name} with {found}"
+            raise UserError(f"{self.path} holds {what}.\n{ADVICE.capitalize()}")
         return earlier
 
     def clear(self) -> None:
@@ -134,8 +122,7 @@ class RunFolder:
         return read_record(self.run_json, ADVICE)
 
     def write_record(self, record: RunRecord) -> None:
-        """Writes run.json."""
-        write_json(self.run_json, record.to_json())
+        write_json(self.run_json, record)
 
     def read_results(self, members: list[str]) -> dict[str, MemberResult]:
         """The results of those of the members that are finished; UserError where one is damaged."""
@@ -145,7 +132,7 @@ class RunFolder:
 
     def write_result(self, member: str, result: MemberResult) -> None:
         """Writes a member's result.json, by which the member is finished."""
-        write_json(self.result(member), result.to_json())
+        write_json(self.result(member), result)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -163,7 +150,7 @@ class RunFolder:
             os.close(handle)
 
 
-def write_json(path: Path, content: dict) -> None:
-    """Writes readable JSON, under a temporary name first."""
+def write_json(path: Path, content: object) -> None:
+    """Writes readable JSON, dataclasses as objects, under a temporary name first."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(content, indent=1, default=asdict) + "\n", encoding="utf-8")

@@ -1,11 +1,12 @@
 """Trains the members of a run one after the other; each leaves its files and its result in the folder."""
 
-from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from safetensors.torch import save
 
 from src.config import Member
+from src.data.batches import on_device
 from src.ensemble.predictions import Predictions, save_predictions
 from src.errors import UserError
 from src.files import replacing
@@ -65,75 +66,53 @@ def record_estimate(context: RunContext, demands: list[Demand]) -> None:
 
 
 def train_next(context: RunContext, name: str, mine: list[Demand | UserError]) -> None:
-    """Trains the first of this process's members, or records why not."""
+    """Trains the first of this process's members, or records why the run continues without it."""
     try:
         if isinstance(mine[0], UserError):
             raise mine[0]
-        job = plan_member(context, [demand for demand in mine if isinstance(demand, Demand)])
-        fitted = train(context, job)
-        finish_member(context, job.member, fitted)
+        fitted = train(context, [demand for demand in mine if isinstance(demand, Demand)])
+        finish_member(context, mine[0].member, fitted)
     except (TimeUp, UserError) as reason:
-        leave_out(context, name, reason)
+        context.log(f"warning: {reason}; the run continues without {name}")
+        with context.changing_record() as record:
+            (record.skipped if isinstance(reason, TimeUp) else record.failed)[name] = as_text(str(reason))
         return
     submit(context)
     delete_checkpoints(context, name)
 
 
-def leave_out(context: RunContext, name: str, reason: Exception) -> None:
-    """Records that the run continues without a member: skipped because time is short, or failed."""
-    context.log(f"warning: {reason}; the run continues without {name}")
-    with context.changing_record() as record:
-        (record.skipped if isinstance(reason, TimeUp) else record.failed)[name] = as_text(str(reason))
+def train(context: RunContext, demands: list[Demand]) -> FitResult:
+    """Trains the first member in its share of the time that is left, from its checkpoint if it has one.
 
-
-@dataclass(frozen=True)
-class MemberJob:
-    """One member's training. epochs: at most, with those of earlier starts.
-
-    own, others: seconds to leave for what follows its last epoch, and for the members after it.
+    demands: of this process, in their order. Raises TimeUp where nothing of the first one fits.
     """
-
-    member: Member
-    epochs: int
-    own: float
-    others: float
-    accumulation_steps: int
-
-
-def plan_member(context: RunContext, demands: list[Demand]) -> MemberJob:
-    """The first demand's share of the time that is left; TimeUp where nothing of it fits."""
-    first, left = demands[0], context.budget.left()
-    own = first.time.predict + context.reserve
+    first, left, inputs = demands[0], context.budget.left(), context.inputs
+    member, folder = first.member, context.folder.member(first.member.name)
+    own = first.time.predict + context.reserve  # seconds after its last epoch
     epochs = allocate_epochs(demands, left - context.reserve)
     others = sum(d.time.total(n) for d, n in zip(demands[1:], epochs[1:], strict=True) if n)
     if not (epochs[0] or (first.done and left >= own)):
-        raise TimeUp(f"no epoch of {first.member.name} fits into the time that is left")
-    return MemberJob(first.member, first.done + epochs[0], own, others, first.time.accumulation_steps)
-
-
-def train(context: RunContext, job: MemberJob) -> FitResult:
-    """Trains one member, from its checkpoint if it has one."""
-    member, inputs, folder = job.member, context.inputs, context.folder.member(job.member.name)
-    train_job = inputs.train_job(member, context.recipe.seed + member.seed)
-    precision, weights = train_job.precision, inputs.initial_weights[member.name]
-    folder.mkdir(parents=True, exist_ok=True)
+        raise TimeUp(f"no epoch of {member.name} fits into the time that is left")
+    job = inputs.train_job(member, context.recipe.seed + member.seed)
+    precision, weights = job.precision, inputs.initial_weights[member.name].description
     what = f"{member.network}, at most {member.epochs} epochs; {precision.name} ({precision.reason})"
-    context.log(f"{member.name}: {what}; seed {train_job.seed}; {weights.description}")
+    context.log(f"{member.name}: {what}; seed {job.seed}; {weights}")
     if member.class_balancing == "weights+sampler":
         context.log("warning: class_balancing=weights+sampler corrects the imbalance twice")
+    folder.mkdir(parents=True, exist_ok=True)
     identity = vars(context.identity) | {"member": member.name, "device": inputs.device.type}
     callbacks = TrainingCallbacks(
         checkpoints=CheckpointManager(folder, identity, context.log),
-        budget=MemberBudget(context.budget, job.own + job.others, job.own),
+        budget=MemberBudget(context.budget, own + others, own),
         signals=context.signals,
-        max_epochs=job.epochs,
+        max_epochs=first.done + epochs[0],
         on_progress=lambda history, scheduled: record_epoch(context, member.name, history, scheduled),
         log=context.log,
-        accumulation_steps=job.accumulation_steps,
+        accumulation_steps=first.time.accumulation_steps,
         checkpoint_seconds=context.request.checkpoint_seconds,
     )
     try:
-        return fit(train_job, callbacks)
+        return fit(job, callbacks)
     finally:
         callbacks.checkpoints.join()
 
@@ -153,16 +132,22 @@ def finish_member(context: RunContext, member: Member, fitted: FitResult) -> Non
     folder, inputs = context.folder, context.inputs
     precision = choose_precision(member.precision, inputs.device)
     context.disk.write(lambda: save_weights(fitted.net, folder.weights(member.name)))
-    probs = [
+    valid, test = (
         probabilities(fitted.net, rows.images, member.tta, precision, on_batch_end=context.signals.check).cpu().numpy()
-        for rows in (inputs.on_device(inputs.valid_rows), inputs.test_on_device())
-    ]
-    content = Predictions(predictions_header(context, member, fitted), inputs.valid_rows, *probs)
+        for rows in (inputs.on_device(inputs.valid_rows), on_device(inputs.data.test.images, None, inputs.device))
+    )
+    header = vars(context.identity) | {
+        "recipe": context.recipe.name,
+        "member": member.name,
+        "seed": context.recipe.seed + member.seed,
+        "fold": context.recipe.fold,
+        "device": folder.read_record().device,
+        "seconds": round(fitted.seconds, 1),
+    }
+    content = Predictions(header, inputs.valid_rows, valid, test)
     context.disk.write(lambda: save_predictions(folder.predictions(member.name), content))
-    accuracy, f1 = quality(inputs.data.train.labels[inputs.valid_rows], probs[0])
     result = MemberResult(
-        valid_accuracy=accuracy,
-        valid_f1=f1,
+        *quality(inputs.data.train.labels[inputs.valid_rows], valid),
         train_accuracy=fitted.history[fitted.best_epoch - 1]["train_accuracy"],
         best_epoch=fitted.best_epoch,
         epochs=len(fitted.history),
@@ -182,23 +167,11 @@ def finish_member(context: RunContext, member: Member, fitted: FitResult) -> Non
     context.log(f"{member.name}: {percent(result)}, {best}, {fitted.images_per_second:.0f} images/s")
 
 
-def save_weights(net: torch.nn.Module, path) -> None:
+def save_weights(net: torch.nn.Module, path: Path) -> None:
     """The weights as safetensors, under a temporary name first."""
     with replacing(path) as temporary:
         # Not save_file: its own error for a full disk does not say that it is one.
         temporary.write_bytes(save({name: value.contiguous().cpu() for name, value in net.state_dict().items()}))
-
-
-def predictions_header(context: RunContext, member: Member, fitted: FitResult) -> dict:
-    """Where a member's predictions come from."""
-    return vars(context.identity) | {
-        "recipe": context.recipe.name,
-        "member": member.name,
-        "seed": context.recipe.seed + member.seed,
-        "fold": context.recipe.fold,
-        "device": context.folder.read_record().device,
-        "seconds": round(fitted.seconds, 1),
-    }
 
 
 def delete_checkpoints(context: RunContext, member: str) -> None:

@@ -3,7 +3,6 @@
 import os
 import platform
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,9 +14,10 @@ from src.data.competition import Competition
 from src.data.split import split
 from src.errors import UserError
 from src.run import disk_space
-from src.run.context import Inputs, Process, RunContext, RunRequest, Shared, identity_of
+from src.run.context import Inputs, RunContext, RunRequest, Shared
 from src.run.finish import rehearse
 from src.run.folder import RunFolder
+from src.run.ranks import Process
 from src.run.record import RUNNING, RowCounts, RunRecord
 from src.run.resume import resume
 from src.submit.write import read_example
@@ -35,14 +35,14 @@ def prepare(request: RunRequest, signals: StopSignals, process: Process) -> RunC
     """
     inputs = read_inputs(request, process)
     folder, record = RunFolder(request.output), new_record(request, inputs, process)
-    disk_space.require(request.output, needed_bytes(inputs, process.size) - used_bytes(request.output))
+    disk_space.require(request.output, needed_bytes(inputs, process.size))
     earlier = folder.claim(record.identity, request.overwrite)
     if not earlier:
         folder.write_record(record)  # from here on the folder is known as this run's
     log = Log(folder.log, process.prefix)
     try:
         log_beginning(log, request, inputs, record)
-        earlier = resume(request, folder, record, earlier, log)
+        resume(request, folder, record, earlier, log)
         finish_seconds = rehearse(request.recipe, inputs.data, folder)
         folder.write_record(record)
     except BaseException:
@@ -100,11 +100,6 @@ def split_rows(recipe: Recipe, data: Competition) -> tuple[np.ndarray, np.ndarra
     return split(images, labels, recipe.folds, recipe.fold, recipe.split_seed)
 
 
-def used_bytes(folder: Path) -> int:
-    """What the folder holds."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0
-
-
 def needed_bytes(inputs: Inputs, processes: int) -> int:
     """The most that a run has on the disk: weights and predictions of all members, checkpoints of one a process.
 
@@ -119,23 +114,8 @@ def needed_bytes(inputs: Inputs, processes: int) -> int:
 
 def new_record(request: RunRequest, inputs: Inputs, process: Process) -> RunRecord:
     """run.json before the first member."""
-    identity, data = identity_of(request, inputs.data), inputs.data
-    return RunRecord(
-        status=RUNNING,
-        code=request.code,
-        recipe=config.as_dict(request.recipe),
-        config_hash=identity.config_hash,
-        data_digest=identity.data_digest,
-        rows=RowCounts(len(inputs.train_rows), len(inputs.valid_rows), len(data.test)),
-        device=devices.describe_device(str(inputs.device)),
-        environment=environment(),
-        ranks=[""] * process.size if process.size > 1 else [],
-    )
-
-
-def environment() -> dict:
-    """What the run ran on, as far as a result may depend on it."""
-    return {
+    identity = request.identity(inputs.data)
+    environment = {  # what a result may depend on
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
@@ -143,6 +123,17 @@ def environment() -> dict:
         "cpus": os.cpu_count(),
         "kernel": os.environ.get("KAGGLE_KERNEL_RUN_TYPE", ""),
     }
+    return RunRecord(
+        status=RUNNING,
+        code=request.code,
+        recipe=config.as_dict(request.recipe),
+        config_hash=identity.config_hash,
+        data_digest=identity.data_digest,
+        rows=RowCounts(len(inputs.train_rows), len(inputs.valid_rows), len(inputs.data.test)),
+        device=devices.describe_device(str(inputs.device)),
+        environment=environment,
+        ranks=[""] * process.size if process.size > 1 else [],
+    )
 
 
 def log_beginning(log: Log, request: RunRequest, inputs: Inputs, record: RunRecord) -> None:
@@ -157,5 +148,4 @@ def log_beginning(log: Log, request: RunRequest, inputs: Inputs, record: RunReco
     log(f"split: {rows.train:,} rows to train on, {rows.valid:,} to validate ({fold})")
     log(f"device: {inputs.device_reason}")
     if recipe.time_budget_hours is not None:
-        left = recipe.time_budget_hours - (request.clock() - request.started) / 3600
-        log(f"budget: {recipe.time_budget_hours:g} hours, of which {left:.2f} are left")
+        log(f"budget: {recipe.time_budget_hours:g} hours, of which {request.budget.left() / 3600:.2f} are left")

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,31 +28,45 @@ INTERRUPTED = "\ninterrupted; finished members are kept; run the same command ag
 
 
 @dataclass(frozen=True)
-class Rank:
-    """One of the `size` processes that torchrun has started; local: its number on this machine."""
+class Process:
+    """The process that does a whole run, or one of `size`; local: its number on this machine."""
 
-    number: int
-    size: int
-    local: int
-    store: object
+    number: int = 0
+    size: int = 1
+    local: int = 0
 
-    @property
-    def prefix(self) -> str:
-        """What its lines in the log begin with."""
-        return f"[{self.number}] "
+    prefix = ""  # of its lines in the log
 
-    def take(self, count: int) -> Iterator[int]:
+    def take(self, count: int) -> Iterable[int]:
+        """The numbers, of `count` members, of those that this process trains."""
+        return range(count)
+
+    def is_last(self) -> bool:
+        """Whether this process, at the end of its work, is the last one."""
+        return True
+
+    def tell(self, shared: object) -> None:
+        """Tells the other processes that the run is prepared; None: that it cannot be."""
+
+
+@dataclass(frozen=True)
+class Rank(Process):
+    """A process that torchrun has started, which meets the others in torchrun's store."""
+
+    store: object = None
+
+    prefix = property(lambda self: f"[{self.number}] ")
+
+    def take(self, count: int) -> Iterable[int]:
         """The next number below `count` that no other rank has taken, as long as there is one."""
         while (number := self.store.add("members", 1) - 1) < count:
             yield number
 
     def is_last(self) -> bool:
-        """Whether all other ranks have ended before this one."""
         return self.store.add("ended", 1) == self.size
 
-    def tell(self, shared) -> None:
-        """Tells the other ranks that the run is prepared; None: that it cannot be."""
-        self.store.set("prepared", json.dumps(shared and asdict(shared)))
+    def tell(self, shared: object) -> None:
+        self.store.set("prepared", json.dumps(shared, default=asdict))
 
     def hear(self, signals) -> dict | None:
         """Waits for what the first rank tells."""
@@ -71,9 +85,9 @@ def number_of_rank(environment=os.environ) -> int | None:
     return int(environment["RANK"]) if started else None
 
 
-def launched(environment=os.environ) -> bool:
+def launched() -> bool:
     """Whether `launch` has started this rank, and has already said what there is to say of the command line."""
-    return EXIT_CODE in environment
+    return EXIT_CODE in os.environ
 
 
 def connect(environment=os.environ) -> Rank:
@@ -94,10 +108,10 @@ def restarts(environment=os.environ) -> int:
 def run_rank(action: Callable[[Rank], int | None]) -> int:
     """Does this rank's part of a run and returns its exit code. action: takes the rank; the run's exit code, if last.
 
-    torchrun starts the ranks again when one ends with another code than 0. An end that another start would not change
+    torchrun restarts the ranks when one ends with another code than 0. An exit code that a restart would not change
     goes to the launcher in a file instead.
     """
-    die_with_parent(signal.SIGTERM)
+    die_with_parent()
     try:
         code = action(connect())
     except UserError as error:
@@ -109,10 +123,10 @@ def run_rank(action: Callable[[Rank], int | None]) -> int:
     return 0
 
 
-def die_with_parent(number: int) -> None:
-    """Lets this process get the signal when its parent dies, on Linux."""
+def die_with_parent() -> None:
+    """Lets this process get SIGTERM when its parent dies, on Linux."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 # ------------------------------------------------------------------------------------------ the launcher
@@ -144,11 +158,14 @@ def launch(nproc: int, arguments: list[str], started: float, finish_lost_run: Ca
         share = max(1, len(os.sched_getaffinity(0)) // nproc) if hasattr(os, "sched_getaffinity") else 1
         more = {STARTED: str(started), EXIT_CODE: str(file)}
         environment = {"OMP_NUM_THREADS": str(share)} | dict(os.environ) | more
-        with SignalForwarder() as signals:
-            code = signals.run(torchrun(nproc, arguments), environment)
-        if signals.number:
+        # The address is a number: a kernel without network may not know its own name. own_command's `--` keeps torchrun
+        # from reading this command's own options.
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
+        command += ["--nproc-per-node", str(nproc), "--max-restarts", os.environ.get(MAX_RESTARTS, "3")]
+        code, number = run_until_signalled([*command, *own_command(), *arguments], environment)
+        if number:
             print(INTERRUPTED, file=sys.stderr)
-            return 128 + signals.number
+            return 128 + number
         if file.exists():
             return int(file.read_text())
     print(f"torchrun ended with exit code {code}; blending the finished members", file=sys.stderr, flush=True)
@@ -159,50 +176,30 @@ def launch(nproc: int, arguments: list[str], started: float, finish_lost_run: Ca
     return 1
 
 
-def torchrun(nproc: int, arguments: list[str]) -> list[str]:
-    """The command line, in which `--` keeps torchrun from reading this command's own options.
+def run_until_signalled(command: list[str], environment: dict[str, str]) -> tuple[int, int]:
+    """Runs torchrun to its end; its exit code, and the first signal that came meanwhile, or 0.
 
-    The address is a number: a kernel without network may not know its own name.
+    That one ends torchrun and its ranks in order. A second one kills torchrun: its ranks then get their second signal,
+    which ends them at once.
     """
-    options = {"nproc-per-node": nproc, "max-restarts": os.environ.get(MAX_RESTARTS, 3), "local-addr": "127.0.0.1"}
-    words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
-    return [sys.executable, "-m", "torch.distributed.run", "--standalone", *words, *own_command(), *arguments]
+    first, child = 0, None
 
+    def take(number: int, frame: object) -> None:
+        nonlocal first
+        again, first = bool(first), first or number
+        if child is not None and child.poll() is None:
+            child.send_signal(signal.SIGKILL if again else signal.SIGTERM)
 
-class SignalForwarder:
-    """While its block runs, a first signal ends torchrun and its ranks in order, and a second one at once.
-
-    number: the first signal that came, or 0.
-    """
-
-    def __init__(self):
-        self.number, self.child, self.before = 0, None, {}
-
-    def __enter__(self) -> "SignalForwarder":
-        heard = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
-        heard = [number for number in heard if signal.getsignal(number) is not signal.SIG_IGN]  # nohup's SIGHUP
-        self.before = {number: signal.signal(number, self.take) for number in heard}
-        return self
-
-    def __exit__(self, *_) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
-
-    def take(self, number: int, frame: object) -> None:
-        """The handler. When torchrun dies, its ranks get a second signal, which ends them at once."""
-        again, self.number = bool(self.number), self.number or number
-        if self.child is not None and self.child.poll() is None:
-            self.child.send_signal(signal.SIGKILL if again else signal.SIGTERM)
-
-    def run(self, command: list[str], environment: dict[str, str]) -> int:
-        """Runs a command to its end; its exit code. In a session of its own: a terminal's Ctrl-C comes through here."""
-        self.child = subprocess.Popen(
-            command,
-            env=environment,
-            start_new_session=True,
-            preexec_fn=lambda: die_with_parent(signal.SIGTERM),
-        )
-        if self.number:  # it came while this one was starting
+    heard = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
+    heard = [number for number in heard if signal.getsignal(number) is not signal.SIG_IGN]  # nohup's SIGHUP
+    before = {number: signal.signal(number, take) for number in heard}
+    try:
+        # In a session of its own: a terminal's Ctrl-C comes through `take` alone.
+        child = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=die_with_parent)
+        if first:  # it came while torchrun was starting
             with contextlib.suppress(ProcessLookupError):
-                self.child.send_signal(signal.SIGTERM)
-        return self.child.wait()
+                child.send_signal(signal.SIGTERM)
+        return child.wait(), first
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)

@@ -15,33 +15,14 @@ from src.errors import UserError
 
 MAX_BYTES = 4_000_000  # a run of two members has 5,000
 MAX_TEXT = 500  # characters
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")  # becomes part of a file name
 FINISHED, RUNNING, INTERRUPTED, FAILED = "finished", "running", "interrupted", "failed"
 
-
-class Name(str):
-    """A text that may become part of a file name."""
-
-
-class Sha256(str):
-    """64 hexadecimal digits."""
-
-
-class Record:
-    """A dataclass that JSON is made of and read back into."""
-
-    def to_json(self) -> dict:
-        """Plain dicts, lists and values."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, value: object, where: str = "it") -> typing.Self:
-        """The record in a parsed JSON value; ValueError, which names the key, for a value of another type or range."""
-        return decode(cls, value, where)
+Name = typing.NewType("Name", str)  # a text that may become part of a file name
+Sha256 = typing.NewType("Sha256", str)
 
 
 @dataclass(frozen=True)
-class Code(Record):
+class Code:
     """The sources that ran."""
 
     digest: str
@@ -50,7 +31,7 @@ class Code(Record):
 
 
 @dataclass(frozen=True)
-class RunIdentity(Record):
+class RunIdentity:
     """The digests that tell one run from another; config_hash covers the seed."""
 
     config_hash: str
@@ -64,7 +45,7 @@ class RunIdentity(Record):
 
 
 @dataclass(frozen=True)
-class RowCounts(Record):
+class RowCounts:
     """Rows of the split, and of test.csv."""
 
     train: int
@@ -73,7 +54,7 @@ class RowCounts(Record):
 
 
 @dataclass(frozen=True)
-class MemberResult(Record):
+class MemberResult:
     """A trained member. Accuracies and macro-F1 are 0-1, train_seconds and images_per_second are of training alone."""
 
     valid_accuracy: float
@@ -92,7 +73,7 @@ class MemberResult(Record):
 
 
 @dataclass(frozen=True)
-class EnsembleResult(Record):
+class EnsembleResult:
     """The blend that the submission is made of."""
 
     members: list[Name]
@@ -101,7 +82,7 @@ class EnsembleResult(Record):
 
 
 @dataclass(frozen=True)
-class Progress(Record):
+class Progress:
     """Epochs that a member has finished, and those of its schedule."""
 
     epochs: int
@@ -109,7 +90,7 @@ class Progress(Record):
 
 
 @dataclass(frozen=True)
-class MemberEstimate(Record):
+class MemberEstimate:
     """Epochs and seconds that were estimated for a member before training."""
 
     epochs: int
@@ -117,7 +98,7 @@ class MemberEstimate(Record):
 
 
 @dataclass
-class RunRecord(Record):
+class RunRecord:
     """run.json. failed, skipped: name → reason; files: name → SHA-256; ranks: the devices of several processes."""
 
     status: str
@@ -149,7 +130,6 @@ class RunRecord(Record):
 
     @property
     def recipe_name(self) -> str:
-        """The recipe's name."""
         return self.recipe["name"]
 
 
@@ -158,11 +138,11 @@ def read_record(path: Path, advice: str) -> RunRecord:
     return read_json(RunRecord, path, advice)
 
 
-def read_json(kind: type[Record], path: Path, advice: str) -> Record:
-    """The record of that kind in a JSON file; UserError, with `advice`, where there is none."""
+def read_json(kind: type, path: Path, advice: str) -> object:
+    """The dataclass of that kind in a JSON file; UserError, with `advice`, where there is none."""
     text = read_bytes(path, MAX_BYTES, advice)
     try:
-        return kind.from_json(parse_json(text))
+        return decode(kind, parse_json(text))
     except ValueError as error:
         raise UserError(f"{path}: not a {path.name} of this kit, or damaged ({error}); {advice}") from None
 
@@ -176,41 +156,30 @@ def require_finished(record: RunRecord, path: Path) -> None:
 # ------------------------------------------------------------------------------------------ decoding
 
 
-def decode(kind: object, value: object, where: str) -> object:
-    """A parsed JSON value as the declared `kind`; ValueError, which says where, for anything else."""
+def decode(kind: object, value: object, where: str = "it") -> object:
+    """A parsed JSON value as the declared `kind`; ValueError, which says where, for another type or range."""
     if isinstance(kind, types.UnionType):  # the only union here is `X | None`
         return None if value is None else decode(typing.get_args(kind)[0], value, where)
+    origin, arguments = typing.get_origin(kind) or kind, typing.get_args(kind)
+    is_valid, expected = CHECKS[dict if dataclasses.is_dataclass(kind) else origin]
+    if not is_valid(value):
+        raise ValueError(f"{where} is no {expected}: {value!a:.40}")
     if dataclasses.is_dataclass(kind):
         return decode_fields(kind, value, where)
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is dict:
-        require(isinstance(value, dict), f"{where} is no object")
+    if origin is dict and arguments:
         pairs = [(decode(arguments[0], key, f"a key of {where}"), key) for key in value]
         return {name: decode(arguments[1], value[key], f"{where}.{name}") for name, key in pairs}
-    if origin is list:
-        require(isinstance(value, list), f"{where} is no list")
-        return [decode(arguments[0], item, where) for item in value]
-    require(SCALARS[kind](value), f"{where} is {value!a:.40}")
-    return value
+    return [decode(arguments[0], item, where) for item in value] if origin is list else value
 
 
-def decode_fields(kind: type, value: object, where: str) -> object:
+def decode_fields(kind: type, value: dict, where: str) -> object:
     """A JSON object as a dataclass. Fields without a default must be there."""
-    require(isinstance(value, dict), f"{where} is no object")
     kinds, fields = typing.get_type_hints(kind), dataclasses.fields(kind)
     needed = {f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING}
-    require(needed <= value.keys(), f"{where} lacks {', '.join(sorted(needed - value.keys()))}")
+    if missing := sorted(needed - value.keys()):
+        raise ValueError(f"{where} lacks {', '.join(missing)}")
     known = [f.name for f in fields if f.name in value]
     return kind(**{name: decode(kinds[name], value[name], f"{where}.{name}".removeprefix("it.")) for name in known})
-
-
-def require(condition: bool, otherwise: str) -> None:
-    if not condition:
-        raise ValueError(otherwise)
-
-
-def is_text(value: object) -> bool:
-    return isinstance(value, str) and len(value) <= MAX_TEXT and value.isprintable()
 
 
 def as_text(text: str) -> str:
@@ -218,22 +187,18 @@ def as_text(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)[:MAX_TEXT]
 
 
-def is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
-
-
 def is_number(value: object) -> bool:
     """A number of reasonable size, or NaN."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and not abs(value) >= 1e12
+    return isinstance(value, int | float) and not isinstance(value, bool) and not abs(value) >= 1e12
 
 
-SCALARS = {
-    str: is_text,
-    int: is_count,
-    float: is_number,
-    bool: lambda value: isinstance(value, bool),
-    dict: lambda value: isinstance(value, dict),
-    Name: lambda value: isinstance(value, str) and bool(NAME.fullmatch(value)),
-    Sha256: lambda value: isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{64}", value)),
+CHECKS = {  # by type: whether a value is one, and what it is called
+    str: (lambda v: isinstance(v, str) and len(v) <= MAX_TEXT and v.isprintable(), "short text"),
+    int: (lambda v: is_number(v) and isinstance(v, int) and 0 <= v < 2**31, "count"),
+    float: (is_number, "number"),
+    bool: (lambda v: isinstance(v, bool), "boolean"),
+    dict: (lambda v: isinstance(v, dict), "object"),
+    list: (lambda v: isinstance(v, list), "list"),
+    Name: (lambda v: isinstance(v, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}", v), "name"),
+    Sha256: (lambda v: isinstance(v, str) and re.fullmatch("[0-9a-f]{64}", v), "SHA-256"),
 }

@@ -1,6 +1,5 @@
 """Continues an earlier start of the same run, from its folder or from a run that is attached as an input."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from src.bounded_io import list_files
@@ -15,8 +14,7 @@ from src.train.tracking import Log
 def resume(request: RunRequest, folder: RunFolder, record: RunRecord, earlier: RunRecord | None, log: Log) -> None:
     """Takes into the record what an earlier start has finished, here or in a run that is attached as an input.
 
-    A member is finished where its result.json is there and its predictions can be used; else its result is deleted, and
-    it is trained again.
+    A member whose predictions cannot be used is trained again; its result is deleted.
     """
     if earlier:
         log(f"continues the run in {folder.path} ({earlier.status})")
@@ -38,25 +36,19 @@ def resume(request: RunRequest, folder: RunFolder, record: RunRecord, earlier: R
             folder.result(member.name).unlink()
 
 
-def newest_attached(
-    source: Path, folder: RunFolder, identity: RunIdentity, log: Callable[[str], None]
-) -> RunFolder | None:
+def newest_attached(source: Path, folder: RunFolder, identity: RunIdentity, log: Log) -> RunFolder | None:
     """The newest run below `source` that is this very run. Logs for each other run why it is not used."""
     found = []
-    for file in (file for file in list_files(source) if file.name == folder.run_json.name):
+    for file in list_files(source):
         other = RunFolder(file.parent)
-        if other.path.resolve() == folder.path.resolve():
+        if file != other.run_json or other.path.resolve() == folder.path.resolve():
             continue
-        if reason := why_not(other, identity):
+        try:
+            reason = identity.differences(other.read_record().identity)
+        except UserError:
+            reason = "its run.json is damaged, or not of this kit"
+        if reason:
             log(f"{other.path}: an earlier run, not used: {reason}")
         else:
             found.append(other)
     return max(found, key=lambda other: other.run_json.stat().st_mtime, default=None)
-
-
-def why_not(folder: RunFolder, identity: RunIdentity) -> str:
-    """The reason why a run cannot be continued; empty if it can."""
-    try:
-        return identity.differences(folder.read_record().identity)
-    except UserError:
-        return "its run.json is damaged, or not of this kit"

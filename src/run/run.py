@@ -1,11 +1,12 @@
 """A run: trains each member as long as time allows, blends what is finished, and has a submission at every moment."""
 
 from src.errors import UserError
-from src.run.context import OneProcess, Process, RunContext, RunRequest, Shared
+from src.run.context import RunContext, RunRequest, Shared
 from src.run.finish import finish, record_end
 from src.run.folder import RunFolder
 from src.run.members import train_members
 from src.run.prepare import join, prepare
+from src.run.ranks import Process
 from src.run.record import RunRecord
 from src.train.device import describe_device
 from src.train.signals import StopSignals
@@ -14,11 +15,10 @@ from src.train.signals import StopSignals
 def run(request: RunRequest, process: Process | None = None) -> RunRecord:
     """Trains the recipe and leaves a valid submission.csv in the output folder; returns run.json.
 
-    The same call again continues the run. Raises UserError for bad input, where the folder holds another run,
-    and where no member could be finished; Stopped after a signal. process: this one of several that call it at the same
-    time; the last one to end finishes the run.
+    The same call again continues the run. process: this one of several; the last one to end finishes the run. Raises
+    UserError for bad input, where the folder holds another run or no member could be finished; Stopped after a signal.
     """
-    process = process or OneProcess()
+    process = process or Process()
     with StopSignals() as signals:
         context = prepare_or_join(request, signals, process)
         try:
@@ -55,7 +55,7 @@ def finish_lost_run(request: RunRequest) -> RunRecord:
     if not RunFolder(request.output).run_json.exists():
         raise UserError(f"{request.output}: the run ended before it began; its processes have said why")
     with StopSignals() as signals:
-        context = join(request, signals, OneProcess(), Shared([], 0.0, 0.0))
+        context = join(request, signals, Process(), Shared([], 0.0, 0.0))
         try:
             return finish(context)
         except UserError as error:

@@ -5,8 +5,7 @@ import torch
 
 from src.errors import UserError
 from src.run import prepare
-from src.run.context import OneProcess
-from src.run.ranks import Rank
+from src.run.ranks import Process, Rank
 from src.train import device
 
 BROKEN = "no kernel image"
@@ -51,4 +50,4 @@ def test_one_device_for_several_ranks_is_refused():
 
 def test_the_cpu_serves_any_number_of_ranks():
     assert choose("cpu", 1)[::2] == (torch.device("cpu"), False)
-    assert prepare.choose_device("cpu", OneProcess())[::2] == (torch.device("cpu"), False)
+    assert prepare.choose_device("cpu", Process())[::2] == (torch.device("cpu"), False)

@@ -59,7 +59,7 @@ def test_gpus_are_counted_as_far_as_they_may_be_seen(tmp_path: Path, visible, co
 
 def test_an_exit_code_goes_to_the_launcher_and_torchrun_sees_an_end_in_order(tmp_path, monkeypatch):
     monkeypatch.setattr(ranks, "connect", lambda: Rank(0, 2, 0, HashStore()))
-    monkeypatch.setattr(ranks, "die_with_parent", lambda number: None)
+    monkeypatch.setattr(ranks, "die_with_parent", lambda: None)
     assert [ranks.run_rank(lambda rank, code=code: code) for code in (0, 1, None)] == [0, 1, 0]
     monkeypatch.setenv(ranks.EXIT_CODE, str(tmp_path / "code"))
     assert ranks.run_rank(lambda rank: None) == 0 and not (tmp_path / "code").exists()

@@ -1,6 +1,7 @@
 """run.json is read back as it was written, and a value of another type or range is refused with its key."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 
@@ -15,6 +16,7 @@ from src.run.record import (
     RunIdentity,
     RunRecord,
     as_text,
+    decode,
     read_record,
     require_finished,
 )
@@ -42,7 +44,7 @@ MISSING = object()
 
 def changed(*keys: str, value: object) -> dict:
     """The record as JSON gives it, with one value replaced or removed."""
-    content = json.loads(json.dumps(RECORD.to_json()))
+    content = json.loads(json.dumps(asdict(RECORD)))
     inner = content
     for key in keys[:-1]:
         inner = inner[key]
@@ -54,7 +56,7 @@ def changed(*keys: str, value: object) -> dict:
 
 def test_it_is_read_back_as_it_was_written(tmp_path):
     path = tmp_path / "run.json"
-    path.write_text(json.dumps(RECORD.to_json()))
+    path.write_text(json.dumps(asdict(RECORD)))
     assert read_record(path, "") == RECORD
 
 
@@ -92,18 +94,18 @@ def test_another_value_is_refused_and_its_key_named(tmp_path, keys, value):
 
 @pytest.mark.parametrize("key", ["failed", "skipped", "progress", "estimate", "ensemble", "files", "ranks", "members"])
 def test_what_a_run_writes_late_may_be_missing(key):
-    assert RunRecord.from_json(changed(key, value=MISSING)).code == RECORD.code
+    assert decode(RunRecord, changed(key, value=MISSING)).code == RECORD.code
 
 
 def test_keys_of_other_versions_are_dropped():
-    assert RunRecord.from_json(changed("weather", value={"a": [1]})) == RECORD
+    assert decode(RunRecord, changed("weather", value={"a": [1]})) == RECORD
 
 
 def test_a_run_is_finished_with_its_status_a_member_and_a_blend(tmp_path):
     require_finished(RECORD, tmp_path)
     for key, value in (("status", "interrupted"), ("members", {}), ("ensemble", None)):
         with pytest.raises(UserError, match="same command again"):
-            require_finished(RunRecord.from_json(changed(key, value=value)), tmp_path)
+            require_finished(decode(RunRecord, changed(key, value=value)), tmp_path)
 
 
 @pytest.mark.parametrize(
