@@ -20,9 +20,9 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_thread():
-    """torch with one thread: threads do not survive a fork, and some arithmetic is chosen by their number."""
+    """A file's tests on torch with one thread: threads do not survive a fork; arithmetic depends on their number."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -7,31 +7,21 @@ from pathlib import Path
 import pytest
 
 from src.run.record import Code
-from src.train.callbacks import TrainingCallbacks
-from tests.support.small_runs import log, train, weights
+from tests.support.small_runs import log, train, train_killed, weights
 
 SETTINGS = ("epochs=2",)
-
-
-class Killed(BaseException):
-    """As if the process had gone."""
 
 
 @pytest.fixture(scope="module")
 def halves(faces, tmp_path_factory) -> tuple[Path, Path]:
     """A run that was broken off in its second member, after a checkpoint, and the same one whole."""
-    folder, on_batch_end = tmp_path_factory.mktemp("halves"), TrainingCallbacks.on_batch_end
+    folder = tmp_path_factory.mktemp("halves")
 
-    def killed(self, trainer, state):
-        on_batch_end(self, trainer, state)
-        if trainer.member.name == "simple_cnn_v2" and state.epochs == 1 and trainer.epoch_state.step == 2:
-            self.checkpoints.join()
-            raise Killed
+    def when(trainer, state) -> bool:
+        step = trainer.epoch_state and trainer.epoch_state.step
+        return trainer.member.name == "simple_cnn_v2" and state.epochs == 1 and step == 2
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TrainingCallbacks, "on_batch_end", killed)
-        with pytest.raises(Killed):
-            train(faces, folder / "broken", *SETTINGS, checkpoint_seconds=0.0)
+    train_killed(when, faces, folder / "broken", *SETTINGS, checkpoint_seconds=0.0)
     train(faces, folder / "whole", *SETTINGS)
     return folder / "broken", folder / "whole"
 

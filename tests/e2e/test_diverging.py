@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from src.submit.check import check_submission
-from src.train.callbacks import TrainingCallbacks
 from src.train.trainer import Trainer
-from tests.support.small_runs import start, train, weights
+from tests.support.small_runs import start, train, train_killed, weights
 
 
 @pytest.fixture
@@ -59,42 +58,26 @@ def test_a_member_that_does_not_fit_into_memory_is_left_and_the_others_are_submi
     assert check_submission(tmp_path / "submission.csv", 80).rows == 80
 
 
-class Killed(BaseException):
-    """As if the process had gone."""
+def test_a_run_killed_in_an_epoch_that_went_wrong_ends_as_one_that_was_not(faces, tmp_path, monkeypatch):
+    """Its newest checkpoint holds a loss that is no number; the training still goes back to the epoch's end."""
+    step, mark = Trainer.step, tmp_path / "mark"
 
-
-def poison(patch, mark, kill: bool) -> None:
-    """One step of compact_cnn's second epoch has a loss that is not finite, until `mark` is there; killed there."""
-    step, on_batch_end = Trainer.step, TrainingCallbacks.on_batch_end
-
-    def poisoned_step(trainer, x, y):
+    def poisoned(trainer, x, y):
         loss, hits = step(trainer, x, y)
         here = trainer.member.name == "compact_cnn" and trainer.epoch_state and trainer.schedule.by_step.last_epoch == 6
-        if here and not mark.exists():
+        if here and not mark.exists():  # once, in a step of the second epoch
             mark.touch()
             loss = loss * math.nan
         return loss, hits
 
-    def killed(self, trainer, state):
-        on_batch_end(self, trainer, state)
-        if kill and mark.exists() and trainer.epoch_state and trainer.epoch_state.sums.isnan().any():
-            self.checkpoints.join()
-            raise Killed
+    def when(trainer, state) -> bool:
+        return mark.exists() and trainer.epoch_state and trainer.epoch_state.sums.isnan().any()
 
-    patch.setattr(Trainer, "step", poisoned_step)
-    patch.setattr(TrainingCallbacks, "on_batch_end", killed)
-
-
-def test_a_run_killed_in_an_epoch_that_went_wrong_ends_as_one_that_was_not(faces, tmp_path, monkeypatch):
-    """Its newest checkpoint holds a loss that is no number; the training still goes back to the epoch's end."""
-    with monkeypatch.context() as patch:
-        poison(patch, tmp_path / "mark", kill=False)
-        whole = train(faces, tmp_path / "whole", "epochs=3", checkpoint_seconds=0.0)
-    (tmp_path / "mark").unlink()
-    with monkeypatch.context() as patch:
-        poison(patch, tmp_path / "mark", kill=True)
-        with pytest.raises(Killed):
-            train(faces, tmp_path / "broken", "epochs=3", checkpoint_seconds=0.0)
-    broken = train(faces, tmp_path / "broken", "epochs=3", checkpoint_seconds=0.0)
+    monkeypatch.setattr(Trainer, "step", poisoned)
+    options = {"checkpoint_seconds": 0.0}
+    whole = train(faces, tmp_path / "whole", "epochs=3", **options)
+    mark.unlink()
+    train_killed(when, faces, tmp_path / "broken", "epochs=3", **options)
+    broken = train(faces, tmp_path / "broken", "epochs=3", **options)
     assert [record.members["compact_cnn"].rollbacks for record in (whole, broken)] == [1, 1]
     assert weights(tmp_path / "whole") == weights(tmp_path / "broken")

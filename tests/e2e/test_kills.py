@@ -1,36 +1,79 @@
-"""A run that is killed continues, and ends as if it had never stopped: to the bit, and never without a submission."""
+"""A run that is killed continues, and ends as if it had never stopped: to the bit, and never without a submission.
+
+A process that has torch loaded is forked, so that a start costs no seconds; threads would not survive this.
+`FER_KILLS=200` kills as many times, at other moments each time.
+"""
 
 import json
+import multiprocessing
+import os
+import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from src.train.callbacks import TrainingCallbacks
-from tests.support.kills import content, measure, train_quietly, write_faces
+from src.data import synthetic
+from src.submit.check import check_submission
+from tests.support.small_runs import MEMBERS, train, train_killed, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+KILLS = int(os.environ.get("FER_KILLS") or 0)
+SETTINGS = (
+    *("epochs=3", "batch_size=16", "compact_cnn.ema=0.9"),
+    *("simple_cnn_v2.class_balancing=sampler", "simple_cnn_v2.schedule=plateau"),
+)
+OPTIONS = {"checkpoint_seconds": 0.0}  # after every step
+FORK = multiprocessing.get_context("fork")
 
 
-def test_a_run_that_is_killed_at_random_moments_ends_to_the_bit_as_one_that_is_not():
-    tally = measure(kills=8, kills_per_run=4, seed=7)
-    assert tally.kills == 8 and tally.runs >= 2
-    assert not tally.failed and not tally.without_submission and not tally.different
+@pytest.fixture
+def source(tmp_path) -> Path:
+    """The competition's files with few enough faces for a run of seconds."""
+    synthetic.write_files(tmp_path / "faces", train=120, test=40, seed=2)
+    return tmp_path / "faces"
 
 
-def test_a_run_that_is_killed_between_run_json_and_checkpoint_has_lost_no_epoch(tmp_path, monkeypatch):
+def content(output: Path) -> list[bytes]:
+    """What must be equal to the bit: submission, weights, probabilities."""
+    probs = [np.load(output / "predictions" / f"{member}.npz")["probs"].tobytes() for member in MEMBERS]
+    return [(output / "submission.csv").read_bytes(), *weights(output), *probs]
+
+
+def kill_and_finish(source: Path, output: Path, moments: list[float]) -> int:
+    """One run, killed so many seconds after each of its starts, then left to its end; the number of kills."""
+    kills = 0
+    for seconds in [*moments, None]:
+        process = FORK.Process(target=train, args=(source, output, *SETTINGS), kwargs=OPTIONS)
+        process.start()
+        process.join(seconds)
+        if process.exitcode is not None:
+            break
+        process.kill()
+        process.join()
+        kills += 1
+        record = output / "run.json"
+        if record.exists() and json.loads(record.read_text())["members"]:
+            assert check_submission(output / "submission.csv", 40).rows == 40
+    assert process.exitcode == 0
+    return kills
+
+
+def test_a_run_that_is_killed_at_random_moments_ends_to_the_bit_as_one_that_is_not(source, tmp_path):
+    random, started, kills = np.random.default_rng(None if KILLS else 7), time.monotonic(), 0
+    assert kill_and_finish(source, tmp_path / "whole", []) == 0
+    seconds, number = time.monotonic() - started, 0
+    while kills < (KILLS or 8):
+        output, number = tmp_path / f"run{number}", number + 1
+        kills += kill_and_finish(source, output, random.uniform(0, 0.6 * seconds, 4).tolist())
+        assert content(output) == content(tmp_path / "whole")
+
+
+def test_a_run_that_is_killed_between_run_json_and_checkpoint_has_lost_no_epoch(source, tmp_path):
     """run.json then knows of an epoch that the checkpoint has not: its last one is of the step before."""
-    source, real = write_faces(tmp_path / "faces"), TrainingCallbacks.on_epoch_end
-    train_quietly(source, tmp_path / "whole")
-
-    def killed(self, trainer, state):
-        real(self, trainer, state)
-        self.checkpoints.join()
-        if state.epochs == 2:
-            raise RuntimeError("killed")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainingCallbacks, "on_epoch_end", killed)
-        with pytest.raises(RuntimeError, match="killed"):
-            train_quietly(source, tmp_path / "broken")
-    assert json.loads((tmp_path / "broken" / "run.json").read_text())["progress"]["compact_cnn"]["epochs"] == 2
-    train_quietly(source, tmp_path / "broken")
-    assert content(tmp_path / "broken") == content(tmp_path / "whole")
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    train(source, whole, *SETTINGS, **OPTIONS)
+    train_killed(lambda trainer, state: state.epochs == 2, source, broken, *SETTINGS, **OPTIONS)
+    assert json.loads((broken / "run.json").read_text())["progress"]["compact_cnn"]["epochs"] == 2
+    train(source, broken, *SETTINGS, **OPTIONS)
+    assert content(broken) == content(whole)

@@ -1,6 +1,7 @@
 """A run against its deadline, with a clock that runs as fast as the test needs it: an epoch takes ten minutes."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,8 @@ from src.errors import UserError
 from src.run.record import RunRecord
 from src.submit.check import check_submission
 from src.train.budget import TimeEstimate
-from src.train.callbacks import TrainingCallbacks
 from src.train.trainer import Trainer
-from tests.support.small_runs import MEMBERS, log, train
+from tests.support.small_runs import MEMBERS, log, train, train_killed
 
 SETTINGS = ("epochs=6", "batch_size=64")
 EPOCH, PREDICT = 600.0, 60.0
@@ -71,13 +71,9 @@ def test_with_too_little_all_are_shortened_and_end_in_time(faces, tmp_path, cloc
     assert log(tmp_path).count(" epochs instead of 6, to end in time") == 2 and "epoch   3/3" in log(tmp_path)
     assert check_submission(tmp_path / "submission.csv", 80).rows == 80
     assert [estimate.epochs for estimate in record.estimate.values()] == [3, 3]
-
-
-def test_a_shortened_schedule_still_comes_to_its_end(faces, tmp_path, clock):
-    """One cycle: its last epoch begins far below the peak, as the whole one's does."""
-    budget(faces, tmp_path, clock, 1.3)
-    lines = [line for line in log(tmp_path).splitlines() if "epoch   3/" in line][:1]
-    assert lines and float(lines[0].split("lr ")[1].split()[0]) < 1.2e-3  # the peak is 3e-3
+    # The shortened cycle comes to its end: the last epoch begins far below the peak of 3e-3.
+    last = next(line for line in log(tmp_path).splitlines() if "epoch   3/" in line)
+    assert float(last.split("lr ")[1].split()[0]) < 1.2e-3
 
 
 def test_with_far_too_little_the_last_is_skipped_and_it_is_said(faces, tmp_path, clock):
@@ -87,6 +83,8 @@ def test_with_far_too_little_the_last_is_skipped_and_it_is_said(faces, tmp_path,
     assert clock.now <= 0.6 * 3600
     assert check_submission(tmp_path / "submission.csv", 80).rows == 80
     assert json.loads((tmp_path / "run.json").read_text())["estimate"]["simple_cnn_v2"]["epochs"] == 0
+    record = budget(faces, tmp_path, clock, 3)  # the same run again, with more time
+    assert list(record.members) == list(MEMBERS) and not record.skipped
 
 
 def test_without_time_for_one_epoch_there_is_no_submission_and_the_error_says_why(faces, tmp_path, clock):
@@ -120,37 +118,14 @@ def test_the_first_member_is_not_given_up_for_the_others(faces, tmp_path, clock)
     assert check_submission(tmp_path / "submission.csv", 80).rows == 80
 
 
-def stopped_after(faces: Path, output: Path, clock: Clock, monkeypatch, epochs: int) -> None:
-    """A run of the whole recipe, killed after so many epochs of its first member."""
-    on_epoch_end = TrainingCallbacks.on_epoch_end
-
-    def killed(self, trainer, state):
-        on_epoch_end(self, trainer, state)
-        if state.epochs == epochs:
-            self.checkpoints.save(trainer.state_dict(), state, wait=True)
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainingCallbacks, "on_epoch_end", killed)
-        with pytest.raises(KeyboardInterrupt):
-            budget(faces, output, clock, 3)
-
-
-def test_a_member_that_goes_on_is_planned_with_what_it_still_needs(faces, tmp_path, clock, monkeypatch):
-    """Five of six epochs are done: the sixth and all of the other member's fit into 81 minutes."""
-    stopped_after(faces, tmp_path, clock, monkeypatch, 5)
-    record = budget(faces, tmp_path, clock, 1.35)
-    assert epochs(record) == [6, 6] and "instead of" not in log(tmp_path)
-
-
-def test_a_member_that_goes_on_without_time_for_an_epoch_predicts_with_its_best(faces, tmp_path, clock, monkeypatch):
-    stopped_after(faces, tmp_path, clock, monkeypatch, 5)
-    record = budget(faces, tmp_path, clock, 0.1)
+def test_a_member_that_continues_is_planned_with_what_it_still_needs(faces, tmp_path, clock):
+    """Killed after five of six epochs: without time for an epoch it predicts with its best; 81 minutes are enough for
+    the sixth and for all of the other member's."""
+    settings, options = (*SETTINGS, "time_budget_hours=3"), {"clock": clock, "started": 0.0, "checkpoint_seconds": 0.0}
+    train_killed(lambda trainer, state: state.epochs == 5, faces, tmp_path / "short", *settings, **options)
+    shutil.copytree(tmp_path / "short", tmp_path / "enough")
+    record = budget(faces, tmp_path / "short", clock, 0.1)
     assert record.members["compact_cnn"].epochs == 5 and list(record.skipped) == ["simple_cnn_v2"]
-    assert check_submission(tmp_path / "submission.csv", 80).rows == 80
-
-
-def test_a_run_that_goes_on_with_more_time_trains_what_was_skipped(faces, tmp_path, clock):
-    budget(faces, tmp_path, clock, 0.6)
-    record = budget(faces, tmp_path, clock, 3)
-    assert list(record.members) == list(MEMBERS) and not record.skipped
+    assert check_submission(tmp_path / "short" / "submission.csv", 80).rows == 80
+    record = budget(faces, tmp_path / "enough", clock, 1.35)
+    assert epochs(record) == [6, 6] and "instead of" not in log(tmp_path / "enough")

@@ -58,11 +58,12 @@ def record(output: Path) -> dict:
     return json.loads((output / "run.json").read_text())
 
 
-@pytest.fixture
-def alone(faces, tmp_path, one_thread) -> Path:
+@pytest.fixture(scope="module")
+def alone(faces, tmp_path_factory, one_thread) -> Path:
     """The same run in one process."""
-    train(faces, tmp_path / "alone", "epochs=3")
-    return tmp_path / "alone"
+    output = tmp_path_factory.mktemp("alone") / "out"
+    train(faces, output, "epochs=3")
+    return output
 
 
 def test_three_ranks_train_two_members_to_the_bit_as_one_process_does_and_one_stays_idle(faces, alone, tmp_path):

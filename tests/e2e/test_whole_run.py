@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.data import competition
+from src.data import competition, synthetic
 from src.ensemble.predictions import Predictions, load_predictions
 from src.main import main
 from src.run.folder import RunFolder
@@ -22,6 +22,14 @@ from tests.support.small_runs import start
 def done(faces, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("run") / "out"
     assert start(faces, output) == 0
+    return output
+
+
+@pytest.fixture(scope="module")
+def other(faces, tmp_path_factory) -> Path:
+    """The same run with another seed."""
+    output = tmp_path_factory.mktemp("other") / "out"
+    assert start(faces, output, "--seed", "1") == 0
     return output
 
 
@@ -61,45 +69,29 @@ def test_run_json_says_what_ran_and_agrees_with_the_predictions(done, faces):
         right = found.valid.argmax(1) == data.train.labels[found.valid_rows]
         assert member["valid_accuracy"] == pytest.approx(right.mean())
         assert {"recipe": "quick", "member": name, "seed": 0, "fold": 0}.items() <= found.header.items()
+        history = pd.read_csv(done / "members" / name / "history.csv")
+        assert history["epoch"].tolist() == [1]
+        assert history[["train_loss", "valid_loss", "lr", "seconds"]].gt(0).all(axis=None)
 
 
-def test_history_has_a_row_an_epoch(done):
-    history = pd.read_csv(done / "members" / "compact_cnn" / "history.csv")
-    assert history["epoch"].tolist() == [1]
-    assert history[["train_loss", "valid_loss", "lr", "seconds"]].gt(0).all(axis=None)
-
-
-def test_two_runs_with_one_seed_are_bitwise_equal_and_another_seed_differs(done, faces, tmp_path):
+def test_two_runs_with_one_seed_are_bitwise_equal_and_another_seed_differs(done, other, faces, tmp_path):
     assert start(faces, tmp_path / "same") == 0
-    assert start(faces, tmp_path / "other", "--seed", "1") == 0
     assert arrays(tmp_path / "same").test.tobytes() == arrays(done).test.tobytes()
     weights = Path("members/simple_cnn_v2/model.safetensors")
     assert (tmp_path / "same" / weights).read_bytes() == (done / weights).read_bytes()
-    assert arrays(tmp_path / "other").test.tobytes() != arrays(done).test.tobytes()
-
-
-def test_the_same_command_again_goes_on_with_what_is_missing(done, faces, tmp_path, capsys):
-    run = shutil.copytree(done, tmp_path / "run")
-    before = (run / "submission.csv").read_bytes()
-    (run / "predictions" / "simple_cnn_v2.npz").unlink()
-    (run / "submission.csv").unlink()
-    assert start(faces, run) == 0
-    said = capsys.readouterr().out
-    assert "compact_cnn: already finished" in said and "simple_cnn_v2: already finished" not in said
-    assert (run / "submission.csv").read_bytes() == before
+    assert arrays(other).test.tobytes() != arrays(done).test.tobytes()
 
 
 def test_a_member_whose_predictions_are_damaged_is_trained_again_to_the_same_end(done, faces, tmp_path, capsys):
     run = shutil.copytree(done, tmp_path / "run")
     (run / "predictions" / "compact_cnn.npz").write_bytes(b"")
+    (run / "submission.csv").unlink()
     assert start(faces, run) == 0
     said = capsys.readouterr().out
     assert "compact_cnn is trained again" in said and "simple_cnn_v2: already finished" in said
     assert (run / "submission.csv").read_bytes() == (done / "submission.csv").read_bytes()
-    assert (
-        json.loads((run / "run.json").read_text())["ensemble"]
-        == json.loads((done / "run.json").read_text())["ensemble"]
-    )
+    first, again = (json.loads((folder / "run.json").read_text())["ensemble"] for folder in (done, run))
+    assert first == again
 
 
 def test_a_signals_exit_code_outlives_a_run_json_that_cannot_be_written(faces, tmp_path, monkeypatch):
@@ -119,17 +111,15 @@ def test_other_sources_do_not_go_on_with_a_run(done, faces, capsys):
     assert "other sources" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("change", [["--seed", "5"], ["--set", "lr=0.1"], ["--rows", "200"]])
-def test_a_folder_with_another_run_is_refused_and_left_as_it_is(done, faces, capsys, change):
+def test_a_folder_with_another_run_is_refused_and_left_as_it_is(done, faces, capsys):
     before = (done / "run.json").read_bytes()
-    assert start(faces, done, *change) == 2
-    assert "--overwrite" in capsys.readouterr().err
+    for change in (["--seed", "5"], ["--set", "lr=0.1"], ["--rows", "200"]):
+        assert start(faces, done, *change) == 2
+        assert "--overwrite" in capsys.readouterr().err
     assert (done / "run.json").read_bytes() == before
 
 
 def test_other_data_is_refused_and_overwrite_starts_again(done, tmp_path, capsys):
-    from src.data import synthetic
-
     run, other = shutil.copytree(done, tmp_path / "run"), tmp_path / "other"
     synthetic.write_files(other, train=300, test=40, seed=9)
     (run / "notes.txt").write_text("mine")
@@ -142,8 +132,6 @@ def test_other_data_is_refused_and_overwrite_starts_again(done, tmp_path, capsys
 
 def test_changed_test_labels_change_nothing_in_a_run(tmp_path):
     """The Usage form alone has them beside the training data; so the run reads that, with the labels turned round."""
-    from src.data import synthetic
-
     honest, turned = tmp_path / "honest", tmp_path / "turned"
     synthetic.write_files(honest, train=120, test=30, seed=3)
     for name in ("train.csv", "test.csv"):
@@ -158,9 +146,8 @@ def test_changed_test_labels_change_nothing_in_a_run(tmp_path):
     assert one.test.tobytes() == two.test.tobytes() and one.header["data_digest"] == two.header["data_digest"]
 
 
-def test_ensemble_blends_finished_runs(done, faces, tmp_path, capsys):
-    assert start(faces, tmp_path / "other", "--seed", "1") == 0
-    runs = [done, tmp_path / "other"]
+def test_ensemble_blends_finished_runs(done, other, faces, tmp_path, capsys):
+    runs = [done, other]
     command = ["ensemble", *map(str, runs), "--output", str(tmp_path / "blend"), "--input", str(faces)]
     assert main(command, fake_bundle()) == 0
     assert "mean of 4" in capsys.readouterr().out
@@ -168,18 +155,9 @@ def test_ensemble_blends_finished_runs(done, faces, tmp_path, capsys):
     assert np.array_equal(check_submission(tmp_path / "blend" / "submission.csv", 80).labels, probs.argmax(1))
 
 
-def test_members_of_one_run_that_is_not_there_are_missed(tmp_path, faces, capsys):
-    assert main(["ensemble", str(tmp_path), "--output", str(tmp_path), "--input", str(faces)], fake_bundle()) == 2
-    assert "no predictions" in capsys.readouterr().err
-
-
-def test_a_network_can_be_made_to_validate_on_its_training_rows(faces, tmp_path):
-    command = ["run", "--recipe", "simple_cnn_v0", "--set", "epochs=1", "--rows", "60", "--input", str(faces)]
-    assert main([*command, "--output", str(tmp_path), "--device", "cpu"], fake_bundle()) == 0
+def test_a_recipe_can_validate_on_its_training_rows_and_a_double_correction_warns(faces, tmp_path, capsys):
+    command = ["run", "--recipe", "simple_cnn_v0", "--rows", "60", "--input", str(faces), "--output", str(tmp_path)]
+    settings = ["--set", "epochs=1", "class_balancing=weights+sampler"]
+    assert main([*command, *settings, "--device", "cpu"], fake_bundle()) == 0
     assert json.loads((tmp_path / "run.json").read_text())["rows"] == {"train": 60, "valid": 60, "test": 80}
-
-
-def test_the_double_correction_warns(faces, tmp_path, capsys):
-    more = ["--set", "simple_cnn_v2.class_balancing=weights+sampler", "--rows", "150"]
-    assert start(faces, tmp_path / "out", *more) == 0
     assert capsys.readouterr().out.count("twice") == 1

@@ -2,34 +2,21 @@
 
 import copy
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src import config, recipes
 from src.run.finish import percent
 from src.run.folder import RunFolder
 from src.run.record import RunIdentity, RunRecord
 from tests.support.fuzzing import edited, edits, examples, read_or_refused
+from tests.support.run_records import RECORD
 from tools import record
 
-RUN = {
-    "status": "finished",
-    "code": {"digest": "0" * 16, "commit": "abc", "dirty": False},
-    "recipe": config.as_dict(recipes.get("quick")),
-    "config_hash": "r",
-    "data_digest": "d",
-    "rows": {"train": 8, "valid": 2, "test": 3},
-    "device": "cpu (2 threads)",
-    "seconds": 9.5,
-    "members": {
-        "m": {"valid_accuracy": 0.5, "valid_f1": 0.5, "train_accuracy": 0.6, "best_epoch": 1, "epochs": 2}
-        | {"images_per_second": 99.0}
-    },
-    "ensemble": {"members": ["m"], "valid_accuracy": 0.5, "valid_f1": 0.5},
-}
+RUN = asdict(RECORD)
 
 
 def key_paths(value, prefix: tuple = ()) -> list[tuple]:

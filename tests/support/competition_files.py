@@ -61,13 +61,14 @@ def put_full(folder: Path, rows: RowArrays) -> None:
     put(folder / "fer2013.csv", csv_text(FULL_HEADER, rows))
 
 
-def put_tar_gz(folder: Path, rows: RowArrays) -> None:
-    content = tar_bytes("fer2013/fer2013.csv", csv_text(FULL_HEADER, rows).encode())
-    put(folder / "fer2013.tar.gz", gzip.compress(content, 1))
-
-
 def put_tar(folder: Path, rows: RowArrays) -> None:
     put(folder / "fer2013.tar", tar_bytes("fer2013/fer2013.csv", csv_text(FULL_HEADER, rows).encode()))
+
+
+def put_tar_gz(folder: Path, rows: RowArrays) -> None:
+    put_tar(folder, rows)
+    put(folder / "fer2013.tar.gz", gzip.compress((folder / "fer2013.tar").read_bytes(), 1))
+    (folder / "fer2013.tar").unlink()
 
 
 def put_images(folder: Path, rows: RowArrays) -> None:

@@ -51,14 +51,14 @@ class Version:
         self.kaggle, self.request, self.number = kaggle, request, number
         self.folder = kaggle.folder / "kernels" / request["slug"] / str(number)
         self.working = self.folder / "working"
-        self.events, self.states, self.process, self.started = [], ["QUEUED"], None, time.monotonic()
+        self.states, self.events = list(kaggle.states), list(kaggle.events)
+        self.process, self.started = None, time.monotonic()
         self.working.mkdir(parents=True)
         if kaggle.runs_kernels:
+            self.states = ["QUEUED"]
             self.start()
-        else:
-            self.states, self.events = list(kaggle.states), list(kaggle.events)
-            if kaggle.working:
-                shutil.copytree(kaggle.working, self.working, dirs_exist_ok=True)
+        elif kaggle.working:
+            shutil.copytree(kaggle.working, self.working, dirs_exist_ok=True)
 
     def start(self) -> None:
         """Starts the script as a kernel would."""
@@ -73,10 +73,9 @@ class Version:
         kernel = {"KAGGLE_KERNEL_RUN_TYPE": "Batch", "FER_INPUT": str(inputs), "FER_OUTPUT": str(self.working)}
         kernel |= {"TMPDIR": str(self.folder / "tmp"), "PYTHONUNBUFFERED": "1", "HOME": str(self.folder / "tmp")}
         kernel |= {"OMP_NUM_THREADS": "1"}  # threads that wait for each other are slow on a busy machine
-        command, pipe = [sys.executable, str(source / "script.py")], subprocess.PIPE
-        self.process = subprocess.Popen(
-            command, cwd=self.working, env=kept | kernel, stdout=pipe, stderr=pipe, text=True, errors="replace"
-        )
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "errors": "replace"}
+        command = [sys.executable, str(source / "script.py")]
+        self.process = subprocess.Popen(command, cwd=self.working, env=kept | kernel, **pipes)
         for name in ("stdout", "stderr"):
             threading.Thread(target=self.listen, args=(name, getattr(self.process, name)), daemon=True).start()
 
@@ -84,9 +83,9 @@ class Version:
         """The inputs, where kernels have had them since 2026."""
         inputs = self.folder / "input"
         sources = [(f"competitions/{name}", self.kaggle.faces) for name in self.request["competitionDataSources"]]
-        sources += [(f"datasets/{n}", self.kaggle.datasets[n]) for n in self.request.get("datasetDataSources", [])]
-        for name in self.request.get("kernelDataSources", []):
-            sources.append((f"notebooks/{name}", self.kaggle.kernels[name][-1].working))
+        sources += [(f"datasets/{n}", self.kaggle.datasets[n]) for n in self.request["datasetDataSources"]]
+        kernels = self.request["kernelDataSources"]
+        sources += [(f"notebooks/{name}", self.kaggle.kernels[name][-1].working) for name in kernels]
         for name, target in sources:
             (inputs / name).parent.mkdir(parents=True, exist_ok=True)
             (inputs / name).symlink_to(target)
@@ -167,26 +166,19 @@ class Kaggle:
         (config / "kaggle.json").write_text(json.dumps({"username": USER, "key": KEY}))
         (config / "kaggle.json").chmod(0o600)
         proxy = f"http://127.0.0.1:{self.server.server_port}"
-        return {
-            "KAGGLE_API_ENVIRONMENT": "LOCALHOST",
-            "KAGGLE_CONFIG_DIR": str(config),
-            "HOME": str(home),
-            "TMPDIR": str(home),
-            "http_proxy": proxy,
-            "https_proxy": proxy,
-            "no_proxy": "",
-        }
+        proxies = {"http_proxy": proxy, "https_proxy": proxy, "no_proxy": ""}
+        folders = {"KAGGLE_CONFIG_DIR": str(config), "HOME": str(home), "TMPDIR": str(home)}
+        return {"KAGGLE_API_ENVIRONMENT": "LOCALHOST"} | folders | proxies
 
     def fail(self, match: str, status: int = 0, message: str = "", **more) -> None:
         self.faults.append(Fault(match, status, message, **more))
 
     def fault(self, name: str) -> Fault | None:
         """The first fault that waits for a call of this name."""
-        for fault in self.faults:
-            if fault.times > 0 and re.search(fault.match, name):
-                fault.times -= 1
-                return fault
-        return None
+        found = next((f for f in self.faults if f.times > 0 and re.search(f.match, name)), None)
+        if found:
+            found.times -= 1
+        return found
 
     def count(self, name: str) -> int:
         return sum(called == name for called, _ in self.calls)
@@ -203,9 +195,9 @@ class Kaggle:
         known = {"Competition": {COMPETITION}, "Dataset": self.datasets, "Kernel": {*self.kernels, body["slug"]}}
         invalid = {}
         for kind, names in known.items():
-            given = body.get(f"{kind[0].lower()}{kind[1:]}DataSources", [])
+            given = body.get(key := f"{kind.lower()}DataSources", [])
             invalid[f"invalid{kind}Sources"] = [name for name in given if name not in names]
-            body[f"{kind[0].lower()}{kind[1:]}DataSources"] = [name for name in given if name in names]
+            body[key] = [name for name in given if name in names]
         versions = self.kernels.setdefault(body["slug"], [])
         versions.append(Version(self, body, len(versions) + 1))
         url = f"https://www.kaggle.com/code/{body['slug']}"
@@ -254,19 +246,18 @@ class Kaggle:
         return {"status": "READY"}
 
     def create_dataset(self, body: dict) -> dict:
-        return self.keep_dataset(f"{body['ownerSlug']}/{body['slug']}", body.get("files", []))
-
-    def create_dataset_version(self, body: dict) -> dict:
-        return self.keep_dataset(f"{body['ownerSlug']}/{body['datasetSlug']}", body["body"].get("files", []))
-
-    def keep_dataset(self, ref: str, files: list[dict]) -> dict:
+        """Also a new version of one, which wraps its files in `body`."""
+        ref = f"{body['ownerSlug']}/{body.get('slug') or body['datasetSlug']}"
         folder = self.folder / "datasets" / ref
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        for name, content in (self.blobs[file["token"]] for file in files):
+        for file in body.get("body", body).get("files", []):
+            name, content = self.blobs[file["token"]]
             (folder / name).write_bytes(content)
         self.datasets[ref] = folder
         return {"ref": ref, "url": f"https://www.kaggle.com/datasets/{ref}", "status": "ok", "error": ""}
+
+    create_dataset_version = create_dataset
 
     def competition_files(self) -> bytes:
         packed = io.BytesIO()
@@ -368,11 +359,10 @@ class Handler(BaseHTTPRequestHandler):
     def refuse(self, status: int, message: str, fault: Fault | None = None) -> None:
         """An error; the header is echoed into it, as careless servers do."""
         message += f" (Authorization: {self.headers.get('Authorization')})"
-        more = fault.headers if fault else {}
+        answer, kind = json.dumps({"code": status, "message": message}), "application/json"
         if fault and fault.plain:
-            self.send(f"<html>{message}</html>".encode(), "text/html", None, status, more)
-        else:
-            self.send(json.dumps({"code": status, "message": message}).encode(), status=status, more=more)
+            answer, kind = f"<html>{message}</html>", "text/html"
+        self.send(answer.encode(), kind, None, status, fault.headers if fault else {})
 
     def send(self, content: bytes, kind="application/json", fault=None, status=200, more=None) -> None:
         self.send_response(status)

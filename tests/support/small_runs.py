@@ -1,12 +1,16 @@
 """Small runs of the quick recipe, by the command line and by a request."""
 
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from src import config, recipes
 from src.main import main
 from src.run.context import RunRequest
 from src.run.record import Code, RunRecord
 from src.run.run import run
+from src.train.callbacks import TrainingCallbacks
 from tests.conftest import fake_bundle
 
 MEMBERS = ("compact_cnn", "simple_cnn_v2")
@@ -29,6 +33,29 @@ def request(faces: Path, output: Path, *settings: str, **options) -> RunRequest:
 def train(faces: Path, output: Path, *settings: str, **options) -> RunRecord:
     """Does that run."""
     return run(request(faces, output, *settings, **options))
+
+
+class Killed(BaseException):
+    """As if the process had gone."""
+
+
+def train_killed(when: Callable, faces: Path, output: Path, *settings: str, **options) -> None:
+    """Does that run up to the first step or epoch after which `when`, which takes trainer and state, is true."""
+
+    def killed(after: Callable) -> Callable:
+        def call(self, trainer, state):
+            after(self, trainer, state)
+            if when(trainer, state):
+                self.checkpoints.join()
+                raise Killed
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("on_batch_end", "on_epoch_end"):
+            patch.setattr(TrainingCallbacks, name, killed(getattr(TrainingCallbacks, name)))
+        with pytest.raises(Killed):
+            train(faces, output, *settings, **options)
 
 
 def log(output: Path) -> str:
