@@ -21,7 +21,7 @@ from src.ensemble.blend import mean_blend
 from src.ensemble.predictions import load_predictions
 from src.errors import UserError
 from src.run.folder import RunFolder, write_json
-from src.run.record import RunRecord, read_record, require_finished
+from src.run.record import FINISHED, RunRecord, read_record
 from src.submit.score import score_submission
 from tools import result_tables
 from tools.result_tables import MIGRATE, changes
@@ -53,7 +53,8 @@ def record(run: Path, source: Path, results: Path) -> Path:
 def read_finished(folder: RunFolder) -> RunRecord:
     """The run.json of a finished run; UserError for another one, and for settings of no recipe."""
     recorded = read_record(folder.run_json, MIGRATE)
-    require_finished(recorded, folder.run_json)
+    if recorded.status != FINISHED or not recorded.members or recorded.ensemble is None:
+        raise UserError(f"{folder.run_json}: the run is {recorded.status}; run the same command again to finish it")
     members, used = recorded.recipe.get("members"), recorded.ensemble.members
     if not isinstance(members, list) or not members or not all(map(is_member, members)):
         raise UserError(f"{folder.run_json}: recipe.members are no members of a recipe; run it again.")

@@ -100,11 +100,6 @@ class RunContext:
     member_names = property(lambda self: [member.name for member in self.recipe.members])
 
     @property
-    def waiting(self) -> list[Member]:
-        """The members that were not finished when this start of the run began."""
-        return [member for member in self.recipe.members if member.name in self.shared.waiting]
-
-    @property
     def reserve(self) -> float:
         """Seconds to keep for blending, writing and checking: three times what the rehearsal took, and one."""
         return 1 + 3 * self.shared.finish_seconds

@@ -48,9 +48,9 @@ def measure(member: Member, inputs: Inputs) -> TimeEstimate:
 
 
 def measure_all(context: RunContext) -> dict[str, Demand | UserError]:
-    """What each waiting member still demands, or why it cannot be trained."""
+    """What each member still demands that an earlier start has not finished, or why it cannot be trained."""
     progress, found = context.folder.read_record().progress, {}
-    for member in context.waiting:
+    for member in (member for member in context.recipe.members if member.name in context.shared.waiting):
         context.signals.check()
         done, scheduled = 0, member.epochs
         if member.name in progress and context.folder.checkpoints(member.name):

@@ -147,12 +147,6 @@ def read_json(kind: type, path: Path, advice: str) -> object:
         raise UserError(f"{path}: not a {path.name} of this kit, or damaged ({error}); {advice}") from None
 
 
-def require_finished(record: RunRecord, path: Path) -> None:
-    """Raises UserError where a run has not finished."""
-    if record.status != FINISHED or not record.members or record.ensemble is None:
-        raise UserError(f"{path}: the run is {record.status}; run the same command again to finish it")
-
-
 # ------------------------------------------------------------------------------------------ decoding
 
 

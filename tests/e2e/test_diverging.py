@@ -3,7 +3,6 @@
 import json
 import math
 
-import pytest
 import torch
 
 from src.submit.check import check_submission
@@ -11,9 +10,14 @@ from src.train.trainer import Trainer
 from tests.support.small_runs import start, train, train_killed, weights
 
 
-@pytest.fixture
-def diverging(monkeypatch):
-    """compact_cnn never has a finite loss."""
+def assert_that_the_other_is_submitted(output, reason: str) -> None:
+    record = json.loads((output / "run.json").read_text())
+    assert list(record["members"]) == ["simple_cnn_v2"] and reason in record["failed"]["compact_cnn"]
+    assert record["status"] == "finished" and not record["skipped"]
+    assert check_submission(output / "submission.csv", 80).rows == 80
+
+
+def test_a_member_that_diverges_is_given_up_and_the_others_are_submitted(faces, tmp_path, monkeypatch, capsys):
     epoch = Trainer.epoch
 
     def ill(trainer, number, on_batch_end):
@@ -21,16 +25,10 @@ def diverging(monkeypatch):
         return row | {"train_loss": math.nan} if trainer.member.name == "compact_cnn" else row
 
     monkeypatch.setattr(Trainer, "epoch", ill)
-
-
-def test_a_member_that_diverges_is_given_up_and_the_others_are_submitted(faces, tmp_path, diverging, capsys):
     assert start(faces, tmp_path) == 1
-    record = json.loads((tmp_path / "run.json").read_text())
-    assert list(record["members"]) == ["simple_cnn_v2"] and "diverges" in record["failed"]["compact_cnn"]
-    assert record["status"] == "finished" and not record["skipped"]
+    assert_that_the_other_is_submitted(tmp_path, "diverges")
     said = capsys.readouterr().out
     assert said.count("half the learning rate") == 3 and "continues without compact_cnn" in said
-    assert check_submission(tmp_path / "submission.csv", 80).rows == 80
 
 
 def test_a_run_whose_only_member_diverges_has_no_submission_and_says_why(faces, tmp_path, monkeypatch, capsys):
@@ -53,9 +51,7 @@ def test_a_member_that_does_not_fit_into_memory_is_left_and_the_others_are_submi
 
     monkeypatch.setattr(Trainer, "gradient", greedy)
     assert start(faces, tmp_path) == 1
-    record = json.loads((tmp_path / "run.json").read_text())
-    assert list(record["members"]) == ["simple_cnn_v2"] and "memory" in record["failed"]["compact_cnn"]
-    assert check_submission(tmp_path / "submission.csv", 80).rows == 80
+    assert_that_the_other_is_submitted(tmp_path, "memory")
 
 
 def test_a_run_killed_in_an_epoch_that_went_wrong_ends_as_one_that_was_not(faces, tmp_path, monkeypatch):

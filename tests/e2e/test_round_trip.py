@@ -53,29 +53,19 @@ def round_trip(tmp_path_factory):
         yield kaggle, project, subprocess.run(second, env=environment | {"VERBOSE": "1"}, **options)
 
 
-def test_the_readmes_commands_lead_to_a_scored_run(round_trip):
+def test_the_readmes_commands_lead_to_a_scored_run_and_its_score_to_the_commit(round_trip):
     kaggle, project, done = round_trip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "version 1 pushed" in done.stdout and "COMPLETE" in done.stdout and "95 % interval" in done.stdout
     run = json.loads((project / "output/kernel/v1/run.json").read_text())
     assert run["status"] == "finished" and run["environment"]["kernel"] == "Batch"
-    assert [len(v) for v in kaggle.kernels.values()] == [1]
-
-
-def test_the_score_in_results_leads_to_the_commit_that_was_pushed(round_trip):
-    _, project, _ = round_trip
-    run = json.loads((project / "output/kernel/v1/run.json").read_text())
+    assert [len(v) for v in kaggle.kernels.values()] == [1] and kaggle.count("SaveKernel") == 1
     (folder,) = project.glob("results/baseline-*")
-    assert json.loads((folder / "run.json").read_text()) == run
-    assert (folder / "score.json").is_file()
+    assert json.loads((folder / "run.json").read_text()) == run and (folder / "score.json").is_file()
     assert git(project, "rev-parse", "kernel-v1^{}").startswith(run["code"]["commit"])
 
 
-def test_only_this_machine_is_spoken_to(round_trip):
-    assert round_trip[0].foreign == [] and round_trip[0].count("SaveKernel") == 1
-
-
-def test_the_key_is_in_no_output_and_no_file(round_trip):
-    _, project, done = round_trip
-    assert KEY not in done.stdout + done.stderr
+def test_only_this_machine_is_spoken_to_and_the_key_is_in_no_output_and_no_file(round_trip):
+    kaggle, project, done = round_trip
+    assert kaggle.foreign == [] and KEY not in done.stdout + done.stderr
     assert [f for f in project.rglob("*") if f.is_file() and KEY.encode() in f.read_bytes()] == []

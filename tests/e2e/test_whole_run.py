@@ -106,16 +106,13 @@ def test_a_signals_exit_code_outlives_a_run_json_that_cannot_be_written(faces, t
     assert start(faces, tmp_path / "out") == 143
 
 
-def test_other_sources_do_not_go_on_with_a_run(done, faces, capsys):
-    assert start(faces, done, bundle=fake_bundle(digest="f" * 16)) == 2
-    assert "other sources" in capsys.readouterr().err
-
-
 def test_a_folder_with_another_run_is_refused_and_left_as_it_is(done, faces, capsys):
     before = (done / "run.json").read_bytes()
     for change in (["--seed", "5"], ["--set", "lr=0.1"], ["--rows", "200"]):
         assert start(faces, done, *change) == 2
         assert "--overwrite" in capsys.readouterr().err
+    assert start(faces, done, bundle=fake_bundle(digest="f" * 16)) == 2
+    assert "other sources" in capsys.readouterr().err
     assert (done / "run.json").read_bytes() == before
 
 

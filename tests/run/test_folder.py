@@ -81,18 +81,16 @@ def test_overwrite_deletes_the_runs_own_files_and_no_other(folder, identity):
     folder.predictions("m").write_bytes(b"")
 
 
-def test_a_run_that_finished_no_member_gives_way_to_any_other(folder):
+def test_a_half_trained_member_keeps_its_folder_and_a_run_that_has_nothing_gives_way(folder):
     folder.result("m").unlink()
-    assert folder.claim(OTHER, overwrite=False) is None
-    assert files(folder) == FOREIGN
-
-
-def test_a_half_trained_member_does_not_give_way(folder):
-    folder.result("m").unlink()
-    (folder.member("m") / "checkpoint.pt").write_bytes(b"hours of work")
+    checkpoint = folder.member("m") / "checkpoint.pt"
+    checkpoint.write_bytes(b"hours of work")
     with pytest.raises(UserError, match="other settings"):
         folder.claim(OTHER, overwrite=False)
     assert folder.claim(OURS, overwrite=False) == RECORD
+    checkpoint.unlink()
+    assert folder.claim(OTHER, overwrite=False) is None
+    assert files(folder) == FOREIGN
 
 
 def test_files_of_a_runs_names_that_no_run_left_are_not_deleted_unasked(tmp_path):

@@ -43,11 +43,8 @@ def test_a_rank_whose_gpu_is_broken_stands_aside_and_the_first_one_takes_another
         assert (found, stands_aside) == (torch.device("cuda:1"), aside) and f"cuda:{number} does not" in reason
 
 
-def test_one_device_for_several_ranks_is_refused():
+def test_the_cpu_serves_any_number_of_ranks_and_one_gpu_does_not():
     with pytest.raises(UserError, match="cannot serve 2 ranks"):
         choose("cuda:1", 0)
-
-
-def test_the_cpu_serves_any_number_of_ranks():
     assert choose("cpu", 1)[::2] == (torch.device("cpu"), False)
     assert prepare.choose_device("cpu", Process())[::2] == (torch.device("cpu"), False)

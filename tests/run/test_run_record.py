@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 
 from src.errors import UserError
-from src.run.record import RunRecord, as_text, decode, read_record, require_finished
+from src.run.record import RunRecord, as_text, decode, read_record
 from tests.support.run_records import RECORD
 
 MISSING = object()
@@ -69,13 +69,6 @@ def test_what_a_run_writes_late_may_be_missing():
 
 def test_keys_of_other_versions_are_dropped():
     assert decode(RunRecord, changed("weather", value={"a": [1]})) == RECORD
-
-
-def test_a_run_is_finished_with_its_status_a_member_and_a_blend(tmp_path):
-    require_finished(RECORD, tmp_path)
-    for key, value in (("status", "interrupted"), ("members", {}), ("ensemble", None)):
-        with pytest.raises(UserError, match="same command again"):
-            require_finished(decode(RunRecord, changed(key, value=value)), tmp_path)
 
 
 def test_a_reason_of_several_lines_can_be_recorded_and_read_back(tmp_path):
