@@ -1,8 +1,4 @@
-"""The commands of the kit.
-
-Without a command it runs what was built in when it is in a Kaggle kernel, and elsewhere `quick`,
-a run on synthetic faces: the command without arguments is the small one.
-"""
+"""The commands of the kit. Without one it is `run` in a Kaggle kernel, and elsewhere the small `quick`."""
 
 import argparse
 import os

@@ -30,7 +30,7 @@ def estimate(request: RunRequest, processes: int = 1) -> list[str]:
     the run before its first epoch, and for a member that does not fit into memory.
     """
     inputs = read_inputs(request, Process())
-    demands = [Demand(m, measure(m, inputs), 0, m.epochs) for m in request.recipe.members]
+    demands = [Demand(member, measure(member, inputs), 0, member.epochs) for member in request.recipe.members]
     return table(demands, request.budget.left(), describe_device(str(inputs.device)), processes)
 
 
@@ -43,7 +43,7 @@ def table(demands: list[Demand], left: float, device: str, processes: int) -> li
 
 
 def measure(member: Member, inputs: Inputs) -> TimeEstimate:
-    """A member's time from a warm-up on the run's own rows; UserError where it does not fit into memory."""
+    """A member's time from a warm-up; UserError where it does not fit into memory."""
     return estimate_member(inputs.train_job(member, seed=0), len(inputs.data.test))
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from src.run.record import Code
 from tests.support.small_runs import log, train, train_killed, weights
 
 SETTINGS = ("epochs=2",)
@@ -47,22 +46,20 @@ def test_finished_members_are_taken_over_and_the_half_trained_one_goes_on_to_the
     assert (tmp_path / "out/submission.csv").read_bytes() == (halves[1] / "submission.csv").read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("settings", "digest", "edit", "why"),
-    [
-        (["lr=0.01"], "0" * 16, {}, "other settings"),
-        ([], "f" * 16, {}, "other sources"),
-        ([], "0" * 16, {"data_digest": "0" * 16}, "other data"),
-        ([], "0" * 16, {"status": 3}, "its run.json is damaged"),
-    ],
-)
-def test_another_run_is_not_taken_over_and_it_is_said_why(attached, tmp_path, settings, digest, edit, why):
-    path = attached / "notebooks/me/fer2013/run.json"
-    path.chmod(0o644)
-    path.write_text(json.dumps(json.loads(path.read_text()) | edit))
-    train(attached, tmp_path / "out", *SETTINGS, *settings, code=Code(digest, "abc1234", False))
+def test_another_run_is_not_taken_over_and_it_is_said_why(faces, halves, tmp_path):
+    edits = {
+        "other settings": {"config_hash": "0" * 16},
+        "other sources": {"code": {"digest": "f" * 16, "commit": "abc1234", "dirty": False}},
+        "other data": {"data_digest": "0" * 16},
+        "its run.json is damaged": {"status": 3},
+    }
+    shutil.copytree(faces, tmp_path / "input" / "faces")
+    for why, edit in edits.items():
+        path = shutil.copytree(halves[0], tmp_path / "input" / why) / "run.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | edit))
+    train(tmp_path / "input", tmp_path / "out", *SETTINGS)
     said = log(tmp_path / "out")
-    assert f"an earlier run, not used: {why}" in said and "already finished" not in said
+    assert "already finished" not in said and all(f"/{why}: an earlier run, not used: {why}" in said for why in edits)
 
 
 def test_what_the_output_folder_holds_goes_before_what_is_attached(attached, halves, tmp_path):

@@ -141,8 +141,3 @@ def test_a_second_signal_ends_at_once_and_the_submission_stays(script, faces, tm
         assert "once more ends at once" in run.communicate(timeout=100)[1]
     assert run.returncode == 143
     assert check_submission(output / "submission.csv", 80).rows == 80
-
-
-def test_check_answers_without_a_run(script, faces, tmp_path):
-    checked = start(script, faces, tmp_path / "out", "check", str(faces / "example_submission.csv"))
-    assert checked.returncode == 0 and "valid; 80 rows" in checked.stdout

@@ -103,6 +103,7 @@ def test_the_probabilities_are_those_of_the_submission_whatever_members_it_has(r
     ("change", "words"),
     [
         ({"status": "interrupted"}, "interrupted"),
+        ({"ensemble": None}, "same command again"),
         ({"ensemble": {"members": ["another"], "valid_accuracy": 0.5, "valid_f1": 0.5}}, "ensemble.members"),
     ],
 )
