@@ -14,11 +14,6 @@ from tests.support.kaggle_server import KEY, SECRET_VARIABLES, Kaggle
 from tests.support.project import git, whole_project
 
 
-def outside_of_kaggle() -> dict[str, str]:
-    """This environment without anything that a client, or a run, would take for its settings."""
-    return {k: v for k, v in os.environ.items() if k not in SECRET_VARIABLES and not k.startswith("FER_")}
-
-
 def readme_commands(title: str) -> str:
     """The commands of the block that follows a bold title in the README."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -43,7 +38,9 @@ def round_trip(tmp_path_factory):
     install(project)
     with Kaggle(place, place / "faces") as kaggle:
         kaggle.runs_kernels = True
-        environment = outside_of_kaggle() | kaggle.environment(place / "home")
+        # Nothing that a client, or a run, would take for its settings.
+        kept = {k: v for k, v in os.environ.items() if k not in SECRET_VARIABLES and not k.startswith("FER_")}
+        environment = kept | kaggle.environment(place / "home")
         options = {"cwd": project, "capture_output": True, "text": True, "timeout": 400}
         first = ["bash", "-ec", readme_commands("Get the data.")]
         got = subprocess.run(first, env=environment, **options)

@@ -62,12 +62,9 @@ def test_another_value_is_refused_and_its_key_named(tmp_path, keys, value):
     assert str(error.value).endswith("try another.") and str(path) in str(error.value)
 
 
-def test_what_a_run_writes_late_may_be_missing():
+def test_what_a_run_writes_late_may_be_missing_and_keys_of_other_versions_are_dropped():
     for key in ("failed", "skipped", "progress", "estimate", "ensemble", "files", "ranks", "members"):
         assert decode(RunRecord, changed(key, value=MISSING)).code == RECORD.code
-
-
-def test_keys_of_other_versions_are_dropped():
     assert decode(RunRecord, changed("weather", value={"a": [1]})) == RECORD
 
 
