@@ -38,20 +38,20 @@ def script(tmp_path_factory) -> Path:
     folder.chmod(0o755)
 
 
-def environment(faces: Path, output: Path, **more: str) -> dict:
-    """Of this process, without what could make the script find the sources by another way."""
+def popen(script: Path, faces: Path, output: Path, *arguments: str, **more: str) -> subprocess.Popen:
+    """The script as a kernel starts it, without what could make it find the sources by another way."""
+    (output.parent / "elsewhere").mkdir(exist_ok=True)
     kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")}
     kernel = {"KAGGLE_KERNEL_RUN_TYPE": "Batch", "FER_INPUT": str(faces), "FER_OUTPUT": str(output)}
-    return kept | kernel | {"TMPDIR": str(output.parent)} | more
+    options = {"cwd": output.parent / "elsewhere", "env": kept | kernel | {"TMPDIR": str(output.parent)} | more}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, str(script), *arguments], **options, **pipes)
 
 
-def start(script: Path, faces: Path, output: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess:
-    elsewhere = output.parent / "elsewhere"
-    elsewhere.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, str(script), *arguments]
-    return subprocess.run(
-        command, cwd=elsewhere, env=environment(faces, output, **more), capture_output=True, text=True, timeout=300
-    )
+def start(script: Path, faces: Path, output: Path, **more: str) -> subprocess.CompletedProcess:
+    with popen(script, faces, output, **more) as run:
+        said = run.communicate(timeout=300)
+    return subprocess.CompletedProcess(run.args, run.returncode, *said)
 
 
 def test_alone_and_without_arguments_it_does_the_run_that_was_built_in(script, faces, tmp_path):
@@ -80,11 +80,8 @@ def test_a_fault_in_training_ends_with_1_and_a_traceback_that_names_the_source(s
 
 def begin(script: Path, faces: Path, output: Path, sign: Callable[[], bool], **more: str) -> subprocess.Popen:
     """A run whose second member would take minutes; it has given the sign."""
-    elsewhere = output.parent / "elsewhere"
-    elsewhere.mkdir(exist_ok=True)
-    command = [sys.executable, str(script), "run", "--set", "simple_cnn_v2.epochs=500"]
-    options = {"cwd": elsewhere, "env": environment(faces, output, **more), "stderr": subprocess.PIPE, "text": True}
-    run, deadline = subprocess.Popen(command, **options), time.monotonic() + 200
+    run = popen(script, faces, output, "run", "--set", "simple_cnn_v2.epochs=500", **more)
+    deadline = time.monotonic() + 200
     while not sign() and time.monotonic() < deadline:
         time.sleep(0.1)
     return run

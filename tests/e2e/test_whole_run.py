@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -96,11 +97,8 @@ def test_a_member_whose_predictions_are_damaged_is_trained_again_to_the_same_end
 
 def test_a_signals_exit_code_outlives_a_run_json_that_cannot_be_written(faces, tmp_path, monkeypatch):
     def stopped(context):
-        monkeypatch.setattr(RunFolder, "write_record", full)
+        monkeypatch.setattr(RunFolder, "write_record", Mock(side_effect=OSError(28, "No space left on device")))
         raise Stopped(15)
-
-    def full(self, record):
-        raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("src.run.run.train_members", stopped)
     assert start(faces, tmp_path / "out") == 143

@@ -1,6 +1,7 @@
 """Which process is a rank, how ranks share the members, how many GPUs there are for them, and which one each takes."""
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -31,25 +32,13 @@ def test_each_member_is_taken_by_one_rank_and_one_rank_is_last():
     assert [rank.is_last() for rank in two] == [False, True]
 
 
-class Signals:
-    """Asks to stop after some checks."""
-
-    def __init__(self, checks: int):
-        self.checks = checks
-
-    def check(self) -> None:
-        self.checks -= 1
-        if not self.checks:
-            raise KeyboardInterrupt
-
-
 def test_a_rank_that_waits_for_the_first_one_can_be_stopped():
     store = HashStore()
     waiting = Rank(1, 2, 1, store)
     with pytest.raises(KeyboardInterrupt):
-        waiting.hear(Signals(2))
+        waiting.hear(Mock(check=Mock(side_effect=[None, KeyboardInterrupt])))
     Rank(0, 2, 0, store).tell(None)
-    assert waiting.hear(Signals(1)) is None
+    assert waiting.hear(Mock()) is None
 
 
 @pytest.mark.parametrize(("visible", "count"), [(None, 2), ("0,1", 2), ("1", 1), ("", 0), ("0,1,2", 2)])

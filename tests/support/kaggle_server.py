@@ -271,10 +271,6 @@ class Denied(Exception):
     """An error that the API answers with: status and message."""
 
 
-def snake(name: str) -> str:
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
-
-
 class Handler(BaseHTTPRequestHandler):
     """One connection; `kaggle` is the server's state."""
 
@@ -287,13 +283,10 @@ class Handler(BaseHTTPRequestHandler):
         self.kaggle.foreign.append(self.path)
         self.send_error(403)
 
-    def do_GET(self) -> None:
-        self.serve(b"")
-
     def do_POST(self) -> None:
         self.serve(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
 
-    do_PUT = do_POST
+    do_GET = do_PUT = do_POST
 
     def serve(self, body: bytes) -> None:
         address = urlsplit(self.path)
@@ -322,7 +315,7 @@ class Handler(BaseHTTPRequestHandler):
             token = path.split("/")[-1]
             self.kaggle.blobs[token] = (self.kaggle.blobs[token][0], body)
             self.send(b"", "text/plain", fault)
-        elif not self.knows_the_key():
+        elif self.headers.get("Authorization") != "Basic " + b64encode(f"{USER}:{KEY}".encode()).decode():
             self.refuse(401, "Unauthenticated")
         elif name == "DownloadDataFiles":  # leads to the archive; the client takes the file's ending from its address
             where = f"http://localhost/archives/{json.loads(body)['competitionName']}.zip"
@@ -340,7 +333,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         self.kaggle.calls.append((name, body))
         try:
-            answer = getattr(self.kaggle, snake(name))(body)
+            answer = getattr(self.kaggle, re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower())(body)
         except Denied as denied:
             self.refuse(*denied.args)
             return
@@ -352,9 +345,6 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(fault.status, fault.message, fault)
         else:
             self.send(json.dumps(answer).encode(), fault=fault)
-
-    def knows_the_key(self) -> bool:
-        return self.headers.get("Authorization") == "Basic " + b64encode(f"{USER}:{KEY}".encode()).decode()
 
     def refuse(self, status: int, message: str, fault: Fault | None = None) -> None:
         """An error; the header is echoed into it, as careless servers do."""

@@ -48,10 +48,8 @@ def start(tmp_path):
 
     def popen(script, *arguments, **environment):
         env = {**os.environ, "TMPDIR": str(temporary), **environment}
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            [sys.executable, script, *arguments], cwd=elsewhere, env=env, stdout=pipe, stderr=pipe, text=True
-        )
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen([sys.executable, script, *arguments], cwd=elsewhere, env=env, **pipes)
 
     def run(script, *arguments, **environment):
         process = popen(script, *arguments, **environment)
