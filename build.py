@@ -270,7 +270,7 @@ def render_header(header: dict) -> str:
 
 
 def heading(path: str) -> str:
-    return f"\n# ==== {path} {'=' * 24}\n"
+    return f"\n# ==== {path} ====\n"
 
 
 def read_header(script: bytes) -> dict:
