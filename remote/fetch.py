@@ -45,8 +45,8 @@ def fetch(
             check_origin(folder, pushed)
     print(f"{len(got)} files in {folder}")
     if answer["state"] != "COMPLETE":
-        reason = watch.explain_failure(client, root, kernel, answer["message"])
-        raise KaggleError(f"{kernel}: it failed: {reason}\nWhat it left is in {folder}.")
+        reason = watch.explain_end(client, root, kernel, answer)
+        raise KaggleError(f"{kernel}: {reason}\nWhat it left is in {folder}.")
     missing = [name for name in ("run.json", "submission.csv") if folder / name not in got]
     if missing:
         raise KaggleError(f"{kernel}: it completed and left no {' and no '.join(missing)}.\nIts log is in {folder}.")

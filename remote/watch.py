@@ -22,6 +22,7 @@ def watch(client: Client, root: Path, kernel: str, pushed: KernelVersion | None,
         answer = client.call("status", kernel=kernel)
         elapsed, state = time.time() - since, answer["state"]
         line = client.call("last_line", kernel=kernel, seconds=LISTEN_SECONDS)["line"] if state == "RUNNING" else ""
+        line = kernel_log.visible(line.rsplit("\n", 1)[-1])
         if (state, line) != shown:
             print(f"{name}: {state} {hours_minutes_seconds(elapsed)}  {line[:160]}".rstrip(), flush=True)
             shown = state, line
@@ -39,19 +40,18 @@ def watch(client: Client, root: Path, kernel: str, pushed: KernelVersion | None,
 
 def check_end(client: Client, root: Path, kernel: str, name: str, answer: dict) -> None:
     """Raises KaggleError where the kernel did not complete, and prints the reason."""
-    if answer["state"] == "COMPLETE":
-        return
-    reason = "it was cancelled"
-    if answer["state"] == "ERROR":
-        reason = f"it failed: {explain_failure(client, root, kernel, answer['message'])}"
-    raise KaggleError(f"{name}: {reason}\nFetch what it left: `fetch`.")
+    if answer["state"] != "COMPLETE":
+        raise KaggleError(f"{name}: {explain_end(client, root, kernel, answer)}\nFetch what it left: `fetch`.")
 
 
-def explain_failure(client: Client, root: Path, kernel: str, message: str = "") -> str:
-    """Prints the traceback of a kernel that failed; returns its reason in one line."""
-    found = kernel_log.explain_failure(client.call("log", kernel=kernel)["log"], root)
-    print("\n".join(found.lines), file=sys.stderr)
-    return f"{message} {found.summary}".strip()
+def explain_end(client: Client, root: Path, kernel: str, answer: dict) -> str:
+    """Why a kernel did not complete, in one line; prints its traceback or last lines. answer: of the call `status`."""
+    if answer["state"] != "ERROR":
+        return "it was cancelled"
+    found = kernel_log.explain_failure(client.call("log", kernel=kernel, absent={"log": ""})["log"], root)
+    if found.lines:
+        print("\n".join(found.lines), file=sys.stderr)
+    return " ".join(filter(None, ("it failed:", answer["message"], found.summary)))
 
 
 def hours_minutes_seconds(seconds: float) -> str:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -112,6 +113,7 @@ def run_rank(action: Callable[[Rank], int | None]) -> int:
     goes to the launcher in a file instead.
     """
     die_with_parent()
+    sys.excepthook = write_traceback
     try:
         code = action(connect())
     except UserError as error:
@@ -121,6 +123,12 @@ def run_rank(action: Callable[[Rank], int | None]) -> int:
         return code or 0
     Path(os.environ[EXIT_CODE]).write_text(str(code))
     return 0
+
+
+def write_traceback(*error) -> None:
+    """The hook for an exception that nobody catches: names the rank in each line, as torch does, and writes at once."""
+    lines = "".join(traceback.format_exception(*error)).splitlines(keepends=True)
+    sys.stderr.write("".join(f"[rank{number_of_rank()}]: {line}" for line in lines))
 
 
 def die_with_parent() -> None:

@@ -10,7 +10,6 @@ import pytest
 
 import build
 from remote import kernel_log, watch
-from tests.remote.conftest import log_text
 from tests.support.project import KERNEL
 
 FRAME = '  File "/tmp/fer2013-0-abc/src/work.py", line 2, in answer\n    return 42\n'
@@ -45,20 +44,52 @@ def test_a_kernel_that_never_finishes_is_given_up(remote):
     assert "after 0:00:" in error and f"https://www.kaggle.com/code/{KERNEL}" in error
 
 
-def test_a_failure_without_a_traceback_is_explained_by_its_last_line(remote, leaves):
-    leaves("ERROR", events=[("stdout", "it starts\n"), ("stderr", "error: no train.csv below /kaggle/input\n")])
+CONVERSION = [
+    ("stderr", "/usr/lib/mistune.py:435: SyntaxWarning: invalid escape sequence '\\|'\n  cells[i][c] = ...\n"),
+    ("stderr", "[NbConvertApp] Converting notebook __script__.ipynb to html\n"),
+]
+
+
+@pytest.mark.parametrize(
+    ("stderr", "reason"),
+    [
+        ([], 'ended without a word after "it starts": probably killed (memory or time)'),
+        ([("stderr", "error: no train.csv\n"), ("stderr", "Attach it.\n")], "error: no train.csv Attach it."),
+        (
+            [("stderr", f"[rank1]: {line}\n") for line in FAILURE.splitlines()],
+            "rank 1: RuntimeError: out of memory (src/w",
+        ),
+    ],
+)
+def test_kaggles_own_last_lines_are_not_the_reason(remote, leaves, stderr, reason):
+    leaves("ERROR", events=[("stdout", "it starts\n"), *stderr, *CONVERSION])
     remote("push")
-    assert "it failed: error: no train.csv below /kaggle/input" in remote.error("watch", code=1)
+    for command in ("watch", "fetch"):
+        printed = remote(command, code=1)
+        assert f"it failed: {reason}" in printed and "NbConvertApp" not in printed and "SyntaxWarning" not in printed
+
+
+def test_a_success_has_no_reason(remote, leaves):
+    leaves("COMPLETE", events=[("stdout", "it starts\n"), *CONVERSION])
+    remote("push")
+    assert re.fullmatch(r"[^\n]+: COMPLETE \d:\d\d:\d\d\n", remote("watch"))
 
 
 def test_a_cancelled_kernel_is_not_a_success(remote, leaves):
     leaves("CANCEL_ACKNOWLEDGED")
     remote("push")
-    assert "cancelled" in remote.error("watch", code=1)
+    for command in ("watch", "fetch"):
+        assert "it was cancelled" in remote.error(command, code=1)
 
 
 def test_a_server_that_fails_while_watching_is_asked_again_and_the_last_line_is_shown(remote, leaves):
-    leaves("QUEUED", "RUNNING", "RUNNING", "COMPLETE", events=[("stdout", "epoch 2\n"), ("stdout", "epoch 3 of 24\n")])
+    leaves(
+        "QUEUED",
+        "RUNNING",
+        "RUNNING",
+        "COMPLETE",
+        events=[("stdout", "epoch 2\n"), ("stdout", "10 %\repoch 3 of 24\n")],
+    )
     remote("push")
     remote.kaggle.fail("GetKernelSessionStatus", 500, "failed")
     printed = remote("watch")
@@ -81,30 +112,3 @@ def test_ctrl_c_ends_with_130_and_the_kernel_goes_on(remote):
         watching.send_signal(signal.SIGINT)
         assert "keeps running" in watching.communicate(timeout=60)[1]
     assert watching.returncode == 130
-
-
-# The log by itself
-
-
-def test_lines_that_come_in_pieces_are_put_together():
-    pieces = [("stdout", "epoch "), ("stderr", "warning\nTrace"), ("stdout", "1\r\nend")]
-    lines = [("stderr", "warning"), ("stdout", "epoch 1"), ("stderr", "Trace"), ("stdout", "end")]
-    assert kernel_log.parse_log(log_text(*pieces)) == lines
-
-
-def test_only_the_last_traceback_counts_and_what_follows_it_does_not(built_project):
-    other = FAILURE.replace("out of memory", "first")
-    text = log_text(("stderr", other), ("stderr", FAILURE), ("stderr", "a warning\n"))
-    found = kernel_log.explain_failure(text, built_project)
-    assert found.summary == "RuntimeError: out of memory (src/work.py, line 2)"
-    assert found.lines[1] == '  File "src/work.py", line 2, in answer' and "a warning" not in found.lines
-
-
-def test_sources_that_changed_are_told_by_the_digest_in_the_log(built_project):
-    text = log_text(("stdout", f"fer2013-kit {'0' * 16}, commit abc1234\n"), ("stderr", FAILURE))
-    assert "have changed" in kernel_log.explain_failure(text, built_project).lines[-1]
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{", "null", "plain words\n", '[{"data": null}]'])
-def test_a_log_in_no_known_form_is_no_defect(text, built_project):
-    assert kernel_log.explain_failure(text, built_project).summary

@@ -1,5 +1,6 @@
 """Which process is a rank, how ranks share the members, how many GPUs there are for them, and which one each takes."""
 
+import sys
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -52,10 +53,18 @@ def test_gpus_are_counted_as_far_as_they_may_be_seen(tmp_path: Path, visible, co
 def test_an_exit_code_goes_to_the_launcher_and_torchrun_sees_an_end_in_order(tmp_path, monkeypatch):
     monkeypatch.setattr(ranks, "connect", lambda: Rank(0, 2, 0, HashStore()))
     monkeypatch.setattr(ranks, "die_with_parent", lambda: None)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # run_rank sets one
     assert [ranks.run_rank(lambda rank, code=code: code) for code in (0, 1, None)] == [0, 1, 0]
     monkeypatch.setenv(ranks.EXIT_CODE, str(tmp_path / "code"))
     assert ranks.run_rank(lambda rank: None) == 0 and not (tmp_path / "code").exists()
     assert ranks.run_rank(lambda rank: 1) == 0 and (tmp_path / "code").read_text() == "1"
+
+
+def test_a_traceback_names_its_rank_in_each_line(monkeypatch, capsys):
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    ranks.write_traceback(ValueError, ValueError("two\nlines"), None)
+    assert capsys.readouterr().err == "[rank1]: ValueError: two\n[rank1]: lines\n"
 
 
 BROKEN = "no kernel image"
