@@ -1,6 +1,8 @@
 # The first target that needs Python packages installs them into .venv, once.
 PYTHON ?= python3
 BIN := .venv/bin
+# Two processes share the test files, with one thread of torch each: whole files, since the tests of a file share runs.
+PYTEST := -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: help quick test test-kernel test-newest lint build rehearse setup clean
 
@@ -19,17 +21,19 @@ help:
 quick: setup
 	$(BIN)/python -m src quick --output output/quick
 
+test test-kernel test-newest: export OMP_NUM_THREADS := 1
+
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python $(PYTEST)
 
 test-kernel: .venv-kernel/installed
-	.venv-kernel/bin/python -m pytest
+	.venv-kernel/bin/python $(PYTEST)
 
 test-newest:
 	$(call create,.venv-newest)
 	sed 's/,<[^ ]*//' requirements.txt > .venv-newest/requirements.txt
 	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -r .venv-newest/requirements.txt
-	.venv-newest/bin/python -m pytest
+	.venv-newest/bin/python $(PYTEST)
 
 lint: setup
 	$(BIN)/python -m ruff check .

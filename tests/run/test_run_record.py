@@ -9,7 +9,7 @@ from src.errors import UserError
 from src.run.record import RunRecord, as_text, decode, read_record
 from tests.support.run_records import RECORD
 
-MISSING = object()
+MISSING = "(the key is missing)"
 
 
 def changed(*keys: str, value: object) -> dict:
