@@ -18,12 +18,22 @@ from src.models.deep_cnn import deep_cnn_v1, deep_cnn_v2
 from src.models.front import Front, normalization_of
 from src.models.mobilevit import mobilevit_xxs
 from src.models.resnet import resnet18, resnet18_48, resnet34, resnet34_48, resnet50
-from src.models.simple_cnn import simple_cnn_v0, simple_cnn_v1, simple_cnn_v2
+from src.models.simple_cnn import (
+    simple_cnn_v0,
+    simple_cnn_v0_own,
+    simple_cnn_v1,
+    simple_cnn_v1_late,
+    simple_cnn_v1_own,
+    simple_cnn_v1_own_late,
+    simple_cnn_v2,
+    simple_cnn_v2_own,
+)
 from src.models.timm_network import TIMM, own_side, timm_network
 from src.models.vit import vit
 
 OF_48 = (
     *(simple_cnn_v0, simple_cnn_v1, simple_cnn_v2, deep_cnn_v1, deep_cnn_v2, attention_cnn, compact_cnn),
+    *(simple_cnn_v0_own, simple_cnn_v1_own, simple_cnn_v1_late, simple_cnn_v1_own_late, simple_cnn_v2_own),
     *(resnet18, resnet34, resnet50, resnet18_48, resnet34_48),
 )
 ENLARGED = {vit: 224, mobilevit_xxs: 64}  # made with (dropout, side), for this side

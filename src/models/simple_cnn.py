@@ -17,12 +17,21 @@ def block(inputs: int, outputs: int, kernel: int, norm: bool) -> list[nn.Module]
     return [*layers, nn.MaxPool2d(2), nn.ReLU(inplace=True)]
 
 
-def simple_cnn(widths: tuple[int, ...], kernel: int, norm: bool, dropout: float) -> nn.Sequential:
-    """A block a width, then hidden layer of 128 and 7 logits, with dropout before each of the two if it is not 0."""
+def simple_cnn(
+    widths: tuple[int, ...], kernel: int, norm: bool, dropout: float, zeros: bool = True, first: bool = True
+) -> nn.Sequential:
+    """A block a width, then hidden layer of 128 and 7 logits, with dropout before each of the two if it is not 0.
+
+    For an experiment. zeros: whether the last layer starts at zero. first: whether dropout stands before the hidden
+    layer too.
+    """
     inputs, side = (1, *widths), 48 // 2 ** len(widths)
     layers = [layer for i, o in zip(inputs, widths, strict=False) for layer in block(i, o, kernel, norm)]
     hidden = [nn.Flatten(), nn.Linear(widths[-1] * side**2, 128), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, *drop(dropout), *hidden, *drop(dropout), unbiased(nn.Linear(128, 7)))
+    last = nn.Linear(128, 7)
+    return nn.Sequential(
+        *layers, *(drop(dropout) if first else []), *hidden, *drop(dropout), unbiased(last) if zeros else last
+    )
 
 
 def unbiased(last: nn.Linear) -> nn.Linear:
@@ -55,3 +64,28 @@ def simple_cnn_v1(dropout: float | None = None) -> nn.Sequential:
 def simple_cnn_v2(dropout: float | None = None) -> nn.Sequential:
     """v1 with batch norm after each convolution, before the ReLU, and dropout .4."""
     return simple_cnn((32, 64), 5, norm=True, dropout=0.4 if dropout is None else dropout)
+
+
+def simple_cnn_v0_own(dropout: float | None = None) -> nn.Sequential:
+    """v0 with torch's own start of the last layer."""
+    return simple_cnn((64,), 3, norm=False, dropout=dropout or 0.0, zeros=False)
+
+
+def simple_cnn_v1_own(dropout: float | None = None) -> nn.Sequential:
+    """v1 with torch's own start of the last layer."""
+    return simple_cnn((32, 64), 5, norm=False, dropout=0.3 if dropout is None else dropout, zeros=False)
+
+
+def simple_cnn_v1_late(dropout: float | None = None) -> nn.Sequential:
+    """v1 with dropout before the last layer alone."""
+    return simple_cnn((32, 64), 5, norm=False, dropout=0.3 if dropout is None else dropout, first=False)
+
+
+def simple_cnn_v1_own_late(dropout: float | None = None) -> nn.Sequential:
+    """v1 with torch's own start of the last layer and dropout before it alone."""
+    return simple_cnn((32, 64), 5, norm=False, dropout=0.3 if dropout is None else dropout, zeros=False, first=False)
+
+
+def simple_cnn_v2_own(dropout: float | None = None) -> nn.Sequential:
+    """v2 with torch's own start of the last layer."""
+    return simple_cnn((32, 64), 5, norm=True, dropout=0.4 if dropout is None else dropout, zeros=False)
