@@ -19,7 +19,9 @@ from src.models.weight_files import WeightsFile, read_weights
 
 # Parts of names that wrappers put between a network's own: compiled, distributed, checkpointed layers.
 WRAPPERS = ("_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-AVERAGED = re.compile(r"(^|[^a-z])(ema|swa|avg|averaged?|mean|moving|shadow|smooth(ed)?|teacher|polyak)([^a-z]|$)")
+AVERAGED = re.compile(
+    r"(^|[^a-z])(ema|swa|avg|average[ds]?|averaging|mean|moving|shadow|smooth(ed)?|teacher|polyak)([^a-z]|$)"
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Candidate:
     @property
     def is_averaged(self) -> bool:
         """Whether the name says that it is a moving average."""
-        return bool(AVERAGED.search(re.sub(r"([a-z])([A-Z])", r"\1_\2", self.label).lower()))
+        return bool(AVERAGED.search(re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", self.label).lower()))
 
     @property
     def name(self) -> str:

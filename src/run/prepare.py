@@ -71,6 +71,9 @@ def read_inputs(request: RunRequest, process: Process) -> Inputs:
     for member in recipe.members:
         choose_precision(member.precision, device)
     initial_weights = {member.name: find_initial_weights(member, request.input) for member in recipe.members}
+    for name, weights in initial_weights.items():
+        if weights.file and weights.file.resolve().is_relative_to(request.output.resolve()):
+            raise UserError(f"{name}.pretrained: {weights.file} is in this run's own folder; give another --output")
     if recipe.form == "auto" and data.example:
         read_example(data.example, len(data.test))
     return Inputs(data, *split_rows(recipe, data), initial_weights, device, reason, aside, seconds)

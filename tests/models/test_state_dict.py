@@ -149,6 +149,7 @@ BOTH = {
     "student, teacher": lambda r, a: prefixed("student.backbone.", r) | prefixed("teacher.backbone.", a),
     "top, swa": lambda r, a: r | {"swa_model": prefixed("module.", a) | {"n_averaged": torch.tensor(3)}},
     "model, shadow": lambda r, a: {"model": r, "shadow": {k: v for k, v in a.items() if "running" not in k}},
+    "model, EMAModel": lambda r, a: {"EMAModel": {"averages": a}, "net": r},
     "average first": lambda r, a: {"averaged_weights": a, "weights": r},
 }
 

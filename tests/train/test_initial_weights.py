@@ -259,6 +259,11 @@ def test_another_networks_run_and_a_run_without_weights_are_refused(earlier, tmp
         find_initial_weights(member(pretrained=str(tmp_path)), tmp_path)
 
 
+def test_a_run_does_not_start_from_weights_that_it_would_overwrite(earlier, faces, capsys):
+    assert run(faces, earlier["own"], f"pretrained={earlier['own']}", "network=compact_cnn", "image_size=none") == 2
+    assert "model.safetensors is in this run's own folder; give another --output" in capsys.readouterr().err
+
+
 def test_equal_weights_give_equal_bytes(tmp_path):
     """The library writes metadata in a random order."""
     net, metadata = models.create("compact_cnn"), {key: key for key in "abcdefgh"}
