@@ -99,7 +99,8 @@ def read_competition(source: Path) -> Competition:
     each (83 MB). Raises UserError if there are no such files, or if none is in the competition's format.
     """
     files, refused = find_files(source), []
-    candidates = [Candidate(pair, partial(_read_pair, *pair)) for pair in find_pairs(files, refused)]
+    pairs = find_pairs(files, refused)
+    candidates = [Candidate(pair, partial(_read_pair, *pair)) for pair in pairs]
     if not (source.is_file() and source.name in PAIR):
         candidates += [Candidate((path,), partial(_read_as_pair, form, path)) for form, path in _find(source, files)]
     found = first_that_fits(candidates, refused)
@@ -107,14 +108,22 @@ def read_competition(source: Path) -> Competition:
         raise why_none_fits(source, files, refused, "the competition's data")
     (train, test), used = found
     example, others = choose_example(files, used[0].parent, len(test))
-    passed_over = (*map(first_line, refused), *others)
+    unused = [f"{pair[0]}: fits too; set data_folder to read it" for pair in pairs if used in pairs and pair != used]
+    passed_over = (*map(first_line, refused), *unused, *others)
     return Competition(train, Faces(test, None), used, example, _digest(train, test), passed_over)
 
 
-def read_labelled(source: Path) -> LabelledFaces:
-    """All rows with their labels, for scoring alone. Raises UserError if no file below `source` has the test labels."""
+def read_labelled(source: Path, images: np.ndarray | None = None) -> LabelledFaces:
+    """All rows with their labels, for scoring alone.
+
+    images: test images, uint8 (n, 48, 48), of which the file must have one at least. Raises UserError if no file below
+    `source` has such labels.
+    """
+    tests = None if images is None else {image.tobytes() for image in images}
     files, refused = find_files(source), []
-    candidates = [Candidate((path,), partial(_read_test_labels, form, path)) for form, path in _find(source, files)]
+    candidates = [
+        Candidate((path,), partial(_read_test_labels, form, path, tests)) for form, path in _find(source, files)
+    ]
     found = first_that_fits(candidates, refused)
     if found is None:
         raise why_none_fits(source, files, refused, "a file with the labels of the test data")
@@ -160,10 +169,13 @@ def _with_classes(train: Faces, path: Path) -> Faces:
     return train
 
 
-def _read_test_labels(form: Form, path: Path) -> Table:
+def _read_test_labels(form: Form, path: Path, tests: set[bytes] | None) -> Table:
     table = form.read(path, False)
     if not table.usage.any():
         raise UserError(f"{path}: it has no test rows.\n{ATTACH}")
+    if tests is not None and not any(image.tobytes() in tests for image in table.images[table.usage > 0]):
+        what = f"No image of test.csv is among the test rows of {path}"
+        raise UserError(f"{what}.\nPut files of one competition there.")
     return table
 
 

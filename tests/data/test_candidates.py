@@ -122,6 +122,26 @@ def test_halves_of_a_pair_in_two_folders_are_found_among_others(order, digest, t
     assert read_competition(tmp_path).digest == digest
 
 
+def test_of_two_pairs_the_other_one_is_named(digest, tmp_path):
+    put_pair(tmp_path / "a", ROWS)
+    put_pair(tmp_path / "b", ROWS)
+    data = read_competition(tmp_path)
+    assert data.digest == digest
+    assert data.passed_over == (f"{tmp_path / 'b' / 'train.csv'}: fits too; set data_folder to read it",)
+
+
+@pytest.mark.parametrize("other", [put_full, put_images])
+def test_labels_of_other_images_are_passed_over(other, tmp_path):
+    images = forms.random_rows()[0] ^ 1
+    other(tmp_path / "a", (images, *ROWS[1:]))
+    put_pair(tmp_path / "b", ROWS)
+    other(tmp_path / "c", ROWS)
+    tests = read_competition(tmp_path).test.images
+    assert read_labelled(tmp_path, tests).file.is_relative_to(tmp_path / "c")
+    with pytest.raises(UserError, match=r"No image of test\.csv is among the test rows of .*a"):
+        read_labelled(tmp_path / "a", tests)
+
+
 EXAMPLES = {"rows of another": "id,emotion\n0,1\n", "large": "x" * 3_000_000, "empty": ""}
 
 
