@@ -87,7 +87,7 @@ def find_pairs(files: list[Path], refused: list[UserError]) -> list[tuple[Path, 
     )
     for one, other in ((trains, PAIR[1]), (tests, PAIR[0])):
         if one and not find_named(other)(files):
-            refused.append(UserError(f"{one[0]}: there is no {other} to it.\n{ATTACH}"))
+            refused.append(UserError(f"{one[0]}: it needs a {other}, and there is none.\n{ATTACH}"))
     pairs = [(file, file.with_name(PAIR[1])) for file in trains if file.with_name(PAIR[1]) in tests]
     return pairs or list(zip(trains[:1], tests[:1], strict=False))
 

@@ -113,6 +113,8 @@ def _parse_header(line: bytes, name: str, expected: tuple[str, ...]) -> tuple[st
     if "pixels" in found and any(map(_INDEX.fullmatch, found)):
         message += ", without the nameless index column"
         raise UserError(f"{message}.\nWrite the file without row numbers, with pandas by to_csv(…, index=False).")
+    if "pixels" in found and set(found) < set(expected):
+        raise UserError(f"{message}.\nIt may be train.csv or test.csv alone: give the folder that has both.")
     raise UserError(f"{message}.\n{_ADVICE}")
 
 

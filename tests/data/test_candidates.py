@@ -202,7 +202,7 @@ def test_a_packed_file_is_called_what_it_is(form, name, tmp_path):
 def test_a_train_csv_alone_is_told_what_it_lacks(tmp_path):
     put_pair(tmp_path, ROWS)
     (tmp_path / "test.csv").unlink()
-    assert "train.csv: there is no test.csv" in refusal(tmp_path)
+    assert "train.csv: it needs a test.csv" in refusal(tmp_path)
 
 
 # --------------------------------------------------------------------------------------- a file, a folder
@@ -223,6 +223,12 @@ def test_a_data_file_that_is_named_may_have_any_name(form, digest, tmp_path):
     (file,) = tmp_path.iterdir()
     put_texts(tmp_path)
     assert read_competition(file.rename(tmp_path / "faces.data")).digest == digest
+
+
+def test_half_of_a_pair_under_another_name_is_told_to_come_as_a_folder(tmp_path):
+    put_pair(tmp_path, ROWS)
+    for name in ("train.csv", "test.csv"):
+        assert "give the folder that has both" in refusal((tmp_path / name).rename(tmp_path / f"my_{name}"))
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "train.csv"])
