@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src import recipes
 from src.data import synthetic
-from src.data.competition import find_files, find_pair
+from src.data.competition import find_files, find_pairs
 
 ROWS = {"train": 28_709, "test": 7_178}  # of the competition's files
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,7 +36,7 @@ OWN = ("quick", "baseline")
 
 def shortened(source: Path, folder: Path, tests: int) -> None:
     """The competition's pair in `folder`: all of train.csv, the first rows of test.csv (0: all)."""
-    train, test = find_pair(find_files(source))
+    train, test = find_pairs(find_files(source), [])[0]
     (folder / "train.csv").symlink_to(train.resolve())
     with test.open("rb") as whole, (folder / "test.csv").open("wb") as part:
         part.writelines(islice(whole, tests + 1 if tests else None))

@@ -37,7 +37,7 @@ TORCH = re.compile(  # torch's C++ and torchrun, in three forms
 )
 CRASH = r"Killed|Segmentation fault|Bus error|Aborted|Fatal Python error: .+|terminate called .+|what\(\): .+"
 ENDING = re.compile(rf"(?:\S+: line \d+: +\d+ )? *({CRASH})")  # by a shell, Python or C++
-EXIT_CODE = re.compile(r"\W*(?:\S+ ){0,4}exit(?:ed)?\b.*\b(?:code|status)\W+-?\d+\W*$", re.I)
+EXIT_CODE = re.compile(r"\W{0,3}(?:\S+ ){0,4}exit(?:ed)?\b.*\b(?:code|status)\W+-?\d+\W*$", re.I)
 SIGNAL = re.compile(r"SIG[A-Z]+: |interrupted; ")  # the kit's words on stderr
 
 # The parts of a traceback.
@@ -100,13 +100,15 @@ class RankEnd:
 def explain_failure(text: str, root: Path) -> Failure:
     """Why the kernel failed, from its log: the script's own traceback or error, or how it ended without one."""
     log = parse_log(text)
-    streams = {name: mark_lines([line for stream, line in log if stream == name]) for name, _ in log}
+    names = dict.fromkeys(name for name, _ in log)
+    streams = {name: mark_lines([line for stream, line in log if stream == name]) for name in names}
     for lines in sorted(streams.values(), key=lambda lines: lines is not streams.get("stderr")):
         ended, error = first_rank_end(lines), last_error(lines)
         tracebacks = pick_tracebacks(lines, ended)
         if error and (not tracebacks or is_cause(error[0], tracebacks[0], ended)):
             more = [f"rank {ended.rank}: {ended.reason}"] if ended and ended.code < 0 else []
-            return Failure((), "; ".join([" ".join(line.text.strip() for line in error), *more]))
+            who = "" if error[0].rank is None else f"rank {error[0].rank}: "
+            return Failure((), "; ".join([who + " ".join(line.text.strip() for line in error), *more]))
         if tracebacks:
             return explain_tracebacks(tracebacks, log, error, root)
     return explain_silence(streams)
@@ -126,9 +128,12 @@ def parse_log(text: str) -> list[tuple[str, str]]:
 
     A line is what a terminal would show of it in the end: without colors and without overwritten progress bars.
     """
+    events = [(str(event.get("stream_name", "")), str(event.get("data") or "")) for event in parse_events(text)]
+    end = "" if any("\n" in data for _, data in events) else "\n"  # a log without any: an event is a line
     lines, open_lines = [], {}
-    for event in parse_events(text):  # it may hold many lines, or a part of one
-        stream, data = str(event.get("stream_name", "")), str(event.get("data") or "")
+    for stream, data in ((stream, data + end) for stream, data in events):  # it may hold many lines, or a part of one
+        if stream in open_lines and (WARNING.match(data) or data.startswith(CONVERSION)):
+            lines.append((stream, open_lines.pop(stream)))
         *whole, rest = (open_lines.pop(stream, "") + data).split("\n")
         lines += [(stream, line) for line in whole]
         if rest:
@@ -138,8 +143,9 @@ def parse_log(text: str) -> list[tuple[str, str]]:
 
 def parse_events(text: str) -> list[dict]:
     """The events of a JSON array, also where it is cut off; another text is one event."""
-    found, at, decoder = [], text.find("{"), json.JSONDecoder()
-    while text.lstrip().startswith("[") and at >= 0:
+    found, decoder = [], json.JSONDecoder()
+    at = text.find("{") if text.lstrip().startswith("[") else -1
+    while at >= 0:
         try:
             event, at = decoder.raw_decode(text, at)
         except ValueError:

@@ -16,7 +16,7 @@ from remote.client import Client, KaggleError
 from src.errors import UserError
 
 UNPACK_SECONDS, PAUSE = 900.0, 5.0  # how long Kaggle may unpack the dataset, and between two calls
-SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".t7", ".th", ".tar")  # those that a run reads
 
 
 def upload(client: Client, root: Path, owner: str, folder: Path, name: str | None) -> str:
@@ -47,7 +47,7 @@ def weight_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder.\nName the folder that holds the weights.")
     files = sorted(f for f in folder.rglob("*") if f.is_file() and not f.relative_to(folder).as_posix().startswith("."))
-    if not any(file.suffix in SUFFIXES for file in files):
+    if not any(file.name.lower().endswith(SUFFIXES) for file in files):
         raise UserError(f"{folder}: no {', '.join(SUFFIXES)} there.\nName the folder that holds the weights.")
     if empty := [file.name for file in files if not file.stat().st_size]:
         raise UserError(f"{folder}: {', '.join(empty)} is empty.\nDownload it again, or remove it.")

@@ -14,6 +14,7 @@ from pathlib import Path
 from src.errors import UserError
 
 _MAX_FILES = 500_000  # FER2013 as images has 35,887; a million paths would take half a gigabyte
+_ARCHIVES = {b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"\x1f\x8b": "gzip", b"7z\xbc\xaf": "7z", b"Rar!": "rar"}
 _METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 
 
@@ -33,6 +34,11 @@ def read_bytes(path: Path, limit: int, advice: str) -> bytes:
     if len(content) > limit:
         raise UserError(f"{path}: the file is larger than {limit:,} bytes.\n{advice}")
     return content
+
+
+def archive_kind(start: bytes) -> str | None:
+    """The kind of archive that begins with these bytes; None for other files."""
+    return next((kind for magic, kind in _ARCHIVES.items() if start.startswith(magic)), None)
 
 
 def unzip(content: bytes, wanted: Callable[[str], bool], limit: int) -> dict[str, bytes]:
@@ -69,7 +75,8 @@ def parse_json(text: str | bytes) -> object:
 def list_files(folder: Path) -> list[Path]:
     """All regular files below a folder, level by level, sorted within each; links are followed, no folder twice.
 
-    Hidden folders and those that cannot be read are skipped. Raises UserError for more than 500,000 files and folders.
+    Skipped are hidden folders, folders that cannot be read, and what macOS adds to archives (`._*`, `__MACOSX`). Raises
+    UserError for more than 500,000 files and folders.
     """
     places, entered, files = [folder], set(), []
     for place in places:  # the list grows by the folders that are found
@@ -79,6 +86,8 @@ def list_files(folder: Path) -> list[Path]:
         entered.add(real)
         with contextlib.suppress(OSError):
             for entry in sorted(place.iterdir()):
+                if entry.name.startswith("._") or entry.name == "__MACOSX":
+                    continue
                 if entry.is_file():
                     files.append(entry)
                 elif entry.is_dir() and not entry.name.startswith("."):

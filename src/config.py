@@ -17,12 +17,13 @@ from src.dataset import IMAGE_SIZE
 from src.errors import UserError
 
 NOT_SETTABLE = ("name", "description", "published", "members", "augment")
-NOT_HASHED = ("description", "published", "form", "time_budget_hours")
+NOT_HASHED = ("description", "published", "form", "time_budget_hours", "data_folder")
 
 # Words that people use for a setting or a choice, by the name here: the error message names it.
 # fmt: off
 WORDS = {
     "batch_size": "batch bs", "class_balancing": "balance class_weights", "early_stopping_patience": "patience",
+    "data_folder": "data_dir data_path dataset_dir",
     "ema": "ema_decay", "epochs": "max_epochs num_epochs", "folds": "k_folds n_folds", "freeze_epochs": "freeze",
     "image_size": "img_size resolution size", "initial_image_size": "first_side", "lr": "learning_rate max_lr",
     "max_train_rows": "rows", "network": "arch architecture backbone model", "resize_fraction": "growing",
@@ -157,6 +158,7 @@ class Recipe(Checked):
     max_train_rows: int | None = setting(None, "use the first so many rows of train.csv; none: all", 14, 10**9)
     seed: int = setting(0, "seed of the training", 0, 2**31 - 1)
     time_budget_hours: float | None = setting(None, "maximum hours; none: no limit, 11.5 in a kernel", 0, 10_000)
+    data_folder: str = setting("auto", "auto: any; or the folder below the input that has the data")
     form: str = setting("auto", "auto: as example_submission.csv", choices=("auto", "kaggle", "no_header"))
 
     def __post_init__(self):
@@ -256,6 +258,6 @@ def config_hash(config) -> str:
 
 
 def hash_of_settings(settings: dict) -> str:
-    """The hash of settings as `as_dict` gives them. Texts, the submission's form and the time budget do not count."""
+    """The hash of settings as `as_dict` gives them, without NOT_HASHED: no result depends on these."""
     counted = {key: value for key, value in settings.items() if key not in NOT_HASHED}
     return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,6 +1,7 @@
 """The commands of the kit. Without one it is `run` in a Kaggle kernel, and elsewhere the small `quick`."""
 
 import argparse
+import io
 import os
 import re
 import sys
@@ -24,6 +25,9 @@ def main(argv: list[str], bundle: dict) -> int:
     bundle: code {digest, commit, dirty}, recipe and overrides, as `build.py` found them.
     """
     keep_freed_memory()  # before torch is imported
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # paths need not be UTF-8, and the terminal may know fewer characters
+            stream.reconfigure(errors="backslashreplace")
     arguments = parser(bundle).parse_args(argv := argv or [default_command()])
     arguments.argv = argv
     try:
@@ -225,7 +229,8 @@ def options(bundle: dict) -> list[tuple[str, str, dict]]:
     """Commands, their option, and how argparse is to read it."""
     recipe, folder, ways = bundle["recipe"], {"type": Path, "metavar": "DIR"}, ("auto", "kaggle", "no_header")
     output = default_folder("FER_OUTPUT", KERNEL_OUTPUT, "output")
-    source = folder | {"help": "searched for the competition's files (default: %(default)s)"}
+    source = {"type": Path, "metavar": "PATH"}
+    source["help"] = "the folder to search for the competition's files, or a data file (default: %(default)s)"
     source["default"] = default_folder("FER_INPUT", KERNEL_INPUT, "input")
     target = folder | {"help": "the run's folder (default: %(default)s)"}
     nproc = "processes that share the members, by torchrun (default: in a kernel one a GPU, elsewhere 1)"

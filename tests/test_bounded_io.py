@@ -75,6 +75,9 @@ def test_odd_entries_do_not_hide_the_files_beside_them(tmp_path):
     (tmp_path / "train.csv").mkdir()
     (tmp_path / "train.csv" / "a").touch()
     (tmp_path / "z").touch()
+    (tmp_path / "._z").touch()
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "__MACOSX" / "z").touch()
     assert list_files(tmp_path) == [tmp_path / "z", tmp_path / "train.csv" / "a"]
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from src import recipes
 from src.config import (
+    NOT_HASHED,
     OTHER_CHOICES,
     OTHER_NAMES,
     Augment,
@@ -265,9 +266,7 @@ def test_a_recipe_can_be_made_again_from_its_dict(name):
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
 
 
-@pytest.mark.parametrize(
-    ("cls", "f"), [pair for pair in FIELDS if pair[1].name not in ("form", "time_budget_hours")], ids=field_id
-)
+@pytest.mark.parametrize(("cls", "f"), [pair for pair in FIELDS if pair[1].name not in NOT_HASHED], ids=field_id)
 def test_the_hash_changes_with_every_setting_and_back(cls, f):
     key, old = key_of(cls, f.name), value_of(TWO, cls, f.name)
     changed = override(TWO, [f"{key}={another(f, old)}"])
@@ -287,9 +286,16 @@ def test_the_hash_changes_with_names_and_with_the_members_and_their_order():
 
 
 @pytest.mark.parametrize(
-    "change", [{"form": "no_header"}, {"time_budget_hours": 3.0}, {"description": "x"}, {"published": "x"}]
+    "change",
+    [
+        {"form": "no_header"},
+        {"time_budget_hours": 3.0},
+        {"description": "x"},
+        {"published": "x"},
+        {"data_folder": "fer2013"},
+    ],
 )
-def test_the_hash_does_not_change_with_texts_the_form_of_the_submission_and_the_time_budget(change):
+def test_the_hash_does_not_change_with_texts_the_form_of_the_submission_the_time_budget_and_the_folder(change):
     assert config_hash(dataclasses.replace(TWO, **change)) == config_hash(TWO)
 
 

@@ -1,5 +1,7 @@
 """The command line: what it takes, what it says, how it ends."""
 
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,3 +133,13 @@ def test_plan_prints_what_each_member_costs_and_leaves_nothing(faces, tmp_path, 
         assert "2 epochs of" in line and "to predict" in line
     assert lines[-1].endswith("3.0 h are left of the budget")
     assert not any(tmp_path.iterdir())
+
+
+def test_paths_that_are_not_utf_8_are_printed_with_escapes(faces, tmp_path, capsys):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    shutil.copytree(faces, folder)
+    sheet = str(folder / "example_submission.csv")
+    assert main(["check", sheet, "--input", str(folder)], fake_bundle()) == 0
+    assert r"caf\udce9/example_submission.csv: valid" in capsys.readouterr().out
+    error = says(capsys, "check", sheet, "--input", str(folder / "none"))
+    assert r"caf\udce9/none: there is no such folder or file" in error

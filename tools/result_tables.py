@@ -52,7 +52,7 @@ def changed_settings(ran: dict, named: dict) -> list[str]:
     theirs = {member["name"]: flat(member) for member in ran["members"]}
     if list(members) != list(theirs):
         return [f"members={'+'.join(theirs)}"]
-    skipped = ("name", "seed", "description", "published", "time_budget_hours", "members")
+    skipped = ("name", "seed", "description", "published", "time_budget_hours", "data_folder", "members")
     changed = different({k: v for k, v in ran.items() if k not in skipped}, named)
     by_member = {name: different(settings, members[name]) for name, settings in theirs.items()}
     for assignment in dict.fromkeys(a for found in by_member.values() for a in found):

@@ -7,23 +7,31 @@ A training run uses `read_competition`, which never reads the labels of the test
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from src.bounded_io import list_files
+from src.data.candidates import (
+    ATTACH,
+    PAIR,
+    Candidate,
+    choose_example,
+    find_files,
+    find_named,
+    first_line,
+    first_that_fits,
+    why_none_fits,
+)
 from src.data.csv_decoder import Table, read_table
-from src.data.image_folder import find_image_root, read_image_folder
-from src.data.tar_reader import MEMBER, open_member
+from src.data.image_folder import find_image_roots, read_image_folder
+from src.data.tar_reader import MEMBER, is_tar, open_member
+from src.dataset import CLASS_NAMES
 from src.errors import UserError
 
-_MAX_LISTED = 20
 _WITH_USAGE = ("emotion", "usage", "pixels")
-_ATTACH = (
-    "Attach the competition to the kernel or download its files: train.csv with test.csv, icml_face_data.csv, "
-    "fer2013.csv, fer2013.tar.gz, or train/<class>/ with test/<class>/."
-)
+_OF_PAIR = (("emotion", "pixels"), ("pixels",))
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,8 @@ class Faces:
 class Competition:
     """All that a training run may see; test.labels is None. example: example_submission.csv, or None.
 
-    digest: 16 hexadecimal digits, which depend on the arrays, not on the form that they were read from.
+    digest: 16 hexadecimal digits, which depend on the arrays, not on the form that they were read from. passed_over:
+    a line for each file that came before these, or has the same name, and does not fit.
     """
 
     train: Faces
@@ -49,6 +58,7 @@ class Competition:
     files: tuple[Path, ...]
     example: Path | None
     digest: str
+    passed_over: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,62 +72,62 @@ class LabelledFaces(Faces):
 class Form(NamedTuple):
     """A form of the data that has all rows with label and usage."""
 
-    find: Callable[[list[Path]], Path | None]  # its file or folder among all files
+    find: Callable[[list[Path]], list[Path]]  # the files or folders that may hold it, among all files
     read: Callable[[Path, bool], Table]  # of that path and `hide_test_labels`; raises UserError
 
 
-def find_files(folder: Path) -> list[Path]:
-    """All files below `folder`, shallowest first. They are told apart by name: Kaggle has changed the folders before.
+def find_pairs(files: list[Path], refused: list[UserError]) -> list[tuple[Path, Path]]:
+    """train.csv and test.csv with the right columns: those in one folder, else the first of each.
 
-    Raises UserError if the folder does not exist or has more than 500,000 files.
+    Adds to `refused` why others are not among them.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: there is no such folder.\nName the folder with the competition's files.")
-    return list_files(folder)
+    trains, tests = (
+        [file for file in files if file.name == name and _has_columns(file, columns, refused)]
+        for name, columns in zip(PAIR, _OF_PAIR, strict=True)
+    )
+    for one, other in ((trains, PAIR[1]), (tests, PAIR[0])):
+        if one and not find_named(other)(files):
+            refused.append(UserError(f"{one[0]}: it needs a {other}, and there is none.\n{ATTACH}"))
+    pairs = [(file, file.with_name(PAIR[1])) for file in trains if file.with_name(PAIR[1]) in tests]
+    return pairs or list(zip(trains[:1], tests[:1], strict=False))
 
 
-def find_named(*names: str) -> Callable[[list[Path]], Path | None]:
-    """A function that finds the first file with the first of these names, else with the next."""
-    return lambda files: next((file for name in names for file in files if file.name == name), None)
+def read_competition(source: Path) -> Competition:
+    """Reads train.csv with test.csv below the folder `source`, else the first of FORMS; of several the first that fits.
 
-
-def find_pair(files: list[Path]) -> tuple[Path, Path] | None:
-    """train.csv and test.csv: the first two in one folder, else the first of each; None if one is missing."""
-    tests = {file.parent: file for file in files if file.name == "test.csv"}
-    trains = [file for file in files if file.name == "train.csv"]
-    if not trains or not tests:
-        return None
-    train = next((file for file in trains if file.parent in tests), trains[0])
-    return train, tests.get(train.parent) or next(iter(tests.values()))
-
-
-def read_competition(folder: Path) -> Competition:
-    """Reads train.csv with test.csv below `folder`, else the first of FORMS.
-
-    All images are in main memory then, 2,304 bytes each (83 MB). Raises UserError if there are no such files, or if
-    they are not in the competition's format.
+    source: also a data file itself, under any name, or one of the pair. All images are in main memory then, 2,304 bytes
+    each (83 MB). Raises UserError if there are no such files, or if none is in the competition's format.
     """
-    files = find_files(folder)
-    used = find_pair(files)
-    if used:
-        table, test = _read_csv(used[0], ("emotion", "pixels")), _read_csv(used[1], ("pixels",)).images
-        train = Faces(table.images, table.labels)
-    else:
-        table, path = _read_with_usage(folder, files, hide_test_labels=True)
-        training, used = table.usage == 0, (path,)
-        order = np.concatenate([np.flatnonzero(table.usage == usage) for usage in (1, 2)])
-        if not training.any() or not order.size:
-            counts = f"{training.sum():,} Training and {order.size:,} test rows"
-            raise UserError(f"{path}: {counts}; expected both.\n{_ATTACH}")
-        train, test = Faces(table.images[training], table.labels[training]), table.images[order]
-    beside = [file for file in files if file.parent == used[0].parent]
-    example = find_named("example_submission.csv")(beside + files)
-    return Competition(train, Faces(test, None), used, example, _digest(train, test))
+    files, refused = find_files(source), []
+    pairs = find_pairs(files, refused)
+    candidates = [Candidate(pair, partial(_read_pair, *pair)) for pair in pairs]
+    if not (source.is_file() and source.name in PAIR):
+        candidates += [Candidate((path,), partial(_read_as_pair, form, path)) for form, path in _find(source, files)]
+    found = first_that_fits(candidates, refused)
+    if found is None:
+        raise why_none_fits(source, files, refused, "the competition's data")
+    (train, test), used = found
+    example, others = choose_example(files, used[0].parent, len(test))
+    unused = [f"{pair[0]}: fits too; set data_folder to read it" for pair in pairs if used in pairs and pair != used]
+    passed_over = (*map(first_line, refused), *unused, *others)
+    return Competition(train, Faces(test, None), used, example, _digest(train, test), passed_over)
 
 
-def read_labelled(folder: Path) -> LabelledFaces:
-    """All rows with their labels, for scoring alone. Raises UserError if no file below `folder` has the test labels."""
-    table, path = _read_with_usage(folder, find_files(folder), hide_test_labels=False)
+def read_labelled(source: Path, images: np.ndarray | None = None) -> LabelledFaces:
+    """All rows with their labels, for scoring alone.
+
+    images: test images, uint8 (n, 48, 48), of which the file must have one at least. Raises UserError if no file below
+    `source` has such labels.
+    """
+    tests = None if images is None else {image.tobytes() for image in images}
+    files, refused = find_files(source), []
+    candidates = [
+        Candidate((path,), partial(_read_test_labels, form, path, tests)) for form, path in _find(source, files)
+    ]
+    found = first_that_fits(candidates, refused)
+    if found is None:
+        raise why_none_fits(source, files, refused, "a file with the labels of the test data")
+    table, (path,) = found
     return LabelledFaces(table.images, table.labels, table.usage, path)
 
 
@@ -128,21 +138,61 @@ def _digest(train: Faces, test: np.ndarray) -> str:
     return digest.hexdigest()[:16]
 
 
-def _read_with_usage(folder: Path, files: list[Path], hide_test_labels: bool) -> tuple[Table, Path]:
-    """All rows of the first form that is there, and its file or folder. The error lists the files that are there."""
-    for form in FORMS:
-        if path := form.find(files):
-            return form.read(path, hide_test_labels), path
-    wanted = "the competition's data" if hide_test_labels else "a file with the labels of the test data"
-    names = ", ".join(str(file.relative_to(folder)) for file in files[:_MAX_LISTED]) or "no file at all"
-    more = f", and {len(files) - _MAX_LISTED:,} more" if len(files) > _MAX_LISTED else ""
-    raise UserError(f"{folder}: {wanted} is nowhere below this folder; there is: {names}{more}.\n{_ATTACH}")
+def _find(source: Path, files: list[Path]) -> list[tuple[Form, Path]]:
+    """What may hold all rows, in the order of FORMS. A file that is named itself is told by its content."""
+    found = [(form, path) for form in FORMS for path in form.find(files)]
+    if found or not source.is_file() or source.name in PAIR:
+        return found
+    return [(ARCHIVE if is_tar(source) else FULL_CSV, source)]
 
 
-def _read_csv(path: Path, columns: tuple[str, ...], hide_test_labels: bool = True) -> Table:
+def _read_pair(train: Path, test: Path) -> tuple[Faces, np.ndarray]:
+    table = _read_csv(train, _OF_PAIR[0])
+    return _with_classes(Faces(table.images, table.labels), train), _read_csv(test, _OF_PAIR[1]).images
+
+
+def _read_as_pair(form: Form, path: Path) -> tuple[Faces, np.ndarray]:
+    """The training faces, and the images of the test rows: public, then private."""
+    table = form.read(path, True)
+    training = table.usage == 0
+    order = np.concatenate([np.flatnonzero(table.usage == usage) for usage in (1, 2)])
+    if not training.any() or not order.size:
+        counts = f"{training.sum():,} Training and {order.size:,} test rows"
+        raise UserError(f"{path}: {counts}; expected both.\n{ATTACH}")
+    return _with_classes(Faces(table.images[training], table.labels[training]), path), table.images[order]
+
+
+def _with_classes(train: Faces, path: Path) -> Faces:
+    if (train.labels == train.labels[0]).all():
+        only = f"label {train.labels[0]} ({CLASS_NAMES[train.labels[0]]})"
+        raise UserError(f"{path}: all {len(train):,} training rows have {only}; expected several classes.\n{ATTACH}")
+    return train
+
+
+def _read_test_labels(form: Form, path: Path, tests: set[bytes] | None) -> Table:
+    table = form.read(path, False)
+    if not table.usage.any():
+        raise UserError(f"{path}: it has no test rows.\n{ATTACH}")
+    if tests is not None and not any(image.tobytes() in tests for image in table.images[table.usage > 0]):
+        what = f"No image of test.csv is among the test rows of {path}"
+        raise UserError(f"{what}.\nPut files of one competition there.")
+    return table
+
+
+def _has_columns(path: Path, columns: tuple[str, ...], refused: list[UserError]) -> bool:
+    """Whether the header and the first row fit."""
+    try:
+        _read_csv(path, columns, rows=1)
+    except UserError as error:
+        refused.append(error)
+        return False
+    return True
+
+
+def _read_csv(path: Path, columns: tuple[str, ...], hide_test_labels: bool = True, rows: int | None = None) -> Table:
     try:
         with path.open("rb") as stream:
-            return read_table(stream, str(path), columns, hide_test_labels)
+            return read_table(stream, str(path), columns, hide_test_labels, rows)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).\nCheck its permissions and its disk.") from error
 
@@ -156,9 +206,12 @@ def _read_archive(path: Path, hide_test_labels: bool) -> Table:
         return read_table(stream, f"{path}, {MEMBER}", _WITH_USAGE, hide_test_labels)
 
 
-# The first form that is found is read.
+FULL_CSV = Form(find_named("icml_face_data.csv", "fer2013.csv"), _read_full_csv)
+ARCHIVE = Form(find_named("fer2013.tar.gz", "fer2013.tgz", "fer2013.tar"), _read_archive)
+
+# The first that fits is read.
 FORMS = (
-    Form(find_named("icml_face_data.csv", "fer2013.csv"), _read_full_csv),
-    Form(find_named("fer2013.tar.gz", "fer2013.tgz", "fer2013.tar"), _read_archive),
-    Form(find_image_root, read_image_folder),
+    FULL_CSV,
+    ARCHIVE,
+    Form(find_image_roots, read_image_folder),
 )

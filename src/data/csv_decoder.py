@@ -4,24 +4,34 @@ The real files have 300 MB of text with 83 million numbers. `np.fromstring` pars
 signs, and numpy 2.0 stops at other characters with only a warning: each row is first checked to have digits and spaces.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import BinaryIO
 
 import numpy as np
 
+from src.bounded_io import archive_kind
 from src.dataset import IMAGE_SIZE, NUM_CLASSES
 from src.errors import UserError
 
 USAGES = ("Training", "PublicTest", "PrivateTest")
 UNREAD = -1  # the label of a row whose label was not read
 
+UNPACK = "Unpack it, and remove the archive; a zip: python -m zipfile -e FILE FOLDER."
+
 _PIXELS = IMAGE_SIZE * IMAGE_SIZE
 _MAX_FILE_BYTES = 1_000_000_000  # at most 217,000 rows; the largest real file has 301 million bytes
 _MAX_LINE_BYTES = 64 * 1024  # the longest valid row has fewer than 10,000
 _LABELS = {str(label).encode(): label for label in range(NUM_CLASSES)}
 _USAGES = {usage.encode(): number for number, usage in enumerate(USAGES)}
+_INDEX = re.compile(r"(unnamed: \d+)?")  # how pandas names a column of row numbers, written and read again
 _ADVICE = "Download the file again, or remove it if it is not the competition's."
+
+
+class DamagedError(UserError):
+    """A later row is bad, of a file whose header and first row are the competition's."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +46,19 @@ class Table:
     usage: np.ndarray | None
 
 
-def read_table(stream: BinaryIO, name: str, columns: tuple[str, ...], hide_test_labels: bool) -> Table:
+def read_table(
+    stream: BinaryIO, name: str, columns: tuple[str, ...], hide_test_labels: bool, rows: int | None = None
+) -> Table:
     """Decodes a CSV stream whose header has exactly `columns`, in lower case here, in any order and case there.
 
     name: the file's name in messages. hide_test_labels: the labels of rows that are not Training are never read.
-    Memory: 2,304 bytes a row. Raises UserError, with file and row, for any other format, a line of more than 64 KiB and
-    more than 1 GB of text.
+    rows: read the first so many only. Memory: 2,304 bytes a row. Raises UserError, with file and row, for any other
+    format, a line of more than 64 KiB and more than 1 GB of text; DamagedError from the second row on.
     """
     lines = _read_lines(stream, name)
     found = _parse_header(next(lines, b""), name, columns)
     images, labels, usages = bytearray(), [], []
-    for row, line in enumerate(lines, 1):
+    for row, line in enumerate(islice(lines, rows), 1):
         try:
             fields = _split_line(line, found)
             usage = _find(_USAGES, fields.get("usage", b"Training"), "Usage", f"one of {', '.join(USAGES)}")
@@ -55,7 +67,8 @@ def read_table(stream: BinaryIO, name: str, columns: tuple[str, ...], hide_test_
             usages.append(usage)
             images += _parse_pixels(fields["pixels"])
         except ValueError as error:
-            raise UserError(f"{name}: row {row:,} {error}.\n{_ADVICE}") from None
+            kind = UserError if row == 1 else DamagedError
+            raise kind(f"{name}: row {row:,} {error}.\n{_ADVICE}") from None
     if not labels:
         raise UserError(f"{name}: the file has a header and no rows.\n{_ADVICE}")
     pixels = np.frombuffer(images, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
@@ -64,15 +77,26 @@ def read_table(stream: BinaryIO, name: str, columns: tuple[str, ...], hide_test_
 
 def _read_lines(stream: BinaryIO, name: str) -> Iterator[bytes]:
     """The lines that are not blank."""
-    left = _MAX_FILE_BYTES
+    left, error = _MAX_FILE_BYTES, UserError
     while line := stream.readline(_MAX_LINE_BYTES + 1):
+        if error is UserError:
+            _check_start(line, name)
         left -= len(line)
         if len(line) > _MAX_LINE_BYTES:
-            raise UserError(f"{name}: a line has more than {_MAX_LINE_BYTES:,} bytes.\n{_ADVICE}")
+            raise error(f"{name}: a line has more than {_MAX_LINE_BYTES:,} bytes.\n{_ADVICE}")
         if left < 0:
-            raise UserError(f"{name}: the text has more than {_MAX_FILE_BYTES:,} bytes.\n{_ADVICE}")
+            raise error(f"{name}: the text has more than {_MAX_FILE_BYTES:,} bytes.\n{_ADVICE}")
         if not line.isspace():
             yield line
+        error = DamagedError
+
+
+def _check_start(line: bytes, name: str) -> None:
+    """Raises UserError for a first line that shows another kind of file."""
+    if kind := archive_kind(line):
+        raise UserError(f"{name}: is a {kind} archive, whatever its name.\n{UNPACK}")
+    if b"\r" in line.rstrip(b"\r\n"):
+        raise UserError(f"{name}: its lines end in CR alone; expected LF or CRLF.\nWrite it with other line ends.")
 
 
 def _parse_header(line: bytes, name: str, expected: tuple[str, ...]) -> tuple[str, ...]:
@@ -83,10 +107,15 @@ def _parse_header(line: bytes, name: str, expected: tuple[str, ...]) -> tuple[st
     found = tuple(_strip(field).decode("utf-8", "replace").lower() for field in line.split(b","))
     if sorted(found) == sorted(expected):
         return found
-    message = f"{name}: the header is {_quote(line, 80)}; expected the columns {', '.join(expected)}"
-    labelled = "emotion" in found and "emotion" not in expected
-    advice = "The competition's test.csv has no labels: replace this file by it." if labelled else _ADVICE
-    raise UserError(f"{message}.\n{advice}")
+    message = f"{name}: the header is {_quote(line.rstrip(), 80)}; expected the columns {', '.join(expected)}"
+    if "emotion" in found and "emotion" not in expected:
+        raise UserError(f"{message}.\nThe competition's test.csv has no labels: replace this file by it.")
+    if "pixels" in found and any(map(_INDEX.fullmatch, found)):
+        message += ", without the nameless index column"
+        raise UserError(f"{message}.\nWrite the file without row numbers, with pandas by to_csv(…, index=False).")
+    if "pixels" in found and set(found) < set(expected):
+        raise UserError(f"{message}.\nIt may be train.csv or test.csv alone: give the folder that has both.")
+    raise UserError(f"{message}.\n{_ADVICE}")
 
 
 def _split_line(line: bytes, columns: tuple[str, ...]) -> dict[str, bytes]:

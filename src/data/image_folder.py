@@ -25,19 +25,24 @@ _LABELS = {name.lower(): label for label, name in enumerate(CLASS_NAMES)}
 _MODES = frozenset({"L", "RGB", "P"})
 _MAX_IMAGES = 200_000  # FER2013 has 35,887
 _MAX_FILE_BYTES = 1_000_000  # a 48x48 face has about 1,600
+_WITH_ALPHA = frozenset({"RGBA", "LA"})
 _ADVICE = "Remove the file, or use the competition's CSV files."
+_ORDER = (
+    "A submission needs the competition's row order: use train.csv with test.csv, icml_face_data.csv, fer2013.csv, "
+    "or images named by usage and row number."
+)
 
 
-def find_image_root(files: list[Path]) -> Path | None:
-    """The first folder with images both in train/<class>/ and in test/<any name>/."""
+def find_image_roots(files: list[Path]) -> list[Path]:
+    """The folders with images both in train/<class>/ and in test/<any name>/."""
     images = [f for f in files if _half(f)]
     test = {f.parents[2] for f in images if _half(f) == "test"}
-    train = (f.parents[2] for f in images if _half(f) == "train" and f.parts[-2].lower() in _LABELS)
-    return next((root for root in train if root in test), None)
+    train = dict.fromkeys(f.parents[2] for f in images if _half(f) == "train" and f.parts[-2].lower() in _LABELS)
+    return [root for root in train if root in test]
 
 
 def read_image_folder(root: Path, hide_test_labels: bool) -> Table:
-    """Decodes the images in `root`/train/* and `root`/test/*; each must have 48x48 pixels.
+    """Decodes the images in `root`/train/* and `root`/test/*; each must have 48x48 pixels, none of them transparent.
 
     hide_test_labels: the class folders of the test images are never read. Raises UserError, with the file, for a name
     without usage and number, a class folder that is no class, anything but such an image, and for too many images.
@@ -64,7 +69,8 @@ def _read_row(file: Path, hide_test_labels: bool) -> tuple[int, int, bytes, int]
     """Usage, number, pixels and label of one file."""
     match = _NAME.fullmatch(file.stem)
     if match is None:
-        raise UserError(f"{file}: the name is not {', '.join(f'{usage}_<number>' for usage in USAGES)}.\n{_ADVICE}")
+        expected = ", ".join(f"{usage}_<number>" for usage in USAGES)
+        raise UserError(f"{file}: the name is not {expected}: the row order of these images is lost.\n{_ORDER}")
     usage = USAGES.index(match[1])
     if (usage == 0) != (_half(file) == "train"):
         raise UserError(f"{file}: a {match[1]} image must not be in {file.parts[-3]}/.\n{_ADVICE}")
@@ -74,15 +80,21 @@ def _read_row(file: Path, hide_test_labels: bool) -> tuple[int, int, bytes, int]
     return usage, int(match[2]), _read_pixels(file), label
 
 
+def _is_opaque(image: Image.Image) -> bool:
+    return image.getchannel("A").getextrema() == (255, 255)
+
+
 def _read_pixels(file: Path) -> bytes:
     """48x48 bytes, row by row. The size is checked before a pixel is decoded."""
     content = read_bytes(file, _MAX_FILE_BYTES, _ADVICE)
     try:
         with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
             frames, found = getattr(image, "n_frames", 1), f"{image.width}x{image.height} pixels, mode {image.mode}"
-            if frames == 1 and image.size == (IMAGE_SIZE, IMAGE_SIZE) and image.mode in _MODES:
+            fits = frames == 1 and image.size == (IMAGE_SIZE, IMAGE_SIZE)
+            if fits and (image.mode in _MODES or (image.mode in _WITH_ALPHA and _is_opaque(image))):
                 return image.convert("L").tobytes()
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error and more
         raise UserError(f"{file}: cannot be read as an image ({type(error).__name__}).\n{_ADVICE}") from error
     found = found if frames == 1 else f"{frames:,} images in one file"
-    raise UserError(f"{file}: {found}; expected 1 of {IMAGE_SIZE}x{IMAGE_SIZE} pixels in 8-bit gray.\n{_ADVICE}")
+    expected = f"1 of {IMAGE_SIZE}x{IMAGE_SIZE} opaque pixels in 8-bit gray"
+    raise UserError(f"{file}: {found}; expected {expected}.\n{_ADVICE}")

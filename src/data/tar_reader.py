@@ -24,6 +24,16 @@ _REPLACE = "Use Kaggle's own fer2013.tar.gz."
 _DAMAGED = "Download the archive again: it is truncated or damaged."
 
 
+def is_tar(path: Path) -> bool:
+    """Whether a file begins as a .tar or a .tar.gz does, whatever its name. Raises UserError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(262)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).\nCheck its permissions and its disk.") from error
+    return start.startswith(b"\x1f\x8b") or start.endswith(b"ustar")
+
+
 @contextmanager
 def open_member(path: Path) -> Iterator[BinaryIO]:
     """Opens `fer2013.csv` inside a .tar or .tar.gz as a stream that reads forward only.

@@ -16,6 +16,11 @@ def published_normalization(body: nn.Module) -> tuple[float, float]:
     return sum(mean) / len(mean), sum(std) / len(std)
 
 
+def normalization_of(body: nn.Module, setting: str) -> tuple[float, float]:
+    """Mean and deviation of the network's input, for pixels scaled to 0-1, by the setting `normalization`."""
+    return published_normalization(body) if setting == "pretrained" else (PIXEL_MEAN, PIXEL_STD)
+
+
 class InputAdapter(nn.Module):
     """Turns images (n, 1, h, w), normalized with the dataset's mean and deviation, into (n, 1, size, size) with others.
 

@@ -1,75 +1,118 @@
-"""Pretrained weights for a network: from a file, or from the hub where it can be reached.
-
-No file can run code: only tensors are read. The first layer's weights are summed over the three color channels, which
-keeps its response to gray images. The last layer has other classes and keeps its initial weights.
-"""
+"""Finds a network's pretrained weights: a named file or folder, an earlier run, a file with its name, or the hub."""
 
 import contextlib
 import re
 import urllib.error
 import urllib.request
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from src.bounded_io import list_files
 from src.errors import UserError
+from src.models.state_dict import load_weights
+from src.models.weight_files import SUFFIXES, is_weights_file
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
-WRAPPER_KEYS = ("state_dict", "model", "state_dict_ema", "model_state_dict")  # where training scripts keep the weights
-MAX_BYTES = 4 * 2**30  # a network of a billion weights
 HUB_TIMEOUT = 10  # seconds; a kernel without internet must not hang before its first epoch
 
 
-def find_weights(wish: str, published: dict, folder: Path) -> tuple[Path | None, str]:
-    """The weights file for a network, and where it comes from; None with the reason if there is none.
+@dataclass(frozen=True)
+class FoundWeights:
+    """file: None if there is none. origin: where it comes from, or why there is none. notes: lines for the log."""
 
-    wish: "auto" (a file below `folder` with the architecture in its name, else the hub's), or a file or folder.
-    published: the network's `pretrained_cfg`, with "architecture" and, for timm's networks, "hf_hub_id". Raises
-    UserError if a named file does not exist.
+    file: Path | None
+    origin: str
+    notes: list[str]
+
+
+def find_weights(wish: str, body: nn.Module, member: str, folder: Path) -> FoundWeights:
+    """The weights file for a network, which it has loaded then.
+
+    wish: "auto" (a file below `folder` with the architecture in its name, else the hub's; one that does not fit is
+    passed over), or a file, a folder, or the folder of a run, each also with #KEY for a table in the file. member: of a
+    run's members the one of this name is preferred. Raises UserError if what is named does not exist or does not fit.
     """
-    architecture = published["architecture"]
     if wish != "auto":
-        return named_file(Path(wish), architecture), "as given"
-    found = files_for(architecture, folder)
-    if found:
-        return found[0], f"first of {len(found)} files with its name" if len(found) > 1 else "by its name"
+        path, choice = parse_wish(wish, folder)
+        return find_named(path, choice, body, member)
+    published, notes = body.pretrained_cfg, []
+    found = files_for(published["architecture"], folder)
+    if file := first_that_fits(found, body, notes):
+        return FoundWeights(file, f"first of {len(found)} files with its name" if found[1:] else "by its name", notes)
+    reason = f"no file below {folder} has its name" + (" and fits" if found else "")
     try:
-        return download(architecture, published.get("hf_hub_id")), "from the hub"
+        file = download(published["architecture"], published.get("hf_hub_id"))
     except Exception as error:  # the hub, its client and the network can raise anything, and none may stop a run
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:120]
-        return None, f"no file below {folder} has its name, and the hub cannot be used ({reason})"
+        what = f"{type(error).__name__}: {error}".splitlines()[0][:120]
+        return FoundWeights(None, f"{reason}, and the hub cannot be used ({what})", notes)
+    if first_that_fits([file], body, notes):
+        return FoundWeights(file, "from the hub", notes)
+    return FoundWeights(None, f"{reason}, and the hub's does not fit", notes)
 
 
-def named_file(path: Path, architecture: str) -> Path:
-    """The file that `path` names, or the one in that folder for the architecture; UserError if that is unclear."""
+def parse_wish(wish: str, folder: Path | None = None) -> tuple[Path, str | None]:
+    """The path that a setting names, as given or below `folder`, and the key after #, if there is one."""
+    name, mark, key = (wish, "", "") if Path(wish).exists() else wish.rpartition("#")
+    path = Path(name if mark else wish).expanduser()
+    below = folder / path if folder else path
+    return (below if below.exists() and not path.exists() else path), (key if mark else None)
+
+
+def first_that_fits(files: Iterable[Path], body: nn.Module, notes: list[str], choice: str | None = None) -> Path | None:
+    """The first file whose weights the network can load, and it has loaded them then; the others are noted."""
+    for file in files:
+        try:
+            notes += load_weights(body, file, choice)
+            return file
+        except UserError as error:
+            notes.append(f"passed over: {error}")
+    return None
+
+
+def find_named(path: Path, choice: str | None, body: nn.Module, member: str) -> FoundWeights:
+    """The file that `path` names, or the one in that folder that fits; UserError if there is none, or it is unclear."""
     if path.is_file():
-        return path
-    matching = files_for(architecture, path)
-    found = matching or (list(weight_files(path)) if path.is_dir() else [])
-    if len(found) == 1 or matching:
-        return found[0]
-    what = f"{len(found)} weight files, none named {architecture}" if found else "no weight file"
-    raise UserError(f"pretrained={path}: {what} there; name a file ({', '.join(SUFFIXES)})")
+        return FoundWeights(path, "as given", load_weights(body, path, choice))
+    if not path.is_dir():
+        raise UserError(f"pretrained={path}: no such file or folder; name a weights file ({', '.join(SUFFIXES)})")
+    files = weight_files(path)
+    members = [file for file in files if is_of_run(file) and file.name == "model.safetensors"]
+    one_run = len({file.parent.parent for file in members}) == 1 and all(map(is_of_run, files))
+    is_run = (path / "run.json").exists() or one_run
+    files = sorted(members, key=lambda file: file.parent.name != member) if is_run else files
+    if not files:
+        raise UserError(f"pretrained={path}: no weight file there" + (" of a finished member" if is_run else ""))
+    architecture = getattr(body, "pretrained_cfg", {}).get("architecture") or type(body).__name__
+    named = files if is_run else files_for(architecture, path)
+    if not named and len(files) > 1:
+        what = f"{len(files)} weight files, none named {architecture}"
+        raise UserError(f"pretrained={path}: {what} there; name a file ({', '.join(SUFFIXES)})")
+    notes = []
+    if file := first_that_fits(named or files, body, notes, choice):
+        return FoundWeights(file, f"member {file.parent.name} of an earlier run" if is_run else "as given", notes)
+    raise UserError(f"pretrained={path}: {'; '.join(notes).replace('passed over: ', '')}")
 
 
-def weight_files(folder: Path) -> Iterator[Path]:
-    """The weight files below a folder, in the order of their paths, without those that a run of the kit wrote.
+# ------------------------------------------------------------------------------------------ files
 
-    A run's weights were trained on this data set, perhaps on the validation fold.
-    """
-    for file in (file for file in list_files(folder) if file.suffix in SUFFIXES):
-        if not (file.parent.parent.parent / "run.json").exists() and not (file.parent / "history.csv").exists():
-            yield file
+
+def weight_files(folder: Path) -> list[Path]:
+    """The weight files below a folder, in the order of their paths."""
+    return [file for file in list_files(folder) if is_weights_file(file)] if folder.is_dir() else []
+
+
+def is_of_run(file: Path) -> bool:
+    """Whether a run of the kit wrote it: then it was trained on this data set, perhaps on the validation fold."""
+    return (file.parent.parent.parent / "run.json").exists() or (file.parent / "history.csv").exists()
 
 
 def files_for(architecture: str, folder: Path) -> list[Path]:
-    """The weight files with the architecture's name: first those with it in their own name, then in a folder's."""
-    name, files = normalized(architecture), list(weight_files(folder)) if folder.is_dir() else []
-    of_file = [f for f in files if name in normalized(f.stem)]
+    """The weight files with the architecture's name that no run wrote: first those with it in their own name."""
+    name, files = normalized(architecture), [file for file in weight_files(folder) if not is_of_run(file)]
+    of_file = [f for f in files if name in normalized(f.name)]
     return of_file + [f for f in files if f not in of_file and name in normalized(str(f.parent.relative_to(folder)))]
 
 
@@ -116,83 +159,3 @@ def require_answer(url: str) -> None:
     """Raises OSError within HUB_TIMEOUT if the server does not answer."""
     with contextlib.suppress(urllib.error.HTTPError):  # a refusal is an answer
         urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=HUB_TIMEOUT).close()
-
-
-# ------------------------------------------------------------------------------------- into the network
-
-
-def load_weights(body: nn.Module, path: Path) -> None:
-    """Loads the file's weights into the network, except the layers that keep their initial weights.
-
-    Raises UserError for a damaged file and for another network's weights.
-    """
-    state, own = adapt(body, read_tensors(path)), body.state_dict()
-    wanted = {key: value for key, value in own.items() if not keeps_initial_weights(body, key)}
-    missing = [key for key in wanted if key not in state]
-    wrong = [key for key in wanted if key in state and state[key].shape != own[key].shape]
-    if missing or wrong:
-        key = (missing or wrong)[0]
-        shapes = f"no {key}" if missing else f"{key} is {[*state[key].shape]}, not {[*own[key].shape]}"
-        raise UserError(
-            f"{path}: weights of another network than {body.pretrained_cfg['architecture']} ({len(missing)} of "
-            f"{len(wanted)} tensors missing, {len(wrong)} of another shape: {shapes})"
-        )
-    body.load_state_dict({key: state[key] for key in wanted}, strict=False)
-
-
-def keeps_initial_weights(body: nn.Module, key: str) -> bool:
-    """Whether a tensor is not loaded: the last layer's, and layers that the published network does not have."""
-    classifier, others = body.pretrained_cfg["classifier"], body.pretrained_cfg.get("not_pretrained", ())
-    names = (*([classifier] if isinstance(classifier, str) else classifier), *others)
-    return key.startswith(tuple(f"{name}." for name in names)) or key.endswith("num_batches_tracked")
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a weights file by name; UserError if it is damaged, too large or holds anything else.
-
-    Neither the file nor its unpacked content may exceed MAX_BYTES.
-    """
-    from safetensors.torch import load_file
-
-    try:
-        if (size := unpacked_size(path)) <= MAX_BYTES:
-            content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except Exception as error:  # the readers raise all kinds of errors for damaged files, some without a text
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise UserError(f"{path}: not a file of weights, or damaged: {reason}") from None
-    if size > MAX_BYTES:
-        raise UserError(f"{path}: {size / 2**30:,.1f} GiB of weights; at most {MAX_BYTES / 2**30:.0f} are read")
-    for key in WRAPPER_KEYS:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    items = content.items() if isinstance(content, dict) else ()
-    if not items or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in items):
-        raise UserError(f"{path}: holds no table of tensors by name")
-    return {key.removeprefix("module."): value for key, value in items}
-
-
-def unpacked_size(path: Path) -> int:
-    """The bytes of a file, or of its content if it is a zip archive, as torch's files are."""
-    if not zipfile.is_zipfile(path):
-        return path.stat().st_size
-    with zipfile.ZipFile(path) as archive:
-        return sum(info.file_size for info in archive.infolist())
-
-
-def adapt(body: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights for one input channel instead of three, and for the body's image size."""
-    from timm.layers import resample_abs_pos_embed
-    from timm.models import adapt_input_conv
-
-    firsts = body.pretrained_cfg["first_conv"]
-    for first in [firsts] if isinstance(firsts, str) else firsts or ():
-        key = f"{first}.weight"
-        if key in state and state[key].ndim == 4 and state[key].shape[1] == 3:
-            state[key] = adapt_input_conv(1, state[key])
-    own, given = getattr(body, "pos_embed", None), state.get("pos_embed")
-    if own is not None and given is not None and given.shape != own.shape:
-        # What cannot be resampled keeps its shape, and `load_weights` refuses it.
-        with contextlib.suppress(RuntimeError, IndexError, AttributeError):
-            prefix = getattr(body, "num_prefix_tokens", 0)
-            state["pos_embed"] = resample_abs_pos_embed(given, body.patch_embed.grid_size, num_prefix_tokens=prefix)
-    return state

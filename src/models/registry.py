@@ -13,7 +13,7 @@ from torch import nn
 from src.config import nearest
 from src.dataset import IMAGE_SIZE
 from src.errors import UserError
-from src.models.input_adapter import InputAdapter, published_normalization
+from src.models.input_adapter import InputAdapter, normalization_of
 from src.models.timm_networks import TIMM, pretrained_image_size, timm_network
 
 Make = Callable[..., nn.Module]
@@ -77,7 +77,7 @@ def create(
     body = make(dropout=dropout, image_size=pixels) if takes_size else make(dropout=dropout)
     if pixels == IMAGE_SIZE and normalization == "dataset":
         return body
-    adapter = InputAdapter(pixels, *(published_normalization(body) if normalization == "pretrained" else ()))
+    adapter = InputAdapter(pixels, *normalization_of(body, normalization))
     return nn.Sequential(OrderedDict(adapter=adapter, body=body))
 
 

@@ -1,5 +1,6 @@
 """Trains the members of a run one after the other; each leaves its files and its result in the folder."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from src.train.budget import MemberBudget
 from src.train.callbacks import TrainingCallbacks
 from src.train.checkpoint import CheckpointManager
 from src.train.fit import FitResult, TimeUp, fit
+from src.train.initial_weights import weights_metadata
 from src.train.precision import choose_precision
 from src.train.predict import probabilities
 from src.train.tracking import write_history
@@ -94,9 +96,11 @@ def train(context: RunContext, demands: list[Demand]) -> FitResult:
     if not (epochs[0] or (first.done and left >= own)):
         raise TimeUp(f"no epoch of {member.name} fits into the time that is left")
     job = inputs.train_job(member, context.recipe.seed + member.seed)
-    precision, weights = job.precision, inputs.initial_weights[member.name].description
+    precision, weights = job.precision, inputs.initial_weights[member.name]
     what = f"{member.network}, at most {member.epochs} epochs; {precision.name} ({precision.reason})"
-    context.log(f"{member.name}: {what}; seed {job.seed}; {weights}")
+    context.log(f"{member.name}: {what}; seed {job.seed}; {weights.description}")
+    for note in weights.notes:
+        context.log(f"{member.name}: {note}")
     if member.class_balancing == "weights+sampler":
         context.log("warning: class_balancing=weights+sampler corrects the imbalance twice")
     folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +135,8 @@ def finish_member(context: RunContext, member: Member, fitted: FitResult) -> Non
     """Weights, predictions and result of a trained member, in this order: the result says that it is finished."""
     folder, inputs = context.folder, context.inputs
     precision = choose_precision(member.precision, inputs.device)
-    context.disk.write(lambda: save_weights(fitted.net, folder.weights(member.name)))
+    metadata = weights_metadata(member, fitted.net)
+    context.disk.write(lambda: save_weights(fitted.net, folder.weights(member.name), metadata))
     valid, test = (
         probabilities(fitted.net, rows.images, member.tta, precision, on_batch_end=context.signals.check).cpu().numpy()
         for rows in (inputs.on_device(inputs.valid_rows), on_device(inputs.data.test.images, None, inputs.device))
@@ -167,11 +172,16 @@ def finish_member(context: RunContext, member: Member, fitted: FitResult) -> Non
     context.log(f"{member.name}: {percent(result)}, {best}, {fitted.images_per_second:.0f} images/s")
 
 
-def save_weights(net: torch.nn.Module, path: Path) -> None:
-    """The weights as safetensors, under a temporary name first."""
+def save_weights(net: torch.nn.Module, path: Path, metadata: dict[str, str]) -> None:
+    """The weights as safetensors with metadata, under a temporary name first. Equal weights give equal bytes."""
+    # Not save_file: its own error for a full disk does not say that it is one.
+    content = save({name: value.contiguous().cpu() for name, value in net.state_dict().items()})
+    end = 8 + int.from_bytes(content[:8], "little")
+    # The library would write the metadata in a random order.
+    header = json.dumps({"__metadata__": metadata} | json.loads(content[8:end]), separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
     with replacing(path) as temporary:
-        # Not save_file: its own error for a full disk does not say that it is one.
-        temporary.write_bytes(save({name: value.contiguous().cpu() for name, value in net.state_dict().items()}))
+        temporary.write_bytes(len(header).to_bytes(8, "little") + header + content[end:])
 
 
 def delete_checkpoints(context: RunContext, member: str) -> None:

@@ -10,6 +10,7 @@ import torch
 from src import config
 from src.config import Recipe
 from src.data import competition
+from src.data.candidates import named_folder
 from src.data.competition import Competition
 from src.data.split import split
 from src.errors import UserError
@@ -65,11 +66,14 @@ def read_inputs(request: RunRequest, process: Process) -> Inputs:
     recipe = request.recipe
     device, reason, aside = choose_device(request.device, process)
     started = time.perf_counter()
-    data = competition.read_competition(request.input)
+    data = competition.read_competition(named_folder(request.input, recipe.data_folder))
     seconds = time.perf_counter() - started
     for member in recipe.members:
         choose_precision(member.precision, device)
     initial_weights = {member.name: find_initial_weights(member, request.input) for member in recipe.members}
+    for name, weights in initial_weights.items():
+        if weights.file and weights.file.resolve().is_relative_to(request.output.resolve()):
+            raise UserError(f"{name}.pretrained: {weights.file} is in this run's own folder; give another --output")
     if recipe.form == "auto" and data.example:
         read_example(data.example, len(data.test))
     return Inputs(data, *split_rows(recipe, data), initial_weights, device, reason, aside, seconds)
@@ -144,6 +148,8 @@ def log_beginning(log: Log, request: RunRequest, inputs: Inputs, record: RunReco
     log(f"recipe {recipe.name} [{record.config_hash}], seed {recipe.seed}: {recipe.description}")
     counts = f"{len(data.train):,} train, {rows.test:,} test, read in {inputs.read_seconds:.1f} s"
     log(f"data [{data.digest}] {', '.join(map(str, data.files))}: {counts}")
+    for line in data.passed_over:
+        log(f"passed over: {line}")
     fold = "the same rows" if recipe.valid == "train" else f"fold {recipe.fold} of {recipe.folds}"
     log(f"split: {rows.train:,} rows to train on, {rows.valid:,} to validate ({fold})")
     log(f"device: {inputs.device_reason}")

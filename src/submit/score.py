@@ -14,7 +14,6 @@ from sklearn.metrics import f1_score
 
 from src.data import competition
 from src.data.competition import LabelledFaces
-from src.errors import UserError
 from src.submit.check import check_submission
 from src.submit.leaderboard import KNOWN, Place, place_on, read_leaderboard
 
@@ -75,13 +74,10 @@ def score_submission(submission: str | Path, folder: Path, leaderboard: str | Pa
     leaderboard: see `read_leaderboard`; None: the ten best teams. Raises UserError for an invalid submission, for
     missing files, and for labels that belong to other images than those of test.csv.
     """
-    files, labelled = competition.read_competition(folder), competition.read_labelled(folder)
+    files = competition.read_competition(folder)
+    labelled = competition.read_labelled(folder, files.test.images)
     predicted = check_submission(submission, len(files.test), files.example).labels
     found = match_rows(files.test.images, labelled)
-    if not (found.rows >= 0).any():
-        raise UserError(
-            f"No image of test.csv is among the test rows of {labelled.file.name}.\nPut files of one competition there."
-        )
     copies = _pixels(files.test.images).isin(_pixels(files.train.images)).to_numpy()
     measures = _measures(predicted, labelled, found.rows, copies)
     ranked = next(one for one in reversed(measures) if one.rows == "all")
@@ -97,7 +93,8 @@ def correct_masks(submissions: list[Path], folder: Path) -> list[dict[str, np.nd
     The rows and their order are the same for all submissions, for paired comparisons. Raises UserError as
     `score_submission` does.
     """
-    files, labelled = competition.read_competition(folder), competition.read_labelled(folder)
+    files = competition.read_competition(folder)
+    labelled = competition.read_labelled(folder, files.test.images)
     rows = match_rows(files.test.images, labelled).rows
     of_usage = _rows_by_usage(labelled, rows)
     predictions = [check_submission(submission, len(rows), files.example).labels for submission in submissions]

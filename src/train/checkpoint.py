@@ -77,7 +77,10 @@ def read_checkpoint(path: Path, identity: dict) -> tuple[dict, TrainState]:
         raise ValueError("no checkpoint of this kit")
     if hashlib.sha256(content).hexdigest() != digest:
         raise ValueError("torn or damaged")
-    found = torch.load(io.BytesIO(content), weights_only=True)
+    try:
+        found = torch.load(io.BytesIO(content), weights_only=True)
+    except Exception:  # torch's own words advise to load without protection
+        raise ValueError("written by another version of torch or of the kit") from None
     different = [key for key, value in identity.items() if found["identity"].get(key) != value]
     if different:
         raise ValueError(f"of another training: other {', '.join(different).replace('_', ' ')}")

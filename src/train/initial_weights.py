@@ -3,6 +3,7 @@
 `find_initial_weights` runs before the first member trains: what is missing or wrong must not stop a run after hours.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +12,13 @@ from torch import nn
 
 from src import models
 from src.config import Member
-from src.dataset import IMAGE_SIZE
+from src.dataset import CLASS_NAMES, IMAGE_SIZE
 from src.errors import UserError
 from src.files import digest
 from src.models import pretrained
+from src.models.input_adapter import normalization_of
+from src.models.state_dict import load_weights
+from src.models.weight_files import read_weights
 
 
 @dataclass(frozen=True)
@@ -24,13 +28,14 @@ class InitialWeights:
     file: Path | None  # None for random ones
     description: str
     size: int  # bytes of the network's state
+    notes: tuple[str, ...] = ()  # lines for the log: what was passed over, which of several was taken
 
 
 def create_network(member: Member, file: Path | None = None) -> nn.Module:
     """The member's network, with the weights in `file`; all other weights are drawn from torch's global generator."""
     net = models.create(member.network, member.dropout, member.image_size, member.normalization)
     if file is not None:
-        pretrained.load_weights(models.body_of(net), file)
+        load_weights(models.body_of(net), file, pretrained.parse_wish(member.pretrained)[1])
     return net
 
 
@@ -43,17 +48,51 @@ def find_initial_weights(member: Member, folder: Path) -> InitialWeights:
     net = create_network(member)
     check_image_size(member, net)
     size = sum(value.nbytes for value in net.state_dict().values())
-    published = getattr(models.body_of(net), "pretrained_cfg", None)
-    for key, off in (("pretrained", "none"), ("layer_decay", 1.0)):
-        if getattr(member, key) != off and not published:
+    body = models.body_of(net)
+    needs_published = {"pretrained": member.pretrained == "auto", "layer_decay": member.layer_decay != 1.0}
+    for key, is_needed in needs_published.items():
+        if is_needed and not hasattr(body, "pretrained_cfg"):
             raise UserError(f"{member.name}.{key}: {member.network} is the kit's own, without published weights")
     if member.pretrained == "none":
         return InitialWeights(None, "from scratch", size)
-    file, origin = pretrained.find_weights(member.pretrained, published, folder)
-    if file is None:
-        return InitialWeights(None, f"from scratch, not comparable with a pretrained start: {origin}", size)
-    pretrained.load_weights(models.body_of(net), file)
-    return InitialWeights(file, f"pretrained: {file} [{digest(file)[:16]}], {origin}", size)
+    found = pretrained.find_weights(member.pretrained, body, member.name, folder)
+    if found.file is None:
+        reason = f"from scratch, not comparable with a pretrained start: {found.origin}"
+        return InitialWeights(None, reason, size, tuple(found.notes))
+    notes = (*found.notes, *notes_on_run(member, body, found.file))
+    return InitialWeights(
+        found.file, f"pretrained: {found.file} [{digest(found.file)[:16]}], {found.origin}", size, notes
+    )
+
+
+def notes_on_run(member: Member, body: nn.Module, file: Path) -> list[str]:
+    """What to know about weights that a run of the kit left, for the log."""
+    metadata, notes = read_weights(file).metadata, []
+    if pretrained.is_of_run(file) or "classes" in metadata:
+        notes = [
+            "the accuracy is too high if that run trained on rows that validate here: keep folds, fold, split_seed"
+        ]
+    normalization = describe_normalization(body, member.normalization)
+    if "normalization" in metadata and metadata["normalization"] != normalization:
+        notes.append(f"warning: trained with normalization {metadata['normalization']}, here {normalization}")
+    return notes
+
+
+def weights_metadata(member: Member, net: nn.Module) -> dict[str, str]:
+    """What the weights of a trained member say of themselves: the network, its images, classes and normalization."""
+    return {
+        "format": "pt",
+        "network": member.network,
+        "image_size": str(member.image_size or models.native_image_size(member.network)),
+        "classes": json.dumps(CLASS_NAMES),
+        "normalization": describe_normalization(models.body_of(net), member.normalization),
+    }
+
+
+def describe_normalization(body: nn.Module, setting: str) -> str:
+    """Mean and deviation of the network's input as JSON, for pixels scaled to 0-1."""
+    mean, std = normalization_of(body, setting)
+    return json.dumps({"mean": round(mean, 6), "std": round(std, 6)})
 
 
 @torch.inference_mode()

@@ -18,7 +18,7 @@ class Log:
         self.file, self.prefix = path.open("ab", buffering=0), prefix
 
     def __call__(self, line: str = "") -> None:
-        line = f"{self.prefix}{line}\n"
+        line = f"{self.prefix}{line}\n".encode("utf-8", "backslashreplace").decode()  # paths need not be UTF-8
         with contextlib.suppress(OSError):
             self.file.write(line.encode())
         with contextlib.suppress(OSError, ValueError):  # the terminal may have gone

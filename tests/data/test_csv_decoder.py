@@ -97,7 +97,13 @@ BAD_FILES = {
     "doubled column": (TRAIN, b"emotion,emotion,pixels\n1,1,1\n", "expected the columns emotion, pixels"),
     "no header": (TEST, b"70 80 82 72\n", "the header is '70 80 82 72"),
     "labels in test.csv": (TEST, b"emotion,pixels\n1,2\n", "test.csv has no labels"),
-    "zip": (TRAIN, b"PK\x03\x04" + bytes(range(256)), "the header is '"),
+    "zip": (TRAIN, b"PK\x03\x04" + bytes(range(256)), "is a zip archive"),
+    "gzip": (TRAIN, b"\x1f\x8b\x08" + bytes(range(256)), "is a gzip archive"),
+    "CR": (TRAIN, b"\r".join(train_lines()), "lines end in CR alone"),
+    "CR, short": (TEST, b"pixels\r1 2 3\r", "lines end in CR alone"),
+    "index": (TRAIN, b",emotion,pixels\n0,1,2\n", "without the nameless index column"),
+    "quoted index": (TEST, b'"","pixels"\n0,2\n', "without the nameless index column"),
+    "index, written twice": (FULL, b"Unnamed: 0,emotion,pixels,Usage\n", "without the nameless index column"),
     "no line end": (TRAIN, b"1 " * 200_000, "a line has more than"),
 }
 

@@ -33,6 +33,7 @@ INVALID = {
     ),
     "decompression bomb": ("train/Happy/Training_900.png", image_bytes((9000, 9000), "1"), "9000x9000 pixels"),
     "alpha": ("train/Happy/Training_900.png", image_bytes(mode="RGBA"), "mode RGBA"),
+    "gray alpha": ("train/Happy/Training_900.png", image_bytes(mode="LA"), "mode LA"),
     "two frames": ("train/Happy/Training_900.png", image_bytes(frames=2), "2 images in one file; expected 1 of"),
     "not an image": ("train/Happy/Training_900.jpg", b"text", "cannot be read as an image"),
     "truncated": ("train/Happy/Training_900.jpg", image_bytes(kind="JPEG")[:-60], "cannot be read as an image"),
@@ -40,6 +41,7 @@ INVALID = {
     "too many bytes": ("train/Happy/Training_900.jpg", bytes(1_000_001), "larger than 1,000,000 bytes"),
     "class": ("train/Contempt/Training_900.png", image_bytes(), "name is none of Angry, Disgust"),
     "other name": ("test/Happy/im900.png", image_bytes(), "the name is not Training_<number>"),
+    "no row number": ("train/Happy/im0.png", image_bytes(), "the row order of these images is lost"),
     "train in test": ("test/Happy/Training_900.png", image_bytes(), "must not be in test/"),
     "test in train": ("train/Happy/PublicTest_900.png", image_bytes(), "must not be in train/"),
 }
@@ -53,6 +55,26 @@ def test_an_invalid_image_is_refused_with_its_path_and_reason(name, tmp_path):
     with pytest.raises(UserError) as caught:
         read_competition(tmp_path)
     assert words in str(caught.value) and str((tmp_path / file).parent) in str(caught.value)
+    assert "/im" not in file or ("A submission needs" in str(caught.value) and "Remove" not in str(caught.value))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P"])
+def test_images_of_other_modes_are_read_where_every_pixel_is_opaque(mode, tmp_path):
+    put_images(tmp_path, ROWS)
+    expected = read_competition(tmp_path).digest
+    for file in tmp_path.rglob("*.png"):
+        Image.open(file).convert("L").convert(mode).save(file)
+    assert read_competition(tmp_path).digest == expected
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_one_pixel_that_is_not_opaque_is_refused(mode, tmp_path):
+    put_images(tmp_path, ROWS)
+    image = Image.new(mode, (48, 48), (9,) * (len(mode) - 1) + (255,))
+    image.putpixel((47, 47), (9,) * (len(mode) - 1) + (254,))
+    image.save(tmp_path / "train" / "Happy" / "Training_900.png")
+    with pytest.raises(UserError, match=f"mode {mode}; expected 1 of 48x48 opaque pixels"):
+        read_competition(tmp_path)
 
 
 def test_images_of_train_alone_are_not_the_data(tmp_path):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from src import models
-from src.models import pretrained
+from src.models.state_dict import load_weights
 from tests.support.networks import faces, seasoned
 
 
@@ -24,7 +24,7 @@ def ours(name: str, reference: nn.Module, tmp_path) -> nn.Module:
     """The kit's, started from the reference's weights as from any file; and with its last layer."""
     torch.save(reference.state_dict(), tmp_path / "weights.pth")
     net = seasoned(models.create(name))
-    pretrained.load_weights(net, tmp_path / "weights.pth")
+    load_weights(net, tmp_path / "weights.pth")
     models.head_of(net).load_state_dict(reference.fc.state_dict())
     return net
 
@@ -59,7 +59,7 @@ def test_the_stem_for_small_images_keeps_its_initial_weights_when_the_rest_is_lo
     torch.save(theirs(18).state_dict(), tmp_path / "weights.pth")
     net = models.create("resnet18_48")
     before = {key: value.clone() for key, value in net.state_dict().items()}
-    pretrained.load_weights(net, tmp_path / "weights.pth")
+    load_weights(net, tmp_path / "weights.pth")
     kept = {key for key, value in net.state_dict().items() if torch.equal(value, before[key])}
     assert {"conv1.weight", "fc.1.weight", "fc.1.bias"} <= kept
     assert not {key for key in kept if key.endswith("conv1.weight")} - {"conv1.weight"}

@@ -8,8 +8,8 @@ from torch import nn
 
 from src import models
 from src.errors import UserError
-from src.models import pretrained
 from src.models.input_adapter import InputAdapter
+from src.models.state_dict import load_weights
 from tests.support.networks import faces, seasoned
 
 TINY = "test_resnet"  # of timm's tests: 0.5 million parameters
@@ -29,7 +29,7 @@ def test_a_gray_image_gets_the_logits_of_the_three_channel_network(name, tmp_pat
     overlay, sized = {"file": file, "custom_load": False}, {"img_size": 64} if name.startswith("vit") else {}
     reference = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=7, **sized).eval()
     body = models.body_of(models.create(f"timm:{name}", image_size=SIZES[name])).eval()
-    pretrained.load_weights(body, tmp_path / f"{name}.safetensors")
+    load_weights(body, tmp_path / f"{name}.safetensors")
     models.head_of(body).load_state_dict(models.head_of(reference).state_dict())
     x = torch.rand(2, 1, SIZES[name], SIZES[name])
     torch.testing.assert_close(body(x), reference(x.expand(-1, 3, -1, -1)), rtol=1e-3, atol=1e-4)

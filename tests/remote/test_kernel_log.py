@@ -1,5 +1,7 @@
 """Why a kernel failed, from its log alone: several forms of each ending, and the lines that are not the script's."""
 
+import time
+
 import pytest
 
 from remote import kernel_log
@@ -80,6 +82,7 @@ NO_DATA, ADVICE = "error: /kaggle/input: the competition's data is nowhere below
         (["\rtrain:  10%|#  | 1/10 [00:01<00:01]\rtrain:  20%|##  | 2/10 [00:01<00:01, 2.0it/s]" + NO_DATA], False),
         ([NO_DATA, "Exception ignored in: <_io.TextIOWrapper>\n", FAILURE], False),
         ([NO_DATA, "Killed\n"], False),
+        ([NO_DATA.strip()], False),  # Kaggle's first line begins an entry
         ([NO_DATA, "[W1125 22:51:22.6 init.cpp:1] Warning: a word of torch\n"], False),
     ],
 )
@@ -205,6 +208,11 @@ def test_a_rank_that_ended_without_a_word_is_named(built_project, code, reason):
     assert found.summary == f'rank 1 ended without a word after "epoch 3 of 24": {reason}'
 
 
+def test_an_error_of_a_rank_names_it(built_project):
+    found = explain(built_project, f"[rank0]: {NO_DATA}", f"[rank0]: {ADVICE}")
+    assert found.summary == f"rank 0: {NO_DATA.strip()} {ADVICE.strip()}"
+
+
 # Endings without a word
 
 
@@ -270,6 +278,21 @@ def test_a_log_without_a_line_of_the_script_is_said(text, built_project):
 def test_a_log_in_no_known_form_is_read_as_text(text, words, built_project):
     assert explain_failure(text, built_project).summary.startswith(f'ended without a word after "{words}"')
     assert explain_failure(f"{text}\n{FAILURE}", built_project).summary == REASON
+
+
+def test_entries_without_line_ends_are_lines(built_project):
+    events = [(stream, data.strip()) for stream, data in (("stdout", START), ("stderr", NO_DATA), ("stderr", ADVICE))]
+    log = log_text(*events, *(("stderr", line.split("\n")[0]) for line in CONVERSION))
+    assert explain_failure(log, built_project).summary == f"{NO_DATA.strip()} {ADVICE.strip()}"
+
+
+def test_a_long_log_is_explained_in_seconds(built_project):
+    text = log_text(*((stream, f"[0] epoch {n}\n") for n in range(20_000) for stream in ("stdout", "stderr")))
+    started = time.process_time()
+    assert "epoch 19999" in explain_failure(text, built_project).summary
+    for signs in ("|", "%", "exit ", "[0]:", "a.", "\\r", "x:1: "):
+        explain_failure(log_text(("stderr", signs * 5000), ("stdout", "1%|" + signs * 5000)), built_project)
+    assert time.process_time() - started < 5
 
 
 def test_lines_that_come_in_pieces_are_put_together():

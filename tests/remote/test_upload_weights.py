@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from remote import upload_weights
+from src.models import weight_files
+
 
 @pytest.fixture
 def backbone(tmp_path) -> Path:
@@ -40,3 +43,10 @@ def test_weights_that_do_not_get_through_are_said(remote, backbone):
     remote.kaggle.fail("upload", 400, "broken", times=9)
     assert "the upload of resnet18.safetensors" in remote.error("weights", str(backbone), code=1)
     assert "weights" not in (remote.root / "kernel-metadata.json").read_text()
+
+
+@pytest.mark.parametrize("name", ["w.CKPT", "w.pth.tar", "w.t7"])
+def test_every_ending_that_a_run_reads_can_be_uploaded(tmp_path, name):
+    (tmp_path / name).write_bytes(b"w")
+    assert upload_weights.weight_files(tmp_path) == [tmp_path / name]
+    assert upload_weights.SUFFIXES == weight_files.SUFFIXES

@@ -182,6 +182,7 @@ def test_a_file_with_code_in_it_is_skipped_and_the_code_does_not_run(manager, tm
     digest = hashlib.sha256(content).hexdigest().encode()
     (manager.folder / LATEST).write_bytes(MAGIC + digest + b"\n" + content)
     assert loaded(manager) == 1 and not (tmp_path / "owned").exists()
+    assert not any(word in manager.lines[0] for word in ("weights_only", "allowlist", "trust"))  # torch's advice
 
 
 # --- a full disk ----------------------------------------------------------------------------------------------------

@@ -1,19 +1,24 @@
 """A member's initial weights: found and tried before any member trains, named in the log; and frozen bodies."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
 from src import models
 from src.config import Member
+from src.dataset import CLASS_NAMES, PIXEL_MEAN, PIXEL_STD
 from src.errors import UserError
 from src.main import main
 from src.models import pretrained
+from src.models.input_adapter import published_normalization
+from src.run.members import save_weights
 from src.train.fit import fit
 from src.train.initial_weights import create_network, find_initial_weights, freeze_body
 from src.train.trainer import Trainer
@@ -66,6 +71,17 @@ def test_pretrained_weights_are_described_by_file_and_digest(file, setting, endi
     assert re.fullmatch(rf"pretrained: {re.escape(str(file))} \[[0-9a-f]{{16}}\], {ending}", found.description)
 
 
+def test_a_table_that_is_chosen_in_a_named_file_is_the_one_that_a_training_starts_with(rows, tmp_path):
+    raw = timm.create_model("test_resnet").state_dict()
+    torch.save({"model": raw, "ema": {key: value + 1 for key, value in raw.items()}}, tmp_path / "w.pt")
+    for choice, added in (("", 1), ("#model", 0)):
+        settings = TINY | {"pretrained": f"{tmp_path / 'w.pt'}{choice}"}
+        found = find_initial_weights(member(**settings), tmp_path)
+        assert ("the averaged weights (ema) are taken" in " ".join(found.notes)) == (not choice)
+        net = Trainer(make_job(rows, **settings, initial_weights=found.file)).net
+        assert torch.equal(models.body_of(net).layer1[0].conv1.weight, raw["layer1.0.conv1.weight"] + added)
+
+
 def test_without_a_file_and_a_hub_it_is_from_scratch_with_the_reason(tmp_path):
     found = find_initial_weights(member(pretrained="auto"), tmp_path)
     assert found.file is None and found.description.startswith("from scratch, not comparable with a pretrained start: ")
@@ -91,7 +107,10 @@ def test_a_training_starts_with_the_files_weights_and_a_random_head(file, rows, 
         ({"network": "timm:test_vit", "image_size": 50}, "m: timm:test_vit does not take images of side 50"),
         ({"network": "timm:test_convnext", "image_size": 8}, "m: timm:test_convnext does not take images of side 8"),
         ({"network": "resnet81"}, "network=resnet81: no such network; did you mean resnet18"),
-        ({"network": "timm:test_resnet", "pretrained": "nowhere.pth"}, "pretrained=nowhere.pth: no weight file there"),
+        (
+            {"network": "timm:test_resnet", "pretrained": "nowhere.pth"},
+            "pretrained=nowhere.pth: no such file or folder",
+        ),
     ],
 )
 def test_what_cannot_be_is_the_users_error_before_anything_trains(tmp_path, settings, words):
@@ -167,16 +186,91 @@ def attached(faces, file, tmp_path) -> Path:
 
 
 def test_a_run_trains_from_the_weights_beside_its_data_and_says_so(attached, file, tmp_path):
-    """At a learning rate near 0 they are still there at its end."""
+    """At a learning rate near 0 they are still there at its end. A file that does not fit is passed over."""
+    other = attached / "a-test_resnet.pth"
+    other.write_bytes(b"<html>")
     assert run(attached, tmp_path / "out", "pretrained=auto", "lr=1e-9", "weight_decay=0") == 0
-    assert f"pretrained: {attached / 'some-weights' / file.name} [" in (tmp_path / "out" / "log.txt").read_text()
+    log = (tmp_path / "out" / "log.txt").read_text()
+    assert (
+        f"passed over: {other}: a web page" in log and f"pretrained: {attached / 'some-weights' / file.name} [" in log
+    )
     trained, key = load_file(tmp_path / "out" / "members" / "baseline" / "model.safetensors"), "layer1.0.conv1.weight"
     torch.testing.assert_close(trained[key], torch.load(file)[key], rtol=1e-4, atol=1e-6)
 
 
-def test_damaged_weights_of_the_last_member_stop_a_run_before_the_first_trains(attached, file, tmp_path, capsys):
-    (attached / "some-weights" / file.name).unlink()
-    (attached / "some-weights" / "test_resnet.bin").write_bytes(b"not weights")
-    assert run(attached, tmp_path / "out", "simple_cnn_v2.pretrained=auto", recipe="quick") == 2
-    assert "test_resnet.bin: not a file of weights, or damaged" in capsys.readouterr().err
+def test_a_named_file_that_is_damaged_stops_a_run_before_the_first_member_trains(attached, tmp_path, capsys):
+    bad = attached / "some-weights" / "bad.bin"
+    bad.write_bytes(b"not weights")
+    assert run(attached, tmp_path / "out", f"simple_cnn_v2.pretrained={bad}", recipe="quick") == 2
+    assert "bad.bin: a text file, not weights" in capsys.readouterr().err
     assert not (tmp_path / "out" / "run.json").exists()
+
+
+# --- from an earlier run ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def earlier(faces, tmp_path_factory) -> dict[str, Path]:
+    """Two finished runs: of timm's network with its own normalization, and of the kit's own network."""
+    folder = tmp_path_factory.mktemp("earlier")
+    settings = {"timm": ["normalization=pretrained"], "own": ["network=compact_cnn", "image_size=none"]}
+    for name, changes in settings.items():
+        assert run(faces, folder / name, *changes) == 0
+    return {name: folder / name for name in settings}
+
+
+def test_the_weights_of_a_run_say_network_classes_and_normalization(earlier):
+    with safe_open(earlier["timm"] / "members" / "baseline" / "model.safetensors", "pt") as file:
+        said = file.metadata()
+    assert said["network"] == "timm:test_resnet" and said["image_size"] == "48"
+    assert json.loads(said["classes"]) == list(CLASS_NAMES)
+    mean, std = published_normalization(timm.create_model("test_resnet"))
+    assert json.loads(said["normalization"]) == {"mean": round(mean, 6), "std": round(std, 6)}
+    with safe_open(earlier["own"] / "members" / "baseline" / "model.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["normalization"]) == {"mean": PIXEL_MEAN, "std": PIXEL_STD}
+
+
+@pytest.mark.parametrize("kind", ["timm", "own"])
+def test_a_run_starts_from_an_earlier_runs_member_with_its_last_layer(earlier, kind, faces, tmp_path):
+    settings = ["network=compact_cnn", "image_size=none"] if kind == "own" else []
+    changes = [*settings, f"pretrained={earlier[kind]}", "lr=1e-9", "weight_decay=0", "normalization=dataset"]
+    assert run(faces, tmp_path / "out", *changes) == 0
+    before, after = (
+        load_file(f / "members" / "baseline" / "model.safetensors") for f in (earlier[kind], tmp_path / "out")
+    )
+    names = [key.removeprefix("body.") for key in before if "running" not in key and "tracked" not in key]
+    after = {key.removeprefix("body."): value for key, value in after.items()}
+    before = {key.removeprefix("body."): value for key, value in before.items()}
+    assert any(name.startswith(("fc", "head", "classifier")) or name.endswith("bias") for name in names)
+    for name in names:
+        torch.testing.assert_close(after[name], before[name], rtol=1e-3, atol=1e-5, msg=name)
+    log = (tmp_path / "out" / "log.txt").read_text()
+    assert "member baseline of an earlier run" in log and "rows that validate here" in log
+    assert ("warning: trained with normalization" in log) == (kind == "timm")
+
+
+def test_another_networks_run_and_a_run_without_weights_are_refused(earlier, tmp_path):
+    with pytest.raises(
+        UserError, match=r"pretrained=.*model\.safetensors: weights of another network than test_resnet"
+    ):
+        find_initial_weights(member(pretrained=str(earlier["own"])), tmp_path)
+    (tmp_path / "run.json").touch()
+    with pytest.raises(UserError, match="no weight file there of a finished member"):
+        find_initial_weights(member(pretrained=str(tmp_path)), tmp_path)
+
+
+def test_a_run_does_not_start_from_weights_that_it_would_overwrite(earlier, faces, capsys):
+    assert run(faces, earlier["own"], f"pretrained={earlier['own']}", "network=compact_cnn", "image_size=none") == 2
+    assert "model.safetensors is in this run's own folder; give another --output" in capsys.readouterr().err
+
+
+def test_equal_weights_give_equal_bytes(tmp_path):
+    """The library writes metadata in a random order."""
+    net, metadata = models.create("compact_cnn"), {key: key for key in "abcdefgh"}
+    contents = set()
+    for _ in range(5):
+        save_weights(net, tmp_path / "w.safetensors", metadata)
+        contents.add((tmp_path / "w.safetensors").read_bytes())
+    assert len(contents) == 1
+    loaded = load_file(tmp_path / "w.safetensors")
+    assert all(torch.equal(loaded[key], value) for key, value in net.state_dict().items())
