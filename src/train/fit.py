@@ -14,6 +14,7 @@ from src.train.trainer import Trainer, TrainJob, copy_to_cpu
 
 MAX_ROLLBACKS = 3
 DIVERGED_LOSS = 2 * math.log(NUM_CLASSES)  # twice the loss of a uniform guess
+FIRST_EPOCH_LOSS = 10 * math.log(NUM_CLASSES)  # the random last layer of timm's EfficientNets begins at a loss of 7
 
 
 class Diverged(UserError):
@@ -109,7 +110,7 @@ def fit(job: TrainJob, callback: Callback | None = None) -> FitResult:
             row = trainer.epoch(state.epochs + 1, lambda: callback.on_batch_end(trainer, state))
         except TimeUp:
             break
-        if has_diverged(row):
+        if has_diverged(row, state.history):
             roll_back(trainer, state, row, callback)
         else:
             state.record_epoch(row, trainer)
@@ -133,9 +134,10 @@ def fit(job: TrainJob, callback: Callback | None = None) -> FitResult:
     )
 
 
-def has_diverged(row: dict) -> bool:
-    """Whether a loss of an epoch is not finite, or the training loss is far above that of a uniform guess."""
-    return not (row["train_loss"] <= DIVERGED_LOSS and math.isfinite(row["valid_loss"]))  # nan is not <= anything
+def has_diverged(row: dict, history: list[dict]) -> bool:
+    """Whether a loss is not finite, or the training loss is far above that of a uniform guess and does not fall."""
+    limit = max(DIVERGED_LOSS, history[-1]["train_loss"] if history else FIRST_EPOCH_LOSS)
+    return not (row["train_loss"] <= limit and math.isfinite(row["valid_loss"]))  # nan is not <= anything
 
 
 def roll_back(trainer: Trainer, state: TrainState, row: dict, callback: Callback) -> None:

@@ -8,7 +8,7 @@ from torch import nn
 from src.config import Augment
 from src.data import synthetic
 from src.data.batches import LabelledImages, on_device
-from src.train.fit import Diverged, fit
+from src.train.fit import Diverged, fit, has_diverged
 from src.train.predict import probabilities
 from src.train.trainer import Trainer
 from tests.support.training import BF16, CPU, FLOAT32, Silent, equal, make_job, weights, without_seconds
@@ -138,6 +138,15 @@ def test_an_epoch_that_diverges_is_repeated_from_the_one_before_at_half_the_lear
     assert [row["lr"] for row in result.history] == [0.01, 0.01, 0.005, 0.005]
     assert len(callback.lines) == 1 and "m diverges in epoch 3" in callback.lines[0]
     assert without_seconds(result.history[:2]) == without_seconds(untouched.history)
+
+
+def test_a_loss_that_begins_high_and_falls_has_not_diverged():
+    """The random last layers of some networks begin at several times the loss of a uniform guess."""
+    high = [{"train_loss": loss, "valid_loss": 2 * loss} for loss in (9.0, 7.0, 5.0, 1.5)]
+    assert not any(has_diverged(row, high[:number]) for number, row in enumerate(high))
+    assert has_diverged({"train_loss": 5.1, "valid_loss": 5.0}, high[:3])  # it rises again
+    assert has_diverged({"train_loss": 4.0, "valid_loss": 1.0}, high)
+    assert has_diverged({"train_loss": 20.0, "valid_loss": 1.0}, [])
 
 
 @pytest.mark.parametrize("schedule", ["constant", "plateau", "cosine", "one_cycle"])
