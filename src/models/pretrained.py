@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from src.bounded_io import list_files
+from src.config import Member
 from src.errors import UserError
 from src.models.state_dict import load_weights
 from src.models.weight_files import SUFFIXES, is_weights_file
@@ -28,16 +29,15 @@ class FoundWeights:
     notes: list[str]
 
 
-def find_weights(wish: str, body: nn.Module, member: str, folder: Path) -> FoundWeights:
-    """The weights file for a network, which it has loaded then.
+def find_weights(member: Member, body: nn.Module, folder: Path) -> FoundWeights:
+    """The weights file for the member's network `body`, which has loaded it then.
 
-    wish: "auto" (a file below `folder` with the architecture in its name, else the hub's; one that does not fit is
-    passed over), or a file, a folder, or the folder of a run, each also with #KEY for a table in the file. member: of a
-    run's members the one of this name is preferred. Raises UserError if what is named does not exist or does not fit.
+    By the setting `pretrained`: "auto" (a file below `folder` with the architecture in its name, else the hub's; one
+    that does not fit is passed over), or a file, a folder, or the folder of a run, each also with #KEY for a table in
+    the file. Raises UserError if what is named does not exist or does not fit.
     """
-    if wish != "auto":
-        path, choice = parse_wish(wish, folder)
-        return find_named(path, choice, body, member)
+    if member.pretrained != "auto":
+        return find_named(*parse_wish(member.pretrained, folder), body, member)
     published, notes = body.pretrained_cfg, []
     found = files_for(published["architecture"], folder)
     if file := first_that_fits(found, body, notes):
@@ -72,7 +72,7 @@ def first_that_fits(files: Iterable[Path], body: nn.Module, notes: list[str], ch
     return None
 
 
-def find_named(path: Path, choice: str | None, body: nn.Module, member: str) -> FoundWeights:
+def find_named(path: Path, choice: str | None, body: nn.Module, member: Member) -> FoundWeights:
     """The file that `path` names, or the one in that folder that fits; UserError if there is none, or it is unclear."""
     if path.is_file():
         return FoundWeights(path, "as given", load_weights(body, path, choice))
@@ -82,10 +82,10 @@ def find_named(path: Path, choice: str | None, body: nn.Module, member: str) -> 
     members = [file for file in files if is_of_run(file) and file.name == "model.safetensors"]
     one_run = len({file.parent.parent for file in members}) == 1 and all(map(is_of_run, files))
     is_run = (path / "run.json").exists() or one_run
-    files = sorted(members, key=lambda file: file.parent.name != member) if is_run else files
+    files = sorted(members, key=lambda file: file.parent.name != member.name) if is_run else files
     if not files:
         raise UserError(f"pretrained={path}: no weight file there" + (" of a finished member" if is_run else ""))
-    architecture = getattr(body, "pretrained_cfg", {}).get("architecture") or type(body).__name__
+    architecture = getattr(body, "pretrained_cfg", {}).get("architecture") or member.network
     named = files if is_run else files_for(architecture, path)
     if not named and len(files) > 1:
         what = f"{len(files)} weight files, none named {architecture}"

@@ -110,7 +110,7 @@ def with_statistics_of(raw: Candidate, averaged: Candidate) -> Candidate:
 
 def by_prefix(body: nn.Module, label: str, table: dict[str, Tensor], wanted: dict[str, Tensor]) -> list[Candidate]:
     """One table's candidates: one for each prefix that half of the names have, else the one that most have."""
-    prefixes = Counter()
+    prefixes, kind = Counter(), lambda tensor: (tensor.shape, tensor.is_floating_point())
     for key in table:
         ends = [0, *(match.end() for match in re.finditer(r"\.", key))]
         prefixes.update(key[:end] for end in ends if key[end:] in wanted)
@@ -120,14 +120,9 @@ def by_prefix(body: nn.Module, label: str, table: dict[str, Tensor], wanted: dic
         state = {key: table[prefix + key] for key in body.state_dict() if prefix + key in table}
         adapt(body, state)
         missing = [key for key in wanted if key not in state]
-        wrong = [key for key in wanted if key in state and not same_kind(state[key], wanted[key])]
+        wrong = [key for key in wanted if key in state and kind(state[key]) != kind(wanted[key])]
         made.append(Candidate(f"{label}.{prefix}".strip("."), state, missing, wrong))
     return made
-
-
-def same_kind(given: Tensor, own: Tensor) -> bool:
-    """Whether both have one shape and are both of floating point, or not."""
-    return given.shape == own.shape and given.is_floating_point() == own.is_floating_point()
 
 
 def why_not(body: nn.Module, file: WeightsFile, wanted: dict, found: list[Candidate], chosen: list[Candidate]) -> str:

@@ -55,7 +55,7 @@ def find_initial_weights(member: Member, folder: Path) -> InitialWeights:
             raise UserError(f"{member.name}.{key}: {member.network} is the kit's own, without published weights")
     if member.pretrained == "none":
         return InitialWeights(None, "from scratch", size)
-    found = pretrained.find_weights(member.pretrained, body, member.name, folder)
+    found = pretrained.find_weights(member, body, folder)
     if found.file is None:
         reason = f"from scratch, not comparable with a pretrained start: {found.origin}"
         return InitialWeights(None, reason, size, tuple(found.notes))

@@ -18,9 +18,10 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import nn
 
 from src import models
+from src.config import Member
 from src.errors import UserError
 from src.models import pretrained
-from src.models.pretrained import find_weights
+from src.models.pretrained import FoundWeights
 
 TINY = "test_resnet"
 PUBLISHED = {"architecture": "resnet18", "hf_hub_id": "timm/resnet18.a1"}
@@ -42,6 +43,11 @@ def weights(tmp_path_factory) -> bytes:
     file = tmp_path_factory.mktemp("weights") / "w.pth"
     torch.save(timm.create_model(TINY).state_dict(), file)
     return file.read_bytes()
+
+
+def find_weights(wish: str, net: nn.Module, member: str, folder: Path) -> FoundWeights:
+    """What the setting `pretrained` finds for a member of that name."""
+    return pretrained.find_weights(Member(member, "compact_cnn", pretrained=wish), net, folder)
 
 
 def body() -> nn.Module:
@@ -161,6 +167,13 @@ def test_a_name_that_leads_to_no_weights_is_a_user_error(tmp_path, files, wish, 
         find_weights(str(tmp_path / wish), body(), "m", tmp_path)
 
 
+def test_a_folder_of_weights_of_the_kits_own_networks_is_searched_by_the_networks_name(tmp_path):
+    net = models.create("compact_cnn")
+    torch.save(net.state_dict(), tmp_path / "compact-cnn_best.pt")
+    (tmp_path / "another.pt").write_bytes(b"")
+    assert find_weights(str(tmp_path), net, "m", tmp_path).file == tmp_path / "compact-cnn_best.pt"
+
+
 @pytest.mark.parametrize("below", ["", "members", "members/b", ".."])
 def test_a_runs_folder_gives_the_member_of_the_same_name_or_one_that_fits(tmp_path, weights, below):
     names = ("run.json", "members/a/history.csv", "members/b/history.csv", "members/c/checkpoint.pt")
@@ -181,7 +194,7 @@ def test_a_runs_folder_gives_the_member_of_the_same_name_or_one_that_fits(tmp_pa
 
 def search(folder: Path, published: dict = PUBLISHED) -> tuple[Path | None, str]:
     """The file that is found for a network that is published so, and where it comes from."""
-    found = pretrained.find_weights("auto", SimpleNamespace(pretrained_cfg=published), "m", folder)
+    found = find_weights("auto", SimpleNamespace(pretrained_cfg=published), "m", folder)
     return found.file, found.origin
 
 
