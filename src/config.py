@@ -114,7 +114,7 @@ class Member(Checked):
     initial_image_size: int = setting(IMAGE_SIZE, "size of the training images in the first epoch", 24, IMAGE_SIZE)
     resize_fraction: float = setting(0.0, "fraction of the epochs in which these grow to 48, by 12 pixels", 0, 1)
     normalization: str = setting("dataset", "mean and deviation of the input", choices=("dataset", "pretrained"))
-    pretrained: str = setting("none", "none; auto: weights from the input folder, else the hub; or a file or folder")
+    pretrained: str = setting("none", "none; auto: from the input folder, else the hub; or a file, folder or run")
     freeze_epochs: int = setting(0, "number of first epochs that train the last layer only", 0, 10_000)
     layer_decay: float = setting(1.0, "learning rate of each layer, as a fraction of the next layer's", 0.1, 1)
     epochs: int = setting(30, "maximum number of epochs", 1, 10_000)
