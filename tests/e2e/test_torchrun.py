@@ -93,8 +93,10 @@ def test_with_no_restart_left_the_finished_members_are_submitted_and_the_exit_co
     wait_for(output / "members/compact_cnn/result.json")
     wait_for(output / "members/simple_cnn_v2/checkpoint.pt")
     os.kill(ranks(output)["1"], signal.SIGKILL)
-    assert "blending the finished members" in end(run, 1)
-    assert list(record(output)["failed"]) == ["simple_cnn_v2"] and list(record(output)["members"]) == ["compact_cnn"]
+    said = end(run, 1)
+    assert "blending the finished members" in said
+    assert list(record(output)["failed"]) == ["simple_cnn_v2"], said
+    assert list(record(output)["members"]) == ["compact_cnn"]
     assert check_submission(output / "submission.csv", 80).rows == 80
     assert (output / "members/simple_cnn_v2/checkpoint.pt").exists() and not ranks(output)
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,7 @@ def tree(tmp_path):
 @pytest.fixture
 def start(tmp_path):
     """Returns a function that starts a built script with a temporary folder of its own, away from the tree."""
-    temporary, elsewhere = tmp_path / "tmp", tmp_path / "elsewhere"
-    temporary.mkdir()
+    temporary, elsewhere = Path(tempfile.mkdtemp()), tmp_path / "elsewhere"  # sockets need short paths
     elsewhere.mkdir()
 
     def popen(script, *arguments, **environment):
@@ -57,7 +57,8 @@ def start(tmp_path):
         return process.returncode, out, err
 
     run.popen, run.temporary = popen, temporary
-    return run
+    yield run
+    shutil.rmtree(temporary, ignore_errors=True)
 
 
 def built(root, *arguments):
