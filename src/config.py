@@ -258,6 +258,20 @@ def config_hash(config) -> str:
 
 
 def hash_of_settings(settings: dict) -> str:
-    """The hash of settings as `as_dict` gives them, without NOT_HASHED: no result depends on these."""
-    counted = {key: value for key, value in settings.items() if key not in NOT_HASHED}
+    """The hash of a recipe's settings as `as_dict` gives them, without NOT_HASHED: no result depends on these.
+
+    A setting at its default does not count. So a new setting changes the hash of no recipe that leaves it alone, and
+    runs that were recorded before it keep their hash.
+    """
+    members = [
+        counted_settings(Member, member) | {"augment": changed_settings(Augment, member.get("augment", {}))}
+        for member in settings.get("members", ())
+    ]
+    counted = counted_settings(Recipe, settings) | {"members": members}
     return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def counted_settings(cls, settings: dict) -> dict:
+    """Those of the settings of one dataclass that count for the hash and are not at their default."""
+    defaults = {f.name: f.default for f in dataclasses.fields(cls)}
+    return {k: v for k, v in settings.items() if k not in NOT_HASHED and (k not in defaults or v != defaults[k])}

@@ -25,6 +25,7 @@ from src.config import (
     Recipe,
     as_dict,
     config_hash,
+    hash_of_settings,
     keys,
     override,
     settable_fields,
@@ -272,6 +273,21 @@ def test_the_hash_changes_with_every_setting_and_back(cls, f):
     changed = override(TWO, [f"{key}={another(f, old)}"])
     assert config_hash(changed) != config_hash(TWO)
     assert config_hash(override(changed, [f"{key}={old}"])) == config_hash(TWO)
+
+
+def test_a_setting_that_is_new_since_a_run_does_not_change_the_runs_hash():
+    recorded = as_dict(override(TWO, ["first.lr=0.3", "second.b.augment.flip=0.5", "folds=7"]))
+    of_now = hash_of_settings(recorded)
+    for settings in (recorded, *recorded["members"], *(m["augment"] for m in recorded["members"])):
+        for key in [k for k in settings if k in ("valid", "tta", "label_smoothing", "erase")]:
+            del settings[key]  # as if the run were older than the setting
+    assert hash_of_settings(recorded) == of_now == config_hash(from_dict(recorded))
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.glob("results/*/run.json")), ids=lambda file: file.parent.name)
+def test_a_recorded_run_has_the_hash_of_its_settings_today(file):
+    run = json.loads(file.read_text(encoding="utf-8"))
+    assert run["config_hash"] == config_hash(from_dict(run["recipe"]))
 
 
 def test_the_hash_changes_with_names_and_with_the_members_and_their_order():

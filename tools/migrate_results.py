@@ -4,7 +4,7 @@
     python -m tools.migrate_results RUN …        these folders of runs, before `python -m tools.record` takes them
 
 The kit reads the present names only. Files that have them already stay unchanged. Figures do not change. `config_hash`
-is computed from the renamed settings; predictions files get the class names.
+is computed from the present settings; predictions files get the class names.
 """
 
 import argparse
@@ -66,8 +66,7 @@ def migrated(content: dict) -> dict:
     content = renamed(content, RUN)
     recipe = with_choices(renamed(content["recipe"], RECIPE))
     recipe["members"] = [with_choices(renamed(member, MEMBER)) for member in recipe["members"]]
-    if recipe != content["recipe"]:
-        content["recipe"], content["config_hash"] = recipe, hash_of_settings(recipe)
+    content["recipe"], content["config_hash"] = recipe, hash_of_settings(recipe)
     content["members"] = {name: renamed(result, RESULT) for name, result in content["members"].items()}
     if "progress" in content:
         content["progress"] = {

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from src.config import hash_of_settings
 from src.csv_cells import read_cells
 from src.ensemble.blend import mean_blend
 from src.ensemble.predictions import load_predictions
@@ -38,6 +39,7 @@ def record(run: Path, source: Path, results: Path) -> Path:
     """
     folder = RunFolder(run)
     recorded = read_finished(folder)
+    recorded.config_hash = hash_of_settings(recorded.recipe)  # older sources counted settings at their default too
     scored = asdict(score_submission(folder.submission, source))
     members = [load_predictions(folder.predictions(m), recorded.data_digest) for m in recorded.ensemble.members]
     histories = [read_history(folder.history(m)).assign(member=m) for m in recorded.members]
