@@ -264,7 +264,7 @@ def hash_of_settings(settings: dict) -> str:
     runs that were recorded before it keep their hash.
     """
     members = [
-        counted_settings(Member, member) | {"augment": changed_settings(Augment, member.get("augment", {}))}
+        counted_settings(Member, member) | {"augment": counted_settings(Augment, member.get("augment", {}))}
         for member in settings.get("members", ())
     ]
     counted = counted_settings(Recipe, settings) | {"members": members}
