@@ -23,8 +23,9 @@ MAY_IMPORT = {
     "submit": {"data"},
     "ensemble": {"data", "submit"},
     "recipe_table": {"models"},
-    "run": {"data", "models", "train", "submit", "ensemble"},
-    "main": {"data", "models", "train", "submit", "ensemble", "run", "recipe_table"},
+    "report": {"data", "models", "submit", "ensemble"},
+    "run": {"data", "models", "train", "submit", "ensemble", "report"},
+    "main": {"data", "models", "train", "submit", "ensemble", "report", "run", "recipe_table"},
     "__main__": {"main"},
 }
 FILES = sorted(chain(*(ROOT.glob(f"{folder}/**/*.py") for folder in ("src", "remote", "tools"))))

@@ -1,0 +1,24 @@
+"""Numbers as the pages and the terminal write them: shares in per cent with two decimals, thousands with commas."""
+
+
+def percent(fraction: float) -> str:
+    """A fraction of 1 as `66.19 %`; a value that is not finite as `–`."""
+    return f"{100 * fraction:.2f} %" if abs(fraction) < float("inf") else "–"
+
+
+def points(difference: float) -> str:
+    """A difference of two fractions in percentage points, with its sign: `+1.20`."""
+    return f"{100 * difference:+.2f}"
+
+
+def ratio(value: float) -> str:
+    """`16.55:1`."""
+    return f"{value:.2f}:1"
+
+
+def duration(seconds: float) -> str:
+    """`48.3 s`, `25 min 10 s`, `3 h 05 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
