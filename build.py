@@ -333,9 +333,9 @@ def verify(script: bytes, sources: dict[str, bytes], header: dict) -> None:
 # In a process of its own: the tree's src is imported, and the one that runs this build may have another src loaded.
 ASK_FOR_RECIPE = """
 import sys
-from src import config, errors, recipes
+from src import contradictions, errors, recipes
 try:
-    config.override(recipes.get(sys.argv[1]), sys.argv[2:])
+    contradictions.configure(recipes.get(sys.argv[1]), sys.argv[2:])
 except errors.UserError as error:
     sys.exit(str(error))
 """

@@ -22,17 +22,47 @@ NOT_HASHED = ("description", "published", "form", "time_budget_hours", "data_fol
 # Words that people use for a setting or a choice, by the name here: the error message names it.
 # fmt: off
 WORDS = {
-    "batch_size": "batch bs", "class_balancing": "balance class_weights", "early_stopping_patience": "patience",
-    "data_folder": "data_dir data_path dataset_dir",
-    "ema": "ema_decay", "epochs": "max_epochs num_epochs", "folds": "k_folds n_folds", "freeze_epochs": "freeze",
-    "image_size": "img_size resolution size", "initial_image_size": "first_side", "lr": "learning_rate max_lr",
-    "max_train_rows": "rows", "network": "arch architecture backbone model", "resize_fraction": "growing",
-    "schedule": "scheduler", "time_budget_hours": "hours", "tta": "views", "warmup_fraction": "warmup",
-    "weight_decay": "wd", "augment.erase": "cutout random_erasing", "augment.flip": "hflip",
+    "batch_size": "batch batchsize bs mini_batch train_batch_size",
+    "class_balancing": "balance balancing class_weight class_weights imbalance sampler",
+    "cosine_epochs": "t_0 t_max", "data_folder": "data_dir data_path dataset_dir",
+    "dropout": "drop drop_rate dropout_rate p_dropout",
+    "early_stopping_patience": "early_stop early_stopping es_patience patience", "ema": "ema_decay",
+    "epochs": "max_epochs n_epochs nb_epoch num_epochs train_epochs", "fold": "fold_id fold_index",
+    "folds": "k_fold k_folds kfold n_folds n_splits num_folds", "freeze_epochs": "freeze freeze_backbone",
+    "image_size": "img_size input_size resolution size", "initial_image_size": "first_side",
+    "label_smoothing": "smoothing", "layer_decay": "llrd lr_layer_decay",
+    "lr": "base_lr initial_lr learning_rate learningrate max_lr",
+    "lr_factor": "decay_factor gamma", "max_train_rows": "limit max_rows n_rows nrows rows subset",
+    "network": "arch architecture backbone encoder model model_name net", "normalization": "norm normalize",
+    "optimizer": "optim optimiser", "precision": "amp dtype mixed_precision", "pretrained": "checkpoint init weights",
+    "resize_fraction": "growing", "schedule": "lr_schedule lr_scheduler sched scheduler",
+    "seed": "random_seed random_state", "time_budget_hours": "hours max_hours time_limit",
+    "tta": "test_time_augmentation views", "warmup_fraction": "pct_start warmup warmup_ratio", "weight_decay": "l2 wd",
+    "augment.contrast": "contrast_range", "augment.erase": "cutout random_erasing",
+    "augment.flip": "hflip horizontal_flip", "augment.rotation": "degrees rotate rotation_range",
+    "augment.scale": "zoom zoom_range", "augment.shift": "height_shift_range translate translation width_shift_range",
 }
 # fmt: on
 OTHER_NAMES = {word: key for key, words in WORDS.items() for word in words.split()}
-OTHER_CHOICES = {"faces": "dataset", "own": "pretrained", "plain": "none", "hosts": "no_header"}
+OPTIONS = ("recipe", "input", "output", "device", "nproc", "overwrite")  # of the command line, and no settings
+OTHER_CHOICES = {
+    "faces": "dataset",
+    "own": "pretrained",
+    "plain": "none",
+    "off": "none",
+    "false": "none",
+    "hosts": "no_header",
+    "hflip": "flip",
+    "true": "flip",
+    "onecycle": "one_cycle",
+    "cosine_annealing": "cosine",
+    "reduce_on_plateau": "plateau",
+    "reducelronplateau": "plateau",
+    "fp32": "float32",
+    "bfloat16": "bf16",
+    "float16": "fp16",
+    "half": "fp16",
+}
 
 
 # ---------------------------------------------------------------------------------------------- fields
@@ -82,7 +112,8 @@ def nearest(word: str, known) -> str:
 
 def hint(word: str, known, other: dict[str, str]) -> str:
     """`; it is called X` if `other` has a known name for the word, else the nearest known word."""
-    name = other.get(word.lower())
+    word = word.lower().replace("-", "_")
+    name = other.get(word)
     return f"; it is called {name}" if name in known else nearest(word, known)
 
 
@@ -157,7 +188,7 @@ class Recipe(Checked):
     valid: str = setting("fold", "the rows for validation; train: the training rows", choices=("fold", "train"))
     max_train_rows: int | None = setting(None, "use the first so many rows of train.csv; none: all", 14, 10**9)
     seed: int = setting(0, "seed of the training", 0, 2**31 - 1)
-    time_budget_hours: float | None = setting(None, "maximum hours; none: no limit, 11.5 in a kernel", 0, 10_000)
+    time_budget_hours: float | None = setting(None, "maximum hours; none: no limit, 11.5 in a kernel", 0.001, 10_000)
     data_folder: str = setting("auto", "auto: any; or the folder below the input that has the data")
     form: str = setting("auto", "auto: as example_submission.csv", choices=("auto", "kaggle", "no_header"))
 
@@ -191,46 +222,59 @@ def keys(recipe: Recipe) -> list[str]:
 
 def setting_called(word: str) -> str | None:
     """The key that a word means: a key itself, a key of the augmentation, or one of OTHER_NAMES; else None."""
-    known = [*settable_fields(Recipe), *member_keys()]
+    known, word = [*settable_fields(Recipe), *member_keys()], word.lower().replace("-", "_")
     candidates = (word, f"augment.{word}", OTHER_NAMES.get(word))
     return next((key for key in candidates if key in known), None)
 
 
 def override(recipe: Recipe, assignments: list[str]) -> Recipe:
-    """`recipe` with each `key=value` applied, in order.
+    """`recipe` with each `key=value` applied; then the whole is checked, so that their order does not matter.
 
     A key is a field of the recipe (`folds=10`), a field of every member (`epochs=3`, `augment.rotation=10`), or a field
-    of one member (`simple_cnn_v2.lr=0.01`). Raises UserError for an unknown key (naming the nearest), a value of the
-    wrong type, and one out of range. Each assignment is checked on its own: `folds=10` must come before `fold=7`.
+    of one member (`simple_cnn_v2.lr=0.01`), which goes before the field of every member. Of two values for one key the
+    last counts. Raises UserError for an unknown key (naming the nearest), a value of the wrong type, and one out of
+    range.
     """
+    values = {}  # by (member, key), where "" means the recipe or every member
     for assignment in assignments:
         key, equals, text = (part.strip() for part in assignment.partition("="))
         if not equals:
-            raise UserError(f"--set {assignment}: write key=value")
-        recipe = with_setting(recipe, key, text)
-    return recipe
+            raise UserError(f"--set {assignment}: write key=value, without spaces")
+        values[split_key(recipe, key)] = text
+    of_all = {key: text for (name, key), text in values.items() if not name}
+    of_recipe = {key: of_all.pop(key) for key in settable_fields(Recipe) if key in of_all}
+    members = []
+    for member in recipe.members:
+        of_member = {key: text for (name, key), text in values.items() if name == member.name}
+        members.append(with_fields(member, of_all | of_member))
+    return with_fields(recipe, of_recipe, members=tuple(members))
 
 
-def with_setting(recipe: Recipe, key: str, text: str) -> Recipe:
-    """`recipe` with one key replaced by the value that `text` writes."""
+def split_key(recipe: Recipe, key: str) -> tuple[str, str]:
+    """The member's name, "" where a key bears none, and the key without it; UserError for an unknown key."""
     # One member's name can begin with another's and a dot, so the longest name that fits is the one.
     name = max((m.name for m in recipe.members if key.startswith(f"{m.name}.")), key=len, default="")
     member_key = key.removeprefix(f"{name}.")
-    if key not in keys(recipe):
-        known = member_keys() if name else keys(recipe)
-        what = hint(member_key, known, OTHER_NAMES)
-        raise UserError(f"{key}: no such setting{what} (`recipes {recipe.name}` lists them)")
-    if key in settable_fields(Recipe):
-        return with_field(recipe, key, text)
-    members = (with_field(m, member_key, text) if name in ("", m.name) else m for m in recipe.members)
-    return dataclasses.replace(recipe, members=tuple(members))
+    if key in keys(recipe):
+        return name, member_key
+    known = member_keys() if name else keys(recipe)
+    what = f"; it is the option --{key}" if key in OPTIONS else hint(member_key, known, OTHER_NAMES)
+    if f"augment.{member_key}" in known:
+        what = f"; did you mean augment.{member_key}?"
+    raise UserError(f"{key}: no such setting{what} (`recipes {recipe.name}` lists them)")
 
 
-def with_field(config, key: str, text: str):
-    """The dataclass with its field `key` (or `augment.<field>`) replaced by the value that `text` writes."""
-    if key.startswith("augment."):
-        return dataclasses.replace(config, augment=with_field(config.augment, key.removeprefix("augment."), text))
-    return dataclasses.replace(config, **{key: parse(key, text, typing.get_type_hints(type(config))[key])})
+def with_fields(config, texts: dict[str, str], **more):
+    """The dataclass with the fields (also `augment.<field>`) replaced by what the texts write, and by `more`."""
+    kinds, inner = typing.get_type_hints(type(config)), {}
+    for key, text in texts.items():
+        if key.startswith("augment."):
+            inner[key.removeprefix("augment.")] = text
+        else:
+            more[key] = parse(key, text, kinds[key])
+    if inner:
+        more["augment"] = with_fields(config.augment, inner)
+    return dataclasses.replace(config, **more)
 
 
 def parse(name: str, text: str, kind):
@@ -241,7 +285,8 @@ def parse(name: str, text: str, kind):
     try:
         return kind(text)
     except ValueError:
-        raise UserError(f"{name}={text}: {what} is needed") from None
+        advice = "; separate settings by spaces" if "," in text and "=" in text else ""
+        raise UserError(f"{name}={text}: {what} is needed{advice}") from None
 
 
 # ------------------------------------------------------------------------------------------------ hash

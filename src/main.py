@@ -3,13 +3,16 @@
 import argparse
 import io
 import os
-import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from src import config, recipe_table, recipes
+from src.argument_parser import Parser, path
+from src.contradictions import configure
 from src.dataset import CLASS_NAMES
 from src.errors import UserError
+from src.recipe_changes import changed_settings, folder_name
 from src.run import ranks
 from src.train.allocator import keep_freed_memory
 from src.train.budget import process_started
@@ -58,6 +61,13 @@ def default_folder(variable: str, kernel: Path, local: str) -> Path:
     return kernel if kernel.is_dir() else Path(local)
 
 
+def default_output(recipe: config.Recipe) -> Path:
+    """Where a run goes without --output; elsewhere than in a kernel output/<recipe>[-<changes>]-seed<S>."""
+    changes = changed_settings(config.as_dict(recipe), config.as_dict(recipes.get(recipe.name)))
+    name = f"{recipe.name}{folder_name(changes, config.config_hash(recipe))}-seed{recipe.seed}"
+    return default_folder("FER_OUTPUT", KERNEL_OUTPUT, f"output/{name}")
+
+
 # ------------------------------------------------------------------------------------------- commands
 
 
@@ -83,7 +93,7 @@ def request_of(arguments: argparse.Namespace, recipe: config.Recipe, bundle: dic
 
     # A restart by torchrun continues what the first start has made.
     overwrite = arguments.overwrite and not ranks.restarts()
-    folders = (arguments.input, arguments.output)
+    folders = (arguments.input, arguments.output or default_output(recipe))
     return RunRequest(recipe, Code(**bundle["code"]), *folders, arguments.device, overwrite, started())
 
 
@@ -113,18 +123,28 @@ def processes_of(arguments: argparse.Namespace) -> int:
 
 
 def configured(arguments: argparse.Namespace, bundle: dict) -> config.Recipe:
-    """The recipe with what the command line and the bundle say of it."""
-    recipe = recipes.get(arguments.recipe)
-    overrides = [*(bundle["overrides"] if arguments.recipe == bundle["recipe"] else []), *arguments.set]
-    for option, key in {"rows": "max_train_rows", "seed": "seed", "hours": "time_budget_hours"}.items():
-        if getattr(arguments, option) is not None:
-            overrides.append(f"{key}={getattr(arguments, option)}")
-    recipe = config.override(recipe, overrides)
-    if overrides and not ranks.launched():
-        print(f"overrides: {' '.join(overrides)}", flush=True)
+    """The recipe with what the bundle says of it, then with what the command line says."""
+    recipe, built_in = recipes.get(arguments.recipe), []
+    if arguments.recipe == bundle["recipe"]:
+        built_in = bundle["overrides"]
+    given = [*arguments.set, *options_as_settings(arguments)]
+    recipe = configure(configure(recipe, built_in), given)
+    if (built_in or given) and not ranks.launched():
+        print(f"overrides: {' '.join([*built_in, *given])}", flush=True)
     if recipe.time_budget_hours is None and in_kernel():
-        recipe = config.override(recipe, [f"time_budget_hours={KERNEL_HOURS}"])
+        recipe = replace(recipe, time_budget_hours=KERNEL_HOURS)
     return recipe
+
+
+def options_as_settings(arguments: argparse.Namespace) -> list[str]:
+    """The options that are settings, as `--set` takes them; UserError where `--set` names one of these too."""
+    found, keys = [], [assignment.partition("=")[0].strip() for assignment in arguments.set]
+    for option, key in {"rows": "max_train_rows", "seed": "seed", "hours": "time_budget_hours"}.items():
+        if (value := getattr(arguments, option)) is not None:
+            if key in keys:
+                raise UserError(f"--{option} {value} and --set {key}: both set {key}; give one of them")
+            found.append(f"{key}={value}")
+    return found
 
 
 def command_plan(arguments: argparse.Namespace, bundle: dict) -> int:
@@ -193,15 +213,6 @@ def command_score(arguments: argparse.Namespace, bundle: dict) -> int:
 # ------------------------------------------------------------------------------------- the command line
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser that names `--set` where an unknown option is a setting."""
-
-    def error(self, message: str) -> None:
-        options = re.findall(r"--([\w-]+)", message) if message.startswith("unrecognized") else []
-        key = next(filter(None, (config.setting_called(option.replace("-", "_")) for option in options)), None)
-        super().error(f"{message}; {key} is a setting: write --set {key}=VALUE" if key else message)
-
-
 COMMANDS = [command_run, command_plan, command_quick, command_recipes, command_ensemble, command_check, command_score]
 
 
@@ -220,22 +231,23 @@ def parser(bundle: dict) -> argparse.ArgumentParser:
     for names, option, more in options(bundle):
         for name in names.split():
             made[name].add_argument(option, **more)
-    made["plan"].set_defaults(output=Path(), overwrite=False)
+    made["plan"].set_defaults(output=None, overwrite=False)
     made["quick"].set_defaults(device="auto", overwrite=True, leaderboard=None)
     return top
 
 
 def options(bundle: dict) -> list[tuple[str, str, dict]]:
     """Commands, their option, and how argparse is to read it."""
-    recipe, folder, ways = bundle["recipe"], {"type": Path, "metavar": "DIR"}, ("auto", "kaggle", "no_header")
+    recipe, folder, ways = bundle["recipe"], {"type": path, "metavar": "DIR"}, ("auto", "kaggle", "no_header")
     output = default_folder("FER_OUTPUT", KERNEL_OUTPUT, "output")
-    source = {"type": Path, "metavar": "PATH"}
+    source = {"type": path, "metavar": "PATH"}
     source["help"] = "the folder to search for the competition's files, or a data file (default: %(default)s)"
     source["default"] = default_folder("FER_INPUT", KERNEL_INPUT, "input")
+    place = output if os.environ.get("FER_OUTPUT") or KERNEL_OUTPUT.is_dir() else "output/<recipe>-<changes>-seed<S>"
     target = folder | {"help": "the run's folder (default: %(default)s)"}
     nproc = "processes that share the members, by torchrun (default: in a kernel one a GPU, elsewhere 1)"
     settings = {"nargs": "+", "action": "extend", "default": [], "metavar": "KEY=VALUE", "help": "change a setting"}
-    board = {"type": Path, "metavar": "CSV", "help": "as `kaggle competitions leaderboard --download` writes it"}
+    board = {"type": path, "metavar": "CSV", "help": "as `kaggle competitions leaderboard --download` writes it"}
     return [
         ("run plan", "--recipe", {"metavar": "R", "default": recipe, "help": "see `recipes` (default: %(default)s)"}),
         ("run plan", "--set", settings),
@@ -245,14 +257,14 @@ def options(bundle: dict) -> list[tuple[str, str, dict]]:
         ("run plan", "--device", {"metavar": "D", "default": "auto", "help": "auto, cpu, cuda, cuda:1, mps"}),
         ("run plan", "--seed", {"metavar": "S", "help": "seed of the training"}),
         ("run plan", "--nproc", {"metavar": "N", "type": int, "help": nproc}),
-        ("run", "--output", target | {"default": output}),
+        ("run", "--output", folder | {"help": f"the run's folder (default: {place})"}),
         ("run", "--overwrite", {"action": "store_true", "help": "delete the run that is in the output folder"}),
         ("quick", "--output", target | {"default": output / "quick"}),
         ("recipes", "recipe", {"nargs": "?", "help": "print every setting of this one"}),
-        ("ensemble", "runs", {"nargs": "+", "type": Path, "metavar": "RUN", "help": "folder of a run"}),
+        ("ensemble", "runs", {"nargs": "+", "type": path, "metavar": "RUN", "help": "folder of a run"}),
         ("ensemble", "--output", folder | {"required": True}),
         ("ensemble", "--blend", {"default": "mean", "metavar": "B", "help": "how (default: %(default)s)"}),
         ("ensemble", "--form", {"choices": ways, "default": "auto"}),
-        ("check score", "submission", {"type": Path}),
+        ("check score", "submission", {"type": path}),
         ("score", "--leaderboard", board),
     ]

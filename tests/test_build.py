@@ -210,11 +210,11 @@ def test_a_script_that_lost_something_is_not_written(tree, capsys, monkeypatch):
 def test_recipe_and_overrides_are_checked_by_the_trees_own_code(tree, capsys):
     error = "class UserError(Exception): pass\n"
     get = "import src.errors as e\ndef get(name):\n    if name != 'baseline': raise e.UserError('no recipe ' + name)\n"
-    override = (
-        "import src.errors as e\ndef override(recipe, pairs):\n    if pairs != ['a=1']: raise e.UserError('no')\n"
+    configure = (
+        "import src.errors as e\ndef configure(recipe, pairs):\n    if pairs != ['a=1']: raise e.UserError('no')\n"
     )
-    files = {"errors": error, "recipes": get, "config": override}
-    files["main"] = "import src.errors, src.recipes, src.config\n"
+    files = {"errors": error, "recipes": get, "contradictions": configure}
+    files["main"] = "import src.errors, src.recipes, src.contradictions\n"
     assert refusal(tree(**files), capsys, "--recipe", "basline") == ["--recipe basline: no recipe basline"]
     assert refusal(tree(**files), capsys, "--set", "b=1") == ["--recipe baseline: no"]
     assert refusal(tree(), capsys, "--set", "b") == ["--set b: must be key=value"]

@@ -1,6 +1,7 @@
 """Settings: each key is checked for name, type and range, an override changes what it names, the hash sees all."""
 
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -133,8 +134,25 @@ def test_a_bare_seed_is_the_recipes():
 
 def test_the_last_of_two_assignments_counts_and_no_assignment_changes_nothing():
     assert override(TWO, []) == TWO and override(TWO, ["  epochs = 7 "]) == override(TWO, ["epochs=7"])
-    assert [m.lr for m in override(TWO, ["first.lr=0.5", "lr=0.3"]).members] == [0.3, 0.3]
-    assert [m.lr for m in override(TWO, ["lr=0.3", "first.lr=0.5"]).members] == [0.5, 0.3]
+    assert override(TWO, ["epochs=3", "epochs=7"]) == override(TWO, ["epochs=7"])
+
+
+@pytest.mark.parametrize(
+    "assignments",
+    [
+        ["folds=10", "fold=7"],
+        ["lr=0.3", "first.lr=0.5", "second.b.epochs=9"],
+        ["augment.flip=0.5", "first.augment.flip=0.25", "augment.shear=3"],
+        ["fold=2", "folds=3", "seed=5", "first.seed=2"],
+    ],
+)
+def test_the_order_of_assignments_does_not_matter(assignments):
+    (changed,) = {override(TWO, list(order)) for order in itertools.permutations(assignments)}
+    assert changed != TWO
+
+
+def test_a_members_setting_goes_before_that_of_all_members():
+    assert [m.lr for m in override(TWO, ["first.lr=0.5", "lr=0.3"]).members] == [0.5, 0.3]
 
 
 @pytest.mark.parametrize("text", ["none", "None", "NONE"])
@@ -154,7 +172,14 @@ def test_none_takes_an_optional_setting_back(text):
         ("lr=nan", "lr=nan: it must lie between"),
         ("lr=inf", "lr=inf: it must lie between"),
         ("fold=5", "with folds=5 it can be 0 to 4"),
-        ("epochs", "--set epochs: write key=value"),
+        ("epochs", "--set epochs: write key=value, without spaces"),
+        ("lr=0.1,epochs=3", "lr=0.1,epochs=3: a number is needed; separate settings by spaces"),
+        ("flip=0.5", "did you mean augment.flip?"),
+        ("device=cpu", "it is the option --device"),
+        ("learning-rate=1", "it is called lr"),
+        ("Weight_Decay=1", "did you mean weight_decay?"),
+        ("schedule=ReduceLROnPlateau", "it is called plateau"),
+        ("time_budget_hours=0", "time_budget_hours=0.0: it must lie between 0.001 and"),
         ("", "--set : write key=value"),
         ("=3", "no such setting"),
         ("epoch=3", "epoch: no such setting; did you mean epochs?"),

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from src import config, recipe_table, recipes
 from src import main as module
-from src import recipe_table, recipes
 from src.data import synthetic
 from src.main import main
 from src.run.folder import RunFolder
@@ -46,12 +46,84 @@ def test_a_wrong_setting_is_one_clear_line(faces, tmp_path, capsys, change, word
 
 
 @pytest.mark.parametrize(
-    ("option", "key"), [("--epochs", "epochs"), ("--learning-rate", "lr"), ("--flip", "augment.flip")]
+    ("command", "words"),
+    [
+        ("run --epochs 3", "write --set epochs=3"),
+        ("plan --learning-rate=0.1", "write --set lr=0.1"),
+        ("run --batch_size 32 --lr 0.1", "write --set batch_size=32 lr=0.1"),
+        ("run --flip", "write --set augment.flip=VALUE"),
+        ("run --tta flip", "write --set tta=flip"),
+        ("run --model resnet18", "write --set network=resnet18"),
+        ("run baseline", "write --recipe baseline"),
+        ("run quick --epochs 3", "write --recipe quick --set epochs=3"),
+        ("run epochs=3", "write --set epochs=3"),
+        ("run --data-dir faces", "write --input"),
+        ("plan --gpus 2", "write --nproc"),
+        ("quick --epochs 3", "not known to quick; only `run` and `plan` take --set epochs=3"),
+        ("recipes --zzz", "--zzz: not known to recipes\n"),
+        ("baseline", "it is a recipe: write run --recipe baseline"),
+        ("train", "it is called run"),
+        ("--recipe quick", "quick"),
+        ("recipe", "did you mean recipes?"),
+        ("run --output=", "the path is empty"),
+        ("check  ", "the path is empty"),
+        ("ensemble a --output=", "the path is empty"),
+        ("run --nproc two", "--nproc"),
+    ],
 )
-def test_a_setting_that_is_given_as_an_option_leads_to_set(capsys, option, key):
+def test_a_wrong_word_on_the_command_line_leads_to_the_right_one(capsys, command, words):
     with pytest.raises(SystemExit, match="2"):
-        main(["run", option, "3"], fake_bundle())
-    assert f"{key} is a setting: write --set {key}=VALUE" in capsys.readouterr().err
+        main(command.split(" "), fake_bundle())
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and words in error and len(error.splitlines()) == 2, error
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("--seed 3 --set seed=3", ["--seed 3", "--set seed", "one of them"]),
+        ("--set seed=3 --seed 4", ["--seed 4", "--set seed"]),
+        ("--rows 100 --set max_train_rows=90", ["--rows 100", "--set max_train_rows"]),
+        ("--hours 1 --set time_budget_hours=2", ["--hours 1", "--set time_budget_hours"]),
+        ("--hours 0", ["time_budget_hours=0", "between"]),
+        ("--hours -1", ["time_budget_hours=-1", "between"]),
+        ("--set time_budget_hours=0", ["time_budget_hours=0", "between"]),
+        ("--set freeze_epochs=6 pretrained=auto", ["freeze_epochs=6 with epochs=6", "never trains the whole network"]),
+        ("--set pretrained=auto epochs=2 compact_cnn.freeze_epochs=9", ["freeze_epochs=9 with epochs=2"]),
+        ("--set freeze_epochs=1", ["freeze_epochs=1 needs pretrained=auto", "pretrained=none"]),
+        ("--set cosine_epochs=3", ["cosine_epochs=3 needs schedule=cosine", "schedule=one_cycle"]),
+        ("--set simple_cnn_v2.cosine_epochs=3 compact_cnn.schedule=cosine", ["cosine_epochs=3 needs schedule=cosine"]),
+        ("--set schedule=cosine lr_patience=3", ["lr_patience=3 needs schedule=plateau", "schedule=cosine"]),
+        ("--set lr_factor=0.1", ["lr_factor=0.1 needs schedule=plateau"]),
+        ("--set momentum=0.8", ["momentum=0.8 needs optimizer=sgd", "optimizer=adam"]),
+        ("--set resize_fraction=0.5", ["resize_fraction=0.5 needs initial_image_size below 48"]),
+        ("--set initial_image_size=36", ["initial_image_size=36 needs resize_fraction above 0"]),
+        ("--set valid=train fold=2", ["fold=2 needs valid=fold", "valid=train"]),
+    ],
+)
+def test_settings_that_contradict_each_other_are_named_before_anything_is_made(faces, tmp_path, capsys, given, words):
+    command = ["run", "--input", str(faces), "--output", str(tmp_path / "out"), "--device", "cpu"]
+    error = says(capsys, *command, *given.split(" "))
+    assert all(word in error for word in words), error
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_default_folder_is_named_by_recipe_changes_and_seed(monkeypatch, tmp_path):
+    monkeypatch.delenv("FER_OUTPUT", raising=False)
+    monkeypatch.setattr(module, "KERNEL_OUTPUT", tmp_path / "none")
+    quick = recipes.get("quick")
+
+    def name(*assignments: str) -> str:
+        return str(module.default_output(config.override(quick, assignments)))
+
+    assert name() == "output/quick-seed0"
+    assert name("seed=3", "time_budget_hours=2", "data_folder=a") == "output/quick-seed3"
+    assert name("epochs=2", "simple_cnn_v2.lr=0.5") == "output/quick-epochs=2-simple_cnn_v2.lr=0.5-seed0"
+    assert name("pretrained=../up and/away") == "output/quick-pretrained=..-up-and-away-seed0"
+    long = [name(f"pretrained={'x' * 300}{end}") for end in "ab"]
+    assert len(set(long)) == 2 and max(map(len, long)) < 150
+    monkeypatch.setenv("FER_OUTPUT", "elsewhere")
+    assert name() == "elsewhere"
 
 
 @pytest.mark.parametrize("name", ["train.csv", "test.csv"])

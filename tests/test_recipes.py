@@ -4,6 +4,7 @@ import pytest
 
 from src import models, recipes
 from src.config import Member, as_dict
+from src.contradictions import contradictions
 from src.errors import UserError
 
 # fmt: off
@@ -89,6 +90,15 @@ def test_a_recipe_has_its_name_one_line_of_description_and_networks_that_exist(n
     assert recipe.name == name
     assert recipe.description and "\n" not in recipe.description + recipe.published
     assert all(models.native_image_size(member.network) for member in recipe.members)
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_what_a_recipe_sets_has_an_effect(name):
+    recipe = recipes.get(name)
+    defaults = as_dict(Member("default"))
+    for member in recipe.members:
+        changed = [f"{member.name}.{key}=" for key, value in as_dict(member).items() if value != defaults[key]]
+        assert not list(contradictions(recipe, [c for c in changed if c.split(".")[-1] not in ("name=", "augment=")]))
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)

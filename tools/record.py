@@ -21,6 +21,7 @@ from src.csv_cells import read_cells
 from src.ensemble.blend import mean_blend
 from src.ensemble.predictions import load_predictions
 from src.errors import UserError
+from src.recipe_changes import folder_name
 from src.run.folder import RunFolder, write_json
 from src.run.record import FINISHED, RunRecord, read_record
 from src.submit.score import score_submission
@@ -28,7 +29,6 @@ from tools import result_tables
 from tools.result_tables import MIGRATE, changes
 
 COMMAND = "python -m tools.record"
-MAX_NAME = 80  # characters of the changed settings: a folder's name has 255 at most
 
 
 def record(run: Path, source: Path, results: Path) -> Path:
@@ -82,9 +82,7 @@ def result_folder(results: Path, recorded: RunRecord) -> Path:
 def result_name(recorded: RunRecord) -> str:
     """<recipe>-<changed settings>-<device>-seed<S> as a file's name; long ones are cut and end with the config hash."""
     device = re.sub(r"[^a-z0-9]+", "-", recorded.device.split("(")[0].lower()).strip("-")
-    changed = re.sub(r"[^A-Za-z0-9.=_]+", "-", "".join(f"-{c}" for c in changes(recorded)))
-    if len(changed) > MAX_NAME:
-        changed = f"{changed[:MAX_NAME]}-{recorded.config_hash}"
+    changed = folder_name(changes(recorded), recorded.config_hash)
     return f"{recorded.recipe_name}{changed}-{device}-seed{recorded.recipe['seed']}"
 
 

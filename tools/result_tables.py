@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from src import config, recipes
+from src.recipe_changes import changed_settings
 from src.run.record import RunRecord, read_record
 from src.submit.score import WITHOUT_COPY
 
@@ -41,37 +42,6 @@ def changes(run: RunRecord) -> list[str]:
         return ["recipe no longer here"]
     named = config.as_dict(recipes.get(run.recipe_name))
     return changed_settings(run.recipe, named) + shortened(run)
-
-
-def changed_settings(ran: dict, named: dict) -> list[str]:
-    """The settings, as `key=value`, in which a recipe that ran differs from the named one, texts and seed apart.
-
-    A member's setting bears the member's name where only some of the members differ in it.
-    """
-    members = {member["name"]: flat(member) for member in named["members"]}
-    theirs = {member["name"]: flat(member) for member in ran["members"]}
-    if list(members) != list(theirs):
-        return [f"members={'+'.join(theirs)}"]
-    skipped = ("name", "seed", "description", "published", "time_budget_hours", "data_folder", "members")
-    changed = different({k: v for k, v in ran.items() if k not in skipped}, named)
-    by_member = {name: different(settings, members[name]) for name, settings in theirs.items()}
-    for assignment in dict.fromkeys(a for found in by_member.values() for a in found):
-        having = [name for name, found in by_member.items() if assignment in found]
-        everywhere = len(having) == len(by_member) and not assignment.startswith("seed=")
-        changed += [assignment] if everywhere else [f"{name}.{assignment}" for name in having]
-    return changed
-
-
-def different(ran: dict, named: dict) -> list[str]:
-    """`key=value` for each value that is another one; a setting that the older recipe did not have is not compared."""
-    return [f"{k}={'none' if v is None else v}" for k, v in ran.items() if named.get(k, v) != v]
-
-
-def flat(member: dict) -> dict:
-    """A member's settings with `augment.<key>` as keys."""
-    return {k: v for k, v in member.items() if k != "augment"} | {
-        f"augment.{k}": v for k, v in member["augment"].items()
-    }
 
 
 def shortened(run: RunRecord) -> list[str]:
