@@ -1,10 +1,11 @@
-"""Gives the files of runs of older sources the present names of keys, settings and choices.
+"""Gives the files of runs of older sources the present names of keys, settings, choices and columns.
 
     python -m tools.migrate_results              every run in results/
     python -m tools.migrate_results RUN …        these folders of runs, before `python -m tools.record` takes them
 
 The kit reads the present names only. Files that have them already stay unchanged. Figures do not change. `config_hash`
-is computed from the present settings; predictions files get the class names.
+is computed from the present settings; predictions files get the class names; the columns of history.csv that held
+shares of 1 get `_percent` in their names and hold per cent.
 """
 
 import argparse
@@ -13,10 +14,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from src.config import hash_of_settings
 from src.dataset import CLASS_NAMES
 from src.files import digest, replacing
+from src.train.tracking import PERCENT
 
 RUN = {
     "source": "code",
@@ -76,15 +79,16 @@ def migrated(content: dict) -> dict:
 
 
 def migrate(folder: Path) -> list[Path]:
-    """Rewrites run.json and predictions/*.npz of a run if their names are older ones; returns the rewritten files."""
+    """Rewrites the files of a run, or of a recorded one, if their names are older ones; returns the rewritten files."""
     path = folder / "run.json"
     before = json.loads(path.read_text(encoding="utf-8"))
-    rewritten, after = [], migrated(before)
-    for file in sorted(folder.glob("predictions/*.npz")):
-        if migrate_predictions(file):
-            rewritten.append(file)
-            name = file.relative_to(folder).as_posix()
-            after |= {"files": after["files"] | {name: digest(file)}} if name in after.get("files", {}) else {}
+    after = migrated(before)
+    rewritten = [file for file in sorted(folder.glob("predictions/*.npz")) if migrate_predictions(file)]
+    histories = [*folder.glob("history.csv"), *sorted(folder.glob("members/*/history.csv"))]
+    rewritten += [file for file in histories if migrate_history(file)]
+    digests = {file.relative_to(folder).as_posix(): digest(file) for file in rewritten}
+    if changed := {name: value for name, value in digests.items() if name in after.get("files", {})}:
+        after |= {"files": after["files"] | changed}
     if after != before:
         rewritten.append(path)
         with replacing(path) as temporary:
@@ -102,6 +106,18 @@ def migrate_predictions(path: Path) -> bool:
     arrays |= {"classes": np.array(CLASS_NAMES), "header": np.array(json.dumps(header))}
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
+    return True
+
+
+def migrate_history(path: Path) -> bool:
+    """Gives a history.csv whose columns hold shares of 1 the present columns in per cent; whether it did."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)  # text: the other cells stay as they are
+    older = [name for name in PERCENT if name in table]
+    if not older:
+        return False
+    table[older] = table[older].map(lambda cell: f"{100 * float(cell):.6g}" if cell else cell)
+    with replacing(path) as temporary:
+        table.rename(columns=PERCENT).to_csv(temporary, index=False)
     return True
 
 

@@ -25,6 +25,7 @@ from src.recipe_changes import folder_name
 from src.run.folder import RunFolder, write_json
 from src.run.record import FINISHED, RunRecord, read_record
 from src.submit.score import score_submission
+from src.train.tracking import PERCENT
 from tools import result_tables
 from tools.result_tables import MIGRATE, changes
 
@@ -87,11 +88,13 @@ def result_name(recorded: RunRecord) -> str:
 
 
 def read_history(path: Path) -> pd.DataFrame:
-    """The cells of history.csv as text, one row an epoch. UserError for anything else, or over 2 MB."""
+    """The cells of history.csv as text, one row an epoch. UserError for anything else, over 2 MB, or other units."""
     header, *rows = read_cells(path)
     even = len(set(header)) == len(header) and all(len(row) == len(header) for row in rows)
     if not even or "epoch" not in header or not all(row[header.index("epoch")].isdecimal() for row in rows):
         raise UserError(f"{path}: not a history of this kit, with a row for each epoch.\nTrain the member again.")
+    if older := [name for name in PERCENT if name in header]:
+        raise UserError(f"{path} has the older column {older[0]}, a share of 1; {MIGRATE}")
     return pd.DataFrame(rows, columns=list(header))
 
 

@@ -28,8 +28,9 @@ recipe was not changed, ± the deviation where there are several. The columns ar
 ## Runs
 
 {runs}
-Accuracies are in percent. `epochs`: the best epoch, whose weights were kept, and the number of epochs. `seconds`: the
-whole run, from reading the files to the checked submission; other programs may have used the machine at the same time.
+Accuracies and F1 are in per cent. `epochs`: the best epoch, whose weights were kept, and the number of epochs.
+`seconds`: the whole run, from reading the files to the checked submission; other programs may have used the machine at
+the same time.
 `images/s`: training alone. `train`: accuracy of the training batches, augmented and with dropout. `valid`: accuracy on
 the validation fold, which chose the epoch. `PublicTest` chose nothing; `no copies`: PublicTest without the rows that
 are also in train.csv. A `+` after the commit: the tree had uncommitted changes.
@@ -69,7 +70,7 @@ def row_of_run(folder: Path) -> dict:
         "images/s": " + ".join(f"{m.images_per_second:.0f}" for m in members),
         "train": " + ".join(f"{100 * m.train_accuracy:.2f}" for m in members),
         "valid": f"{100 * run.ensemble.valid_accuracy:.2f}",
-        "valid F1": f"{run.ensemble.valid_f1:.3f}",
+        "valid F1": f"{100 * run.ensemble.valid_f1:.2f}",
         "PublicTest": f"{100 * public['all']['accuracy']:.2f}",
         "no copies": f"{100 * public[WITHOUT_COPY]['accuracy']:.2f}",
     }

@@ -53,7 +53,7 @@ def quality(labels: np.ndarray, probs: np.ndarray) -> tuple[float, float]:
 
 def percent(result: MemberResult | EnsembleResult) -> str:
     """Accuracy and macro-F1 for people."""
-    return f"validation accuracy {100 * result.valid_accuracy:.2f} %, macro-F1 {result.valid_f1:.3f}"
+    return f"validation accuracy {100 * result.valid_accuracy:.2f} %, macro-F1 {100 * result.valid_f1:.2f} %"
 
 
 def rehearse(recipe: Recipe, data: Competition, folder: RunFolder) -> float:

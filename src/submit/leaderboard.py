@@ -81,7 +81,7 @@ def read_leaderboard(path: str | Path) -> Leaderboard:
 
 def place_on(board: Leaderboard, accuracy: float) -> Place:
     """The place of an accuracy (0-1). Scores have five decimals; of equal scores the team on the board is ahead."""
-    names = ["{} {:.5f}".format(*entry) for entry in board.entries]
+    names = [f"{team} {100 * score:.3f} %" for team, score in board.entries]
     ahead = sum(score >= round(accuracy, 5) for _, score in board.entries)
     if ahead < len(names):
         words = f"place {ahead + 1} of {board.teams}: above {names[ahead]}"

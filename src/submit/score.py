@@ -133,9 +133,8 @@ def match_rows(images: np.ndarray, labelled: LabelledFaces) -> Matching:
 
 
 def format_score(score: Score) -> str:
-    """The score as a table with notes, lines under 100 characters, without a line end."""
-    names = f"{'usage':11}  {'rows':{len(WITHOUT_COPY)}}"
-    head = f"{names}  {'n':>6}  {'right':>6}  {'accuracy':>8}  {'95 % interval':>15}  {'macro-F1':>8}"
+    """The score as a table with notes, without a line end. Shares are in per cent."""
+    head = f"{'usage':11}  {'rows':9}  {'n':>5}  {'right':>5}  {'accuracy %':>10}  {'95 % interval':>15}  macro-F1 %"
     title = f"{score.submission}: {score.test_rows:,} rows, scored with the labels of {score.labels}"
     return "\n".join([title, "", head, *_table(score), "", *_notes(score)])
 
@@ -167,8 +166,9 @@ def _table(score: Score) -> list[str]:
     lines = []
     for one in score.measures:
         interval = f"{100 * one.low:.2f} – {100 * one.high:.2f}"
-        numbers = f"{one.n:6,}  {one.right:6,}  {100 * one.accuracy:8.2f}  {interval:>15}  {one.macro_f1:8.4f}"
-        lines.append(f"{one.usage:11}  {one.rows:{len(WITHOUT_COPY)}}  {numbers}")
+        numbers = f"{one.n:5,}  {one.right:5,}  {100 * one.accuracy:10.2f}  {interval:>15}  {100 * one.macro_f1:10.2f}"
+        lines.append(f"{one.usage:11}  {'no copies' if one.rows == WITHOUT_COPY else one.rows:9}  {numbers}")
+    lines.append("no copies: without the rows that are also in train.csv")
     present = {one.usage for one in score.measures}
     return lines + [f"{name}: no labels in {score.labels}" for name in USAGES.values() if name not in present]
 
@@ -183,7 +183,7 @@ def _notes(score: Score) -> list[str]:
         if not score.final_board:
             notes.append("  its ten best scores are not those of the final private leaderboard")
     verdict = "confirmed" if score.unique and score.in_order == score.unique else "NOT confirmed, holds"
-    counts = f"{score.in_order:,} of {score.unique:,} uniquely matched rows"
+    counts = f"{score.in_order:,} of {score.unique:,} unique rows"
     notes.append(f"test.csv is PublicTest then PrivateTest: {verdict} on {counts}")
     if score.ambiguous:
         notes.append(f"{score.ambiguous:,} rows are copies that nothing tells apart; they are paired in file order")

@@ -10,6 +10,9 @@ from tqdm import tqdm
 
 from src.files import replacing
 
+SHARES = ("train_accuracy", "valid_accuracy", "valid_f1")  # 0-1 in a row of the history
+PERCENT = {name: f"{name}_percent" for name in SHARES}  # the columns of history.csv for them
+
 
 class Log:
     """Prints each line, after `prefix`, and appends it to log.txt. A full disk or closed terminal loses only lines."""
@@ -39,12 +42,14 @@ def epoch_line(row: dict, epochs: int, is_best: bool) -> str:
     return (
         f"  epoch {row['epoch']:3d}/{epochs}  lr {row['lr']:.1e}"
         f"  train {row['train_loss']:.4f} {100 * row['train_accuracy']:6.2f} %"
-        f"  valid {row['valid_loss']:.4f} {100 * row['valid_accuracy']:6.2f} %  F1 {row['valid_f1']:.3f}"
+        f"  valid {row['valid_loss']:.4f} {100 * row['valid_accuracy']:6.2f} %  F1 {100 * row['valid_f1']:.2f} %"
         f"  {row['seconds']:6.1f} s{'  best' if is_best else ''}"
     )
 
 
 def write_history(path: Path, rows: list[dict]) -> None:
-    """Writes history.csv, one row an epoch, under a temporary name first."""
+    """Writes history.csv, one row an epoch, under a temporary name first. Shares (0-1) become per cent."""
+    table = pd.DataFrame(rows)
+    table[[*PERCENT]] *= 100
     with replacing(path) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.6g")
+        table.rename(columns=PERCENT).to_csv(temporary, index=False, float_format="%.6g")

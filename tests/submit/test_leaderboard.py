@@ -30,8 +30,8 @@ def zipped(files: dict[str, bytes]) -> bytes:
 @pytest.mark.parametrize(
     ("accuracy", "place", "words"),
     [
-        (0.75, 1, "place 1 of 56: above RBM 0.71161"),
-        (0.71161, 2, "place 2 of 56: above Unsupervised 0.69267, below RBM 0.71161"),
+        (0.75, 1, "place 1 of 56: above RBM 71.161 %"),
+        (0.71161, 2, "place 2 of 56: above Unsupervised 69.267 %, below RBM 71.161 %"),
         (0.711614, 2, "place 2"),
         (0.63, 10, "place 10 of 56: above sayit"),
         (0.6219, None, "below the 10 best of 56 teams"),

@@ -72,7 +72,7 @@ def test_a_perfect_submission(tmp_path, contest):
     ]
     assert {(one.accuracy, one.macro_f1, one.high) for one in found.measures} == {(1.0, 1.0, 1.0)}
     assert (found.place.place, found.place_by, found.unlabelled, found.ambiguous) == (1, "PrivateTest", 0, 0)
-    assert "test.csv is PublicTest then PrivateTest: confirmed on 20 of 20 uniquely matched rows" in format_score(found)
+    assert "test.csv is PublicTest then PrivateTest: confirmed on 20 of 20 unique rows" in format_score(found)
 
 
 def test_wrong_rows_are_counted_and_masked_where_they_are(tmp_path, contest):
@@ -92,10 +92,13 @@ def test_the_interval_and_macro_f1_against_references(tmp_path, contest):
     contest.labels[20:30] = [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
     predicted = contest.labels[20:].copy()
     predicted[[0, 5, 6]] = [1, 0, 0]
-    one = contest.score(tmp_path, predicted).measures[0]
+    score = contest.score(tmp_path, predicted)
+    one = score.measures[0]
     p, n, z = 0.7, 10, 1.959963984540054
     middle, half = p + z * z / 2 / n, z * (p * (1 - p) / n + z * z / 4 / n / n) ** 0.5
     assert (one.low, one.high) == pytest.approx(((middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)))
+    assert "PublicTest" in (line := format_score(score).splitlines()[3])
+    assert f"{100 * one.accuracy:.2f} " in line and f"  {100 * one.macro_f1:.2f}" in line  # both in per cent
     assert one.macro_f1 == pytest.approx((2 * 4 / (8 + 2 + 1) + 2 * 3 / (6 + 1 + 2)) / 2)
 
 
@@ -103,10 +106,12 @@ def test_a_score_is_json_and_its_text_is_narrow(tmp_path, contest):
     board = tmp_path / "mine.csv"
     board.write_text("TeamName,Score\na,1.0\nb,.5\n")
     result = contest.score(tmp_path, contest.labels[20:], leaderboard=board)
-    assert json.loads(json.dumps(asdict(result)))["place"]["words"] == "place 2 of 2: above b 0.50000, below a 1.00000"
+    assert (
+        json.loads(json.dumps(asdict(result)))["place"]["words"] == "place 2 of 2: above b 50.000 %, below a 100.000 %"
+    )
     assert "No place" in format_score(result)  # the place on 20 rows would mean nothing
     full = format_score(replace(result, test_rows=CONTEST_ROWS))
-    assert "are not those of the final" in full and max(map(len, full.splitlines())) < 100
+    assert "are not those of the final" in full and max(map(len, full.splitlines())) < 80
 
 
 @pytest.mark.parametrize("seed", [None, 0, 1])

@@ -16,6 +16,7 @@ from src.files import digest
 from src.main import main
 from src.run.record import RunRecord, read_record
 from src.submit.check import check_submission
+from src.train.tracking import PERCENT
 from tests.conftest import fake_bundle
 from tests.support.fuzzing import edited, edits, examples, read_or_refused
 from tools import record, result_tables
@@ -200,6 +201,8 @@ def test_the_recorded_results_have_the_present_names():
     for file in Path(record.__file__).parent.parent.glob("results/*/run.json"):
         content = json.loads(file.read_text(encoding="utf-8"))
         assert migrated(content) == content, file
+        columns = set(pd.read_csv(file.parent / "history.csv"))
+        assert columns >= set(PERCENT.values()) and not columns & set(PERCENT), file
 
 
 def test_a_run_of_older_sources_is_migrated_once_with_its_predictions(run, tmp_path):
@@ -218,6 +221,33 @@ def test_a_run_of_older_sources_is_migrated_once_with_its_predictions(run, tmp_p
     assert np.array_equal(found.test, probs) and found.header["config_hash"] == "r"
     files = json.loads((old / "run.json").read_text())["files"]
     assert files == {"predictions/compact_cnn.npz": digest(file)}
+
+
+def test_a_history_of_shares_becomes_one_in_per_cent_once_and_is_refused_before(run, faces, project, capsys):
+    old = shutil.copytree(run, project / "old")
+    file = old / "members" / "compact_cnn" / "history.csv"
+    present = pd.read_csv(file, dtype=str)
+    shares = present.rename(columns={new: name for name, new in PERCENT.items()})
+    shares[[*PERCENT]] = shares[[*PERCENT]].map(lambda cell: f"{float(cell) / 100:.6g}")
+    shares.to_csv(file, index=False)
+    content = json.loads((old / "run.json").read_text())
+    content["files"]["members/compact_cnn/history.csv"] = digest(file)
+    (old / "run.json").write_text(json.dumps(content))
+    assert call(project, str(old), "--input", str(faces)) == 2 and "tools.migrate_results" in capsys.readouterr().err
+    assert migrate(old) == [file, old / "run.json"] and migrate(old) == []
+    assert pd.read_csv(file).equals(present.astype(pd.read_csv(file).dtypes))
+    assert read_record(old / "run.json", "").files["members/compact_cnn/history.csv"] == digest(file)
+    assert call(project, str(old), "--input", str(faces)) == 0
+
+
+def test_a_recorded_history_is_migrated_like_that_of_a_run(run, tmp_path):
+    shutil.copy(run / "run.json", tmp_path)
+    file = tmp_path / "history.csv"
+    file.write_text("epoch,lr,train_accuracy,valid_accuracy,valid_f1,member\n1,0.0010,0.302265,0.5,0.000001,m\n")
+    assert migrate(tmp_path) == [file] and migrate(tmp_path) == []
+    assert file.read_text() == (
+        "epoch,lr,train_accuracy_percent,valid_accuracy_percent,valid_f1_percent,member\n1,0.0010,30.2265,50,0.0001,m\n"
+    )
 
 
 HISTORY = b"epoch,lr,train_loss\n1,0.001,1.9\n2,0.001,\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src.train.tracking import Log, epoch_line, progress_bar, write_history
+from src.train.tracking import PERCENT, Log, epoch_line, progress_bar, write_history
 
 ROW = {
     "epoch": 3,
@@ -66,7 +66,7 @@ def test_without_a_terminal_there_is_no_progress_bar(capsys):
 
 def test_an_epochs_line_holds_its_figures():
     line = epoch_line(ROW, 20, is_best=False)
-    for part in ("3/20", "1.3e-03", "train 1.2346  50.00 %", "valid 1.5000  43.75 %", "F1 0.333", "12.2 s"):
+    for part in ("3/20", "1.3e-03", "train 1.2346  50.00 %", "valid 1.5000  43.75 %", "F1 33.33 %", "12.2 s"):
         assert part in line
     assert "\n" not in line and epoch_line(ROW, 20, is_best=True) == line + "  best"
 
@@ -75,6 +75,17 @@ def test_history_is_read_back_to_six_digits_in_its_own_order(tmp_path):
     rows = [ROW, ROW | {"epoch": 4, "lr": 1.23456789e-9, "valid_loss": 123456.789}]
     write_history(tmp_path / "history.csv", rows)
     read = pd.read_csv(tmp_path / "history.csv")
-    assert list(read.columns) == list(ROW) and read["epoch"].tolist() == [3, 4]
+    assert list(read.columns) == [PERCENT.get(name, name) for name in ROW] and read["epoch"].tolist() == [3, 4]
     for row, (_, back) in zip(rows, read.iterrows(), strict=True):
-        assert back.to_dict() == pytest.approx(row, rel=5e-6)
+        expected = {PERCENT.get(name, name): value * (100 if name in PERCENT else 1) for name, value in row.items()}
+        assert back.to_dict() == pytest.approx(expected, rel=5e-6)
+
+
+def test_accuracies_are_per_cent_in_the_log_and_in_the_history(tmp_path):
+    rows = [ROW]
+    write_history(tmp_path / "history.csv", rows)
+    written = pd.read_csv(tmp_path / "history.csv").iloc[0]
+    figures = [written[name] for name in ("train_accuracy_percent", "valid_accuracy_percent", "valid_f1_percent")]
+    assert figures == [50, 43.75, 33.3333]
+    assert all(f"{figure:.2f} %" in epoch_line(ROW, 20, is_best=False) for figure in figures)
+    assert rows == [ROW]  # a checkpoint holds them as they were
