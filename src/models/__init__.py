@@ -8,6 +8,8 @@ from src.models import (  # noqa: F401  importing a family registers its network
     attention_cnn,
     compact_cnn,
     deep_cnn,
+    face_resnet,
+    face_vgg,
     mobilevit,
     resnet,
     simple_cnn,

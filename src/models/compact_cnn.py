@@ -8,25 +8,18 @@ connected layers.
 
 from torch import nn
 
-from src.dataset import NUM_CLASSES
+from src.models.layers import conv_norm_relu, pooled_head
 from src.models.registry import register
 
 WIDTHS = (32, 48, 96, 192)
-
-
-def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
-    """Convolution, batch norm, ReLU."""
-    layer = nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=False)
-    return [layer, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
 
 @register()
 def compact_cnn(dropout: float | None = None) -> nn.Sequential:
     """Stem 48→24, one convolution at 24, two at 12, two at 6, global average pooling, dropout .2, logits."""
     stem, first, second, third = WIDTHS
-    layers = [*conv(1, stem, 4, 2), *conv(stem, first), nn.MaxPool2d(2)]
+    layers = [*conv_norm_relu(1, stem, 4, 2), *conv_norm_relu(stem, first), nn.MaxPool2d(2)]
     for inputs, outputs, pool in ((first, second, True), (second, third, False)):
-        layers += [*conv(inputs, outputs), *conv(outputs, outputs), *([nn.MaxPool2d(2)] if pool else [])]
-    pool = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    head = [nn.Dropout(0.2 if dropout is None else dropout), nn.Linear(third, NUM_CLASSES)]
-    return nn.Sequential(*layers, *pool, *head)
+        layers += [*conv_norm_relu(inputs, outputs), *conv_norm_relu(outputs, outputs)]
+        layers += [nn.MaxPool2d(2)] if pool else []
+    return nn.Sequential(*layers, *pooled_head(third, 0.2 if dropout is None else dropout))
