@@ -42,12 +42,15 @@ def differences(ours: dict, theirs: dict) -> list[tuple[str, object, object]]:
         return [("members", "+".join(members), "+".join(others))]
     found = different({key: value for key, value in ours.items() if key not in _NOT_COMPARED}, theirs)
     by_member = {name: different(settings, others[name]) for name, settings in members.items()}
-    for key, value in dict.fromkeys((key, value) for changes in by_member.values() for key, value, _ in changes):
-        before = {n: old for n, changes in by_member.items() for k, v, old in changes if (k, v) == (key, value)}
-        everywhere = len(before) == len(by_member) and key != "seed"
-        single = {"": " and ".join(dict.fromkeys(map(shown, before.values())))}
-        pairs = single if everywhere else {f"{name}.": old for name, old in before.items()}
-        found += [(f"{name}{key}", value, old) for name, old in pairs.items()]
+    grouped: dict[str, dict[str, tuple]] = {}  # by key and value, which a damaged run.json may have of any type
+    for name, (key, value, old) in ((name, change) for name, changes in by_member.items() for change in changes):
+        grouped.setdefault(f"{key}={value}", {})[name] = (key, value, old)
+    for changes in grouped.values():
+        key, value, _ = next(iter(changes.values()))
+        if len(changes) == len(by_member) and key != "seed":
+            found.append((key, value, " and ".join(dict.fromkeys(shown(old) for _, _, old in changes.values()))))
+        else:
+            found += [(f"{name}.{key}", value, old) for name, (_, _, old) in changes.items()]
     return found
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from src.errors import UserError
 from src.files import digest, replacing
-from src.run.record import MemberResult, RunIdentity, RunRecord, read_json, read_record
+from src.run.record import MemberResult, RunRecord, read_json, read_record
 from src.train.checkpoint import FILE_NAMES, LATEST, MID_EPOCH, PREVIOUS
 
 OWN = ("submission.csv", "run.json", "log.txt", "predictions", "members")
@@ -69,7 +69,7 @@ class RunFolder:
 
     # ------------------------------------------------------------------------------------ whose it is
 
-    def claim(self, identity: RunIdentity, overwrite: bool) -> RunRecord | None:
+    def claim(self, record: RunRecord, overwrite: bool) -> RunRecord | None:
         """Makes the folder this run's own; returns the earlier run.json if it is of the same run, else None.
 
         Raises UserError where the folder holds another run's checkpoints or results, or files of a run's names without
@@ -77,13 +77,13 @@ class RunFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file; give a folder as --output")
-        earlier = None if overwrite else self.earlier_run(identity)
+        earlier = None if overwrite else self.earlier_run(record)
         if earlier is None:
             self.clear()
         (self.path / "predictions").mkdir(parents=True, exist_ok=True)
         return earlier
 
-    def earlier_run(self, identity: RunIdentity) -> RunRecord | None:
+    def earlier_run(self, record: RunRecord) -> RunRecord | None:
         """The run.json of an earlier start of the same run; None where there is nothing worth keeping."""
         if not self.run_json.exists():
             if foreign := [name for name in OWN if (self.path / name).exists()]:
@@ -92,7 +92,7 @@ class RunFolder:
         earlier = self.read_record()
         if not any(self.path.glob("members/*/result.json")) and not self.expendable():
             return None
-        if found := identity.differences(earlier.identity):
+        if found := record.differences(earlier):
             what = f"a run of recipe {earlier.recipe_name} with {found}"
             raise UserError(f"{self.path} holds {what}.\n{ADVICE.capitalize()}")
         return earlier

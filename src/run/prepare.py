@@ -37,7 +37,7 @@ def prepare(request: RunRequest, signals: StopSignals, process: Process) -> RunC
     inputs = read_inputs(request, process)
     folder, record = RunFolder(request.output), new_record(request, inputs, process)
     disk_space.require(request.output, needed_bytes(inputs, process.size))
-    earlier = folder.claim(record.identity, request.overwrite)
+    earlier = folder.claim(record, request.overwrite)
     if not earlier:
         folder.write_record(record)  # from here on the folder is known as this run's
     log = Log(folder.log, process.prefix)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from src.bounded_io import parse_json, read_bytes
 from src.errors import UserError
+from src.recipe_changes import described_differences
 
 MAX_BYTES = 4_000_000  # a run of two members has 5,000
 MAX_TEXT = 500  # characters
@@ -131,6 +132,11 @@ class RunRecord:
     @property
     def recipe_name(self) -> str:
         return self.recipe["name"]
+
+    def differences(self, other: "RunRecord") -> str:
+        """In words, in what another run differs from this one, with the settings; empty where it does not."""
+        found, settings = self.identity.differences(other.identity), described_differences(self.recipe, other.recipe)
+        return found.replace("other settings", f"other settings ({settings})") if settings else found
 
 
 def read_record(path: Path, advice: str) -> RunRecord:

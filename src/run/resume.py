@@ -7,7 +7,7 @@ from src.ensemble.predictions import load_predictions
 from src.errors import UserError
 from src.run.context import RunRequest
 from src.run.folder import RunFolder
-from src.run.record import RunIdentity, RunRecord
+from src.run.record import RunRecord
 from src.train.tracking import Log
 
 
@@ -18,7 +18,7 @@ def resume(request: RunRequest, folder: RunFolder, record: RunRecord, earlier: R
     """
     if earlier:
         log(f"continues the run in {folder.path} ({earlier.status})")
-    elif attached := newest_attached(request.input, folder, record.identity, log):
+    elif attached := furthest_attached(request.input, folder, record, log):
         folder.copy_from(attached)
         log(f"continues the run attached in {attached.path}")
         earlier = folder.read_record()
@@ -36,19 +36,37 @@ def resume(request: RunRequest, folder: RunFolder, record: RunRecord, earlier: R
             folder.result(member.name).unlink()
 
 
-def newest_attached(source: Path, folder: RunFolder, identity: RunIdentity, log: Log) -> RunFolder | None:
-    """The newest run below `source` that is this very run. Logs for each other run why it is not used."""
+def furthest_attached(source: Path, folder: RunFolder, record: RunRecord, log: Log) -> RunFolder | None:
+    """Of the runs below `source` that are this very run the one that is furthest; of equals, the newest.
+
+    Logs for each other run why it is not used.
+    """
     found = []
     for file in list_files(source):
         other = RunFolder(file.parent)
         if file != other.run_json or other.path.resolve() == folder.path.resolve():
             continue
         try:
-            reason = identity.differences(other.read_record().identity)
+            reason = record.differences(earlier := other.read_record())
         except UserError:
             reason = "its run.json is damaged, or not of this kit"
         if reason:
             log(f"{other.path}: an earlier run, not used: {reason}")
         else:
-            found.append(other)
-    return max(found, key=lambda other: other.run_json.stat().st_mtime, default=None)
+            found.append((finished_epochs(other, earlier, record.recipe), other.run_json.stat().st_mtime, other))
+    found.sort(key=lambda one: one[:2])
+    for epochs, _, other in found[:-1]:
+        log(f"{other.path}: an earlier start of this run, not used: {epochs} epochs, and another has {found[-1][0]}")
+    return found[-1][-1] if found else None
+
+
+def finished_epochs(folder: RunFolder, record: RunRecord, recipe: dict) -> int:
+    """The epochs that need no training again: all of a finished member's, of another one's those in checkpoints."""
+    total = 0
+    for member in recipe["members"]:
+        name = member["name"]
+        if folder.result(name).exists() and folder.predictions(name).exists():
+            total += member["epochs"]
+        elif name in record.progress and folder.checkpoints(name):
+            total += record.progress[name].epochs
+    return total

@@ -1,6 +1,7 @@
 """An earlier run that is attached as an input: the same run continues it, another one is not used."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -60,6 +61,22 @@ def test_another_run_is_not_taken_over_and_it_is_said_why(faces, halves, tmp_pat
     train(tmp_path / "input", tmp_path / "out", *SETTINGS)
     said = log(tmp_path / "out")
     assert "already finished" not in said and all(f"/{why}: an earlier run, not used: {why}" in said for why in edits)
+
+
+def test_of_several_the_furthest_is_taken_whatever_is_newest(faces, halves, tmp_path):
+    """The whole run is the oldest; one has a run.json that promises epochs without a checkpoint of them."""
+    shutil.copytree(faces, tmp_path / "input" / "faces")
+    whole = shutil.copytree(halves[1], tmp_path / "input" / "c_whole")
+    broken = shutil.copytree(halves[0], tmp_path / "input" / "b_broken")
+    empty = shutil.copytree(halves[0], tmp_path / "input" / "a_empty")
+    shutil.rmtree(empty / "members")
+    for age, folder in enumerate((empty, broken, whole)):
+        os.utime(folder / "run.json", (10_000 - age, 10_000 - age))
+    train(tmp_path / "input", tmp_path / "out", *SETTINGS)
+    said = log(tmp_path / "out")
+    assert f"continues the run attached in {whole}" in said and said.count("already finished") == 2
+    assert f"{empty}: an earlier start of this run, not used: 0 epochs, and another has 4" in said
+    assert f"{broken}: an earlier start of this run, not used: 3 epochs, and another has 4" in said
 
 
 def test_what_the_output_folder_holds_goes_before_what_is_attached(attached, halves, tmp_path):

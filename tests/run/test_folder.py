@@ -1,14 +1,19 @@
 """The same run is continued, another is refused, and --overwrite deletes what a run left and nothing else."""
 
+import re
+from dataclasses import replace
+
 import pytest
 
+from src import recipes
+from src.config import as_dict, override
 from src.errors import UserError
 from src.run.folder import OWN, RunFolder
-from src.run.record import RunIdentity
+from src.run.record import Code
 from tests.support.run_records import RECORD, RESULT
 
-OURS, S = RECORD.identity, "0" * 16
-OTHER = RunIdentity("r2", "d2", S)
+OURS = RECORD
+OTHER = replace(RECORD, config_hash="r2", data_digest="d2")
 
 
 @pytest.fixture
@@ -49,26 +54,56 @@ def test_the_same_run_goes_on_and_keeps_everything(folder):
 
 
 @pytest.mark.parametrize(
-    ("identity", "found"),
+    ("other", "found"),
     [
-        (RunIdentity("r2", "d", S), "other settings"),
-        (RunIdentity("r", "d2", S), "other data"),
-        (RunIdentity("r2", "d2", "s2"), "other settings and other data and other sources"),
+        (replace(RECORD, config_hash="r2"), "other settings"),
+        (replace(RECORD, data_digest="d2"), "other data"),
+        (replace(OTHER, code=Code("s2", "abc1234", False)), "other settings and other data and other sources"),
     ],
 )
-def test_another_run_is_refused_with_the_difference_and_nothing_is_lost(folder, identity, found):
+def test_another_run_is_refused_with_the_difference_and_nothing_is_lost(folder, other, found):
     before = files(folder)
     with pytest.raises(UserError, match=f"recipe quick with {found}") as error:
-        folder.claim(identity, overwrite=False)
+        folder.claim(other, overwrite=False)
     assert "--overwrite" in str(error.value) and "--output" in str(error.value)
     assert files(folder) == before and folder.read_record() == RECORD
 
 
-@pytest.mark.parametrize("identity", [OURS, OTHER])
-def test_overwrite_deletes_the_runs_own_files_and_no_other(folder, identity):
-    assert folder.claim(identity, overwrite=True) is None
+@pytest.mark.parametrize("ours", [OURS, OTHER])
+def test_overwrite_deletes_the_runs_own_files_and_no_other(folder, ours):
+    assert folder.claim(ours, overwrite=True) is None
     assert files(folder) == FOREIGN
     folder.predictions("m").write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("assignments", "words"),
+    [
+        (["epochs=31"], "other settings (epochs: 31 here, 6 there)"),
+        (["simple_cnn_v2.epochs=5", "folds=4"], "(folds: 4 here, 5 there; simple_cnn_v2.epochs: 5 here, 6 there)"),
+        (["lr=0.5"], "(lr: 0.5 here, 0.003 and 0.001 there)"),
+        (["seed=3", "dropout=0.25"], "(seed: 3 here, 0 there; dropout: 0.25 here, none there)"),
+        (["augment.flip=0", "max_train_rows=99"], "(max_train_rows: 99 here, none there; augment.flip: 0.0 here,"),
+        (["compact_cnn.seed=2", "time_budget_hours=1"], "(compact_cnn.seed: 2 here, 0 there)"),
+    ],
+)
+def test_the_settings_of_another_run_are_named_with_both_values(folder, assignments, words):
+    recipe = as_dict(override(recipes.get("quick"), assignments))
+    with pytest.raises(UserError, match=re.escape(words)):
+        folder.claim(replace(RECORD, recipe=recipe, config_hash="r2"), overwrite=False)
+
+
+@pytest.mark.parametrize("recipe", [{"name": "quick", "seed": 0}, {"name": "quick", "seed": 0, "members": [1, None]}])
+def test_settings_that_cannot_be_compared_are_other_settings(folder, recipe):
+    folder.write_record(replace(RECORD, recipe=recipe))
+    with pytest.raises(UserError, match=r"with other settings\."):
+        folder.claim(replace(RECORD, config_hash="r2"), overwrite=False)
+
+
+def test_another_recipe_is_named_without_a_list_of_its_settings(folder):
+    recipe = as_dict(recipes.get("baseline"))
+    with pytest.raises(UserError, match=r"other settings \(recipe: baseline here, quick there\)"):
+        folder.claim(replace(RECORD, recipe=recipe, config_hash="r2"), overwrite=False)
 
 
 def test_a_half_trained_member_keeps_its_folder_and_a_run_that_has_nothing_gives_way(folder):

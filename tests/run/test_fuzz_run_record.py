@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from src.run.finish import percent
 from src.run.folder import RunFolder
-from src.run.record import RunIdentity, RunRecord
+from src.run.record import RunRecord
 from tests.support.fuzzing import edited, edits, examples, read_or_refused
 from tests.support.run_records import RECORD
 from tools import record
@@ -40,7 +40,7 @@ def use(folder: Path, content: bytes) -> RunRecord | None:
     run.run_json.write_bytes(content)
     found = read_or_refused(run.read_record)
     if found is not None:
-        found.identity.differences(RunIdentity("r", "d", "s"))
+        RECORD.differences(found)
         f"{found.recipe_name} {found.status} {found.code.digest}".encode()
         assert all(percent(result).isprintable() for result in found.members.values())
         assert all(run.predictions(name).parent == folder / "predictions" for name in found.members)
