@@ -40,7 +40,9 @@ WORDS = {
     "tta": "test_time_augmentation views", "warmup_fraction": "pct_start warmup warmup_ratio", "weight_decay": "l2 wd",
     "augment.contrast": "contrast_range", "augment.erase": "cutout random_erasing",
     "augment.flip": "hflip horizontal_flip", "augment.rotation": "degrees rotate rotation_range",
-    "augment.scale": "zoom zoom_range", "augment.shift": "height_shift_range translate translation width_shift_range",
+    "augment.scale": "zoom zoom_range", "augment.resized_crop": "random_resized_crop",
+    "augment.shift": "crop height_shift_range random_crop translate translation width_shift_range",
+    "mix_probability": "mix_prob mixup_prob", "mixup": "mixup_alpha", "cutmix": "cutmix_alpha",
 }
 # fmt: on
 OTHER_NAMES = {word: key for key, words in WORDS.items() for word in words.split()}
@@ -131,7 +133,9 @@ class Augment(Checked):
     shear: float = setting(0.0, "shear by up to ± this many degrees", 0, 80)
     brightness: float = setting(0.0, "brightness times 1 ± up to this", 0, 1)
     contrast: float = setting(0.0, "contrast times 1 ± up to this", 0, 1)
-    erase: float = setting(0.0, "probability that a rectangle of 2-33 % of the image is erased", 0, 1)
+    resized_crop: float = setting(0.0, "enlarges a random part with at least this fraction of the image's area", 0, 1)
+    erase: float = setting(0.0, "probability that a rectangle of the image is erased", 0, 1)
+    erase_max_area: float = setting(0.33, "largest fraction of the image to erase; the smallest is 0.02", 0.02, 1)
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,7 @@ class Member(Checked):
     optimizer: str = setting("adam", "", choices=("adam", "adamw", "sgd"))
     lr: float = setting(1e-3, "learning rate (the peak of the schedule)", 1e-9, 100)
     weight_decay: float = setting(0.0, "weight decay", 0, 10)
+    weight_decay_on: str = setting("all", "weights: not on norms and biases", choices=("all", "weights"))
     momentum: float = setting(0.9, "Nesterov momentum of sgd", 0, 0.9999)
     schedule: str = setting("constant", "", choices=("constant", "plateau", "cosine", "one_cycle"))
     warmup_fraction: float = setting(0.0, "fraction of the steps with a rising rate; one_cycle: 0 means 0.3", 0, 0.9)
@@ -162,6 +167,11 @@ class Member(Checked):
     early_stopping_patience: int = setting(0, "epochs without a higher validation accuracy; 0: no stop", 0, 10_000)
     class_balancing: str = setting("none", "", choices=("none", "weights", "sampler", "weights+sampler"))
     label_smoothing: float = setting(0.0, "label smoothing", 0, 0.9)
+    mixup: float = setting(0.0, "alpha of mixup; 0: off", 0, 100)
+    cutmix: float = setting(0.0, "alpha of cutmix; 0: off", 0, 100)
+    mix_probability: float = setting(1.0, "fraction of the batches that are mixed", 0.01, 1)
+    cutmix_share: float = setting(0.5, "with mixup and cutmix: fraction of the mixed batches with cutmix", 0, 1)
+    mix_off_fraction: float = setting(0.0, "fraction of the epochs, at the end, without mixing", 0, 0.9)
     ema: float = setting(0.0, "decay per step of the moving average of the weights; 0: off", 0, 0.99999)
     tta: str = setting("none", "test-time augmentation: the views to average", choices=("none", "flip"))
     precision: str = setting("auto", "auto: by the device's capability", choices=("auto", "float32", "bf16", "fp16"))

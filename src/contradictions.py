@@ -4,6 +4,7 @@ Recipes may hold such values, for example the patience of a schedule that an ove
 """
 
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import NamedTuple
 
 from src.config import Member, Recipe, override, split_key
@@ -12,19 +13,23 @@ from src.errors import UserError
 
 
 class Need(NamedTuple):
-    """A setting that needs another one. None as `off`: each of its values needs it."""
+    """A setting that needs others. None as `off`: each of its values needs them."""
 
     off: object  # the value that needs nothing
-    other: str  # the setting that it needs
-    is_met: Callable  # by the other setting's value
+    others: tuple[str, ...]  # the settings that it needs
+    is_met: Callable  # by the others' values
     remedy: str
 
 
 def schedule(name: str, off: object = None) -> Need:
-    return Need(off, "schedule", lambda value: value == name, f"schedule={name}")
+    return Need(off, ("schedule",), lambda value: value == name, f"schedule={name}")
 
 
-FOLD = Need(None, "valid", lambda value: value == "fold", "valid=fold")
+def mixing(off: float, is_met: Callable, word: str) -> Need:
+    return Need(off, ("mixup", "cutmix"), is_met, f"mixup {word} cutmix above 0")
+
+
+FOLD = Need(None, ("valid",), lambda value: value == "fold", "valid=fold")
 NEEDS = {
     "folds": FOLD,
     "fold": FOLD,
@@ -32,10 +37,14 @@ NEEDS = {
     "cosine_epochs": schedule("cosine", off=0),
     "lr_patience": schedule("plateau"),
     "lr_factor": schedule("plateau"),
-    "momentum": Need(None, "optimizer", lambda value: value == "sgd", "optimizer=sgd"),
-    "resize_fraction": Need(0, "initial_image_size", lambda value: value < IMAGE_SIZE, "initial_image_size below 48"),
-    "initial_image_size": Need(IMAGE_SIZE, "resize_fraction", lambda value: value > 0, "resize_fraction above 0"),
-    "freeze_epochs": Need(0, "pretrained", lambda value: value != "none", "pretrained=auto, or a file"),
+    "momentum": Need(None, ("optimizer",), lambda value: value == "sgd", "optimizer=sgd"),
+    "resize_fraction": Need(0, ("initial_image_size",), lambda side: side < IMAGE_SIZE, "initial_image_size below 48"),
+    "initial_image_size": Need(IMAGE_SIZE, ("resize_fraction",), lambda value: value > 0, "resize_fraction above 0"),
+    "freeze_epochs": Need(0, ("pretrained",), lambda value: value != "none", "pretrained=auto, or a file"),
+    "mix_probability": mixing(1, lambda *values: any(values), "or"),
+    "mix_off_fraction": mixing(0, lambda *values: any(values), "or"),
+    "cutmix_share": mixing(0.5, lambda *values: all(values), "and"),
+    "augment.erase_max_area": Need(0.33, ("augment.erase",), lambda value: value > 0, "augment.erase above 0"),
 }
 
 
@@ -59,15 +68,26 @@ def contradictions(recipe: Recipe, assignments: list[str]) -> Iterator[str]:
             yield from found[:1] if all(found) else ()
         if key in ("epochs", "freeze_epochs"):
             yield from filter(None, map(frozen_to_the_end, members))
+        if key in ("mixup", "cutmix", "class_balancing"):
+            yield from filter(None, map(mixes_a_sample, members))
 
 
 def unmet_need(key: str, config: Recipe | Member) -> str:
     """What the setting needs, where it has not got it; else nothing."""
-    need, value = NEEDS[key], getattr(config, key)
-    other = getattr(config, need.other)
-    if value == need.off or need.is_met(other):
+    need, value = NEEDS[key], attrgetter(key)(config)
+    others = {name: attrgetter(name)(config) for name in need.others}
+    if value == need.off or need.is_met(*others.values()):
         return ""
-    return f"{key}={value} needs {need.remedy}; it is {need.other}={other}"
+    return f"{key}={value} needs {need.remedy}; it is {' and '.join(f'{k}={v}' for k, v in others.items())}"
+
+
+def mixes_a_sample(member: Member) -> str:
+    """That a sampler repeats the images that are mixed, where it is so; else nothing."""
+    mixing = next((key for key in ("mixup", "cutmix") if getattr(member, key)), None)
+    if not mixing or "sampler" not in member.class_balancing:
+        return ""
+    words = f"{mixing}={getattr(member, mixing)} with class_balancing={member.class_balancing}"
+    return f"{words} would mix rare images with copies of themselves; set class_balancing=weights, or none"
 
 
 def frozen_to_the_end(member: Member) -> str:

@@ -98,6 +98,12 @@ def test_a_wrong_word_on_the_command_line_leads_to_the_right_one(capsys, command
         ("--set momentum=0.8", ["momentum=0.8 needs optimizer=sgd", "optimizer=adam"]),
         ("--set resize_fraction=0.5", ["resize_fraction=0.5 needs initial_image_size below 48"]),
         ("--set initial_image_size=36", ["initial_image_size=36 needs resize_fraction above 0"]),
+        ("--set mixup=0.4 class_balancing=sampler", ["mixup=0.4 with class_balancing=sampler", "copies", "weights"]),
+        ("--set class_balancing=weights+sampler cutmix=1", ["cutmix=1.0 with class_balancing=weights+sampler"]),
+        ("--set mix_probability=0.5", ["mix_probability=0.5 needs mixup or cutmix above 0", "mixup=0.0 and"]),
+        ("--set mix_off_fraction=0.1", ["mix_off_fraction=0.1 needs mixup or cutmix above 0"]),
+        ("--set mixup=1 cutmix_share=0.3", ["cutmix_share=0.3 needs mixup and cutmix above 0", "cutmix=0.0"]),
+        ("--set augment.erase_max_area=0.2", ["augment.erase_max_area=0.2 needs augment.erase above 0"]),
         ("--set valid=train fold=2", ["fold=2 needs valid=fold", "valid=train"]),
     ],
 )

@@ -3,12 +3,12 @@
 import pytest
 
 from src import models, recipes
-from src.config import Member, as_dict
+from src.config import Augment, Member, as_dict
 from src.contradictions import contradictions
 from src.errors import UserError
 
 # fmt: off
-OFF = dict.fromkeys(("rotation", "flip", "shift", "scale", "shear", "brightness", "contrast", "erase"), 0)
+OFF = as_dict(Augment())
 LIGHT = OFF | {"rotation": 15, "flip": 0.5}
 SHIFTED = LIGHT | {"shift": 0.1}
 FULL = SHIFTED | {"scale": 0.1, "shear": 10, "brightness": 0.2, "contrast": 0.2, "erase": 0.1}

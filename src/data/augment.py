@@ -27,11 +27,15 @@ def preprocess(images: Tensor) -> Tensor:
 def augment(images: Tensor, settings: Augment, generator: torch.Generator, image_size: int | None = None) -> Tensor:
     """Augmented, normalised faces: uint8 (n, 1, h, w) → float32 (n, 1, h, w) or (n, 1, image_size, image_size).
 
-    The generator is on the images' device. The draws depend on it and on n alone.
+    The generator is on the images' device. The draws depend on it, on n, and on whether there is a crop.
     """
     draws = torch.rand((13, len(images)), generator=generator, device=images.device)
+    of_geometry = draws[:6]
+    if settings.resized_crop:
+        crop = torch.rand((4, len(images)), generator=generator, device=images.device)
+        of_geometry = torch.cat([of_geometry, crop])
     x = images.to(torch.float32, copy=True).div_(255)
-    x = geometry(x, settings, draws[:6], image_size)
+    x = geometry(x, settings, of_geometry, image_size)
     x = color_jitter(x, settings, draws[6:8])
     return erase(normalise(x), settings, draws[8:13])
 
@@ -42,18 +46,22 @@ def spread(draw: Tensor, limit: float) -> Tensor:
 
 
 def geometry(x: Tensor, settings: Augment, draws: Tensor, image_size: int | None = None) -> Tensor:
-    """Flip, then rotation, shear, scale and shift by one grid; pixels from outside the image are black.
+    """Flip, then rotation, shear, scale, shift and crop by one grid; pixels from outside the image are black.
 
-    x: float (n, 1, h, w); draws: (6, n) in [0, 1) for flip, rotation, shear, scale, shift in x, shift in y. image_size:
-    the result's side in pixels, None for x's own. It should be at least half of x's: the grid reads four neighbours.
+    x: float (n, 1, h, w); draws: (6, n) in [0, 1) for flip, rotation, shear, scale, shift in x, shift in y; and four
+    more for `resized_crop`, if it is on. image_size: the result's side in pixels, None for x's own. It should be at
+    least half of x's: the grid reads four neighbours.
     """
     flip = draws[0] < settings.flip
     size = [*x.shape[:2], image_size or x.shape[2], image_size or x.shape[3]]
-    if size == list(x.shape) and not any((settings.rotation, settings.shift, settings.scale, settings.shear)):
+    moves = settings.rotation, settings.shift, settings.scale, settings.shear, settings.resized_crop
+    if size == list(x.shape) and not any(moves):
         return torch.where(flip.view(-1, 1, 1, 1), x.flip(-1), x) if settings.flip else x
     rotation, shear = spread(draws[1], math.radians(settings.rotation)), spread(draws[2], math.radians(settings.shear))
     scale, shift = 1 + spread(draws[3], settings.scale), spread(draws[4:6].T, 2 * settings.shift)
     theta = sampling_matrix(rotation, shear, scale, shift, flip)
+    if settings.resized_crop:
+        theta = cropped(theta, settings.resized_crop, draws[6:10])
     grid = F.affine_grid(theta, size, align_corners=False)
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
@@ -73,6 +81,20 @@ def sampling_matrix(rotation: Tensor, shear: Tensor, scale: Tensor, shift: Tenso
     return theta
 
 
+def cropped(theta: Tensor, smallest: float, draws: Tensor) -> Tensor:
+    """Sampling matrices (n, 2, 3) that enlarge a random part of the result to its whole (Szegedy et al. 2015).
+
+    The part has an area of `smallest` to 1 of the image's and a ratio of width to height of 3/4 to 4/3, and lies within
+    the image. draws: (4, n) in [0, 1) for area, ratio, and place in x and y.
+    """
+    area = smallest + (1 - smallest) * draws[0]
+    ratio = torch.exp(spread(draws[1], math.log(4 / 3)))
+    size = torch.stack([area * ratio, area / ratio], 1).sqrt().clamp(max=1)
+    centre = (2 * draws[2:4].T - 1) * (1 - size)
+    moved = theta[:, :, 2:] + theta[:, :, :2] @ centre.unsqueeze(2)
+    return torch.cat([theta[:, :, :2] * size.unsqueeze(1), moved], 2)
+
+
 def color_jitter(x: Tensor, settings: Augment, draws: Tensor) -> Tensor:
     """Brightness (a factor), then contrast (a factor on the distance to the image's mean), clamped to 0 … 1.
 
@@ -90,14 +112,15 @@ def color_jitter(x: Tensor, settings: Augment, draws: Tensor) -> Tensor:
 
 
 def erase(x: Tensor, settings: Augment, draws: Tensor) -> Tensor:
-    """Random erasing (Zhong et al. 2020): sets a rectangle of 2-33 % of the area, ratio 0.3-3.3, to 0, the mean gray.
+    """Random erasing (Zhong et al. 2020): sets a rectangle to 0, the mean gray.
 
+    Its area is 0.02 to `erase_max_area` of the image's, its ratio of height to width 0.3 to 3.3.
     x: normalised, float (n, 1, h, w); draws: (5, n) for whether, area, ratio, row, column.
     """
     if not settings.erase:
         return x
     height, width = x.shape[-2:]
-    area = 0.02 + 0.31 * draws[1]
+    area = 0.02 + (settings.erase_max_area - 0.02) * draws[1]
     ratio = torch.exp(math.log(0.3) + (math.log(3.3) - math.log(0.3)) * draws[2])
     down = random_run((area * ratio).sqrt() * height, draws[3], height)
     across = random_run((area / ratio).sqrt() * width, draws[4], width)

@@ -77,6 +77,11 @@ class LRSchedule:
             self.plateau.load_state_dict(state["plateau"])
 
 
+def is_in_last_part(epoch: int, epochs: int, fraction: float) -> bool:
+    """Whether an epoch, counted from 1, is in the last `fraction` of `epochs` epochs, to the nearest whole epoch."""
+    return epoch > epochs - round(fraction * epochs)
+
+
 def one_cycle(step: int, total: int, warmup_fraction: float) -> float:
     """Half a cosine up from 1/25 to 1 in the first `warmup_fraction` of the steps, then one down to 4e-7 (Smith 2018).
 

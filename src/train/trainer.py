@@ -20,6 +20,8 @@ from src.train.allocator import release_freed_memory
 from src.train.device import is_out_of_memory
 from src.train.ema import ModelEMA
 from src.train.initial_weights import create_network, freeze_body
+from src.train.loss import main_class, summed_loss, total_weight
+from src.train.mixing import mixed_batches, mixes
 from src.train.optimizer import make_optimizer
 from src.train.precision import Precision
 from src.train.predict import probabilities
@@ -43,6 +45,7 @@ class TrainJob:
 class EpochState:
     """An epoch in progress."""
 
+    number: int  # from 1
     order: Tensor  # rows, int64 (n,)
     step: int  # steps done
     sums: Tensor  # of loss and hits, float32 (2,), on the device, so that no step waits for it
@@ -78,10 +81,11 @@ class Trainer:
     def epoch(self, number: int, on_batch_end: Callable[[], None] = lambda: None) -> dict:
         """Trains epoch `number`, or the rest of it, and evaluates. Returns its row of the history.
 
-        train_loss and train_accuracy are those of the training batches: augmented, with dropout, weighted and smoothed.
+        train_loss and train_accuracy are those of the training batches: augmented, mixed, with dropout, weighted and
+        smoothed. A mixed image is a hit where the network names the class with the larger part of its target.
         `on_batch_end` is called after each batch of training and evaluation.
         """
-        state = self.epoch_state = self.epoch_state or self.new_epoch()
+        state = self.epoch_state = self.epoch_state or self.new_epoch(number)
         self.net.train()
         freeze_body(self.net, number <= self.member.freeze_epochs)
         image_size = training_image_size(self.member, number, self.schedule.epochs)
@@ -106,19 +110,23 @@ class Trainer:
         seconds = {"train_seconds": state.seconds, "seconds": state.seconds + time.perf_counter() - started}
         return {"epoch": number, "lr": state.lr, **train, **valid, **seconds}
 
-    def new_epoch(self) -> EpochState:
-        """An epoch before its first step."""
+    def new_epoch(self, number: int = 1) -> EpochState:
+        """Epoch `number` before its first step."""
         order = epoch_order(self.job.train.labels, self.row_weights, self.generator)
-        return EpochState(order, 0, torch.zeros(2, device=order.device), 0, 0.0, self.schedule.lr)
+        return EpochState(number, order, 0, torch.zeros(2, device=order.device), 0, 0.0, self.schedule.lr)
 
     def batches(self, state: EpochState, image_size: int | None = None) -> Iterator[LabelledImages]:
-        """The augmented batches that are left of an epoch. image_size: as `training_image_size` gives it."""
+        """The augmented and mixed batches that are left of an epoch. image_size: as `training_image_size` gives it."""
         transform = partial(augment, settings=self.member.augment, generator=self.generator, image_size=image_size)
-        return train_batches(self.job.train, state.order, self.member.batch_size, transform, state.step)
+        batches = train_batches(self.job.train, state.order, self.member.batch_size, transform, state.step)
+        if mixes(self.member, state.number, self.schedule.epochs):
+            return mixed_batches(batches, self.member, (self.job.seed, state.number), state.step)
+        return batches
 
     def step(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """One optimizer step on images x and labels y; the mean loss and the number of hits, on the device.
+        """One optimizer step on images x and targets y; the mean loss and the number of hits, on the device.
 
+        y: class numbers int64 (b,), or rows of class probabilities float32 (b, 7), of which the largest is to be hit.
         A batch that does not fit into memory is split into twice as many parts, then and in all later steps. The
         gradient stays that of the whole batch; only batch norm sees fewer images. UserError if two images do not fit.
         """
@@ -145,17 +153,16 @@ class Trainer:
     def gradient(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Computes the gradient of one batch, part by part; returns as `step` does."""
         self.optimizer.zero_grad(set_to_none=True)
-        total = len(y) if self.loss_weights is None else self.loss_weights[y].sum()
+        total = total_weight(y, self.loss_weights)
         loss, hits = torch.zeros((), device=x.device), torch.zeros((), device=x.device)
         parts = max(1, min(self.accumulation_steps, len(y) // 2))  # batch norm has no variance over one image
-        for images, labels in zip(x.tensor_split(parts), y.tensor_split(parts), strict=True):
+        for images, targets in zip(x.tensor_split(parts), y.tensor_split(parts), strict=True):
             with self.job.precision.autocast():
                 logits = self.net(images).float()
-            smoothing = self.member.label_smoothing
-            summed = F.cross_entropy(logits, labels, self.loss_weights, reduction="sum", label_smoothing=smoothing)
+            summed = summed_loss(logits, targets, self.loss_weights, self.member.label_smoothing)
             self.scaler.scale(summed / total).backward()
             loss += (summed / total).detach()
-            hits += (logits.argmax(1) == labels).sum()
+            hits += (logits.argmax(1) == main_class(targets)).sum()
         return loss, hits
 
     def double_accumulation_steps(self, batch_size: int) -> None:

@@ -13,7 +13,7 @@ from src.data.augment import augment, color_jitter, geometry, preprocess
 from src.dataset import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
 
 ALL = Augment(rotation=15, flip=0.5, shift=0.1, scale=0.1, shear=10, brightness=0.2, contrast=0.2, erase=0.5)
-EACH = [Augment(**{f.name: getattr(ALL, f.name)}) for f in dataclasses.fields(Augment)]
+EACH = [Augment(**{f.name: v}) for f in dataclasses.fields(Augment) if (v := getattr(ALL, f.name)) != f.default]
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -35,7 +35,8 @@ def pixels(x: torch.Tensor) -> torch.Tensor:
 
 
 def short(settings: Augment) -> str:
-    return "+".join(key for key, value in dataclasses.asdict(settings).items() if value) or "off"
+    off = dataclasses.asdict(Augment())
+    return "+".join(key for key, value in dataclasses.asdict(settings).items() if value != off[key]) or "off"
 
 
 every_setting = pytest.mark.parametrize("settings", [Augment(), *EACH, ALL], ids=short)
@@ -212,3 +213,51 @@ def test_another_image_size_has_the_same_draws_and_shows_the_same_picture():
     small = augment(images, settings, torch.Generator().manual_seed(3), 36)
     assert small.shape == (4, 1, 36, 36)
     assert (F.interpolate(whole, size=(36, 36), mode="bilinear") - small).abs().mean() < 0.05
+
+
+@pytest.mark.parametrize(("top", "left", "height", "width"), [(4, 0, 40, 36), (0, 12, 36, 36), (8, 8, 32, 40)])
+def test_a_resized_crop_is_torchvisions(top, left, height, width):
+    """Away from the border of the crop, where torchvision repeats pixels and the grid reads the neighbours."""
+    x, smallest = smooth(3), 0.25
+    area, ratio = height * width / 48**2, width / height
+    draws = torch.zeros(10, 3)
+    draws[1:6] = 0.5  # no rotation, shear, scale or shift
+    draws[6] = (area - smallest) / (1 - smallest)
+    draws[7] = (1 + math.log(ratio) / math.log(4 / 3)) / 2
+    draws[8], draws[9] = (at / max(1, 48 - side) for at, side in ((left, width), (top, height)))
+    found = geometry(x.clone(), Augment(resized_crop=smallest), draws)
+    expected = TF.resized_crop(x, top, left, height, width, [48, 48], antialias=False)
+    torch.testing.assert_close(found[..., 2:-2, 2:-2], expected[..., 2:-2, 2:-2], atol=1e-4, rtol=0)
+
+
+def test_a_resized_crop_comes_after_the_other_geometry_and_lies_within_the_image():
+    x, draws = smooth(40), torch.rand(10, 40, generator=seeded(7))
+    draws[6:, :4] = torch.tensor([[0.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]]).T.repeat(1, 2)
+    settings = Augment(rotation=20, flip=0.5, scale=0.1)
+    both = geometry(x.clone(), dataclasses.replace(settings, resized_crop=0.3), draws)
+    apart = geometry(geometry(x.clone(), settings, draws), Augment(resized_crop=0.3), of_crop(draws))
+    assert (both - apart)[..., 4:-4, 4:-4].abs().mean() < 0.01  # the second way samples twice
+    white = geometry(torch.ones_like(x), Augment(resized_crop=0.3), of_crop(draws))
+    assert white[..., 1:-1, 1:-1].min() > 0.999
+
+
+def of_crop(draws: torch.Tensor) -> torch.Tensor:
+    """The draws of the crop; of the others those that change nothing."""
+    still = torch.full_like(draws[:6], 0.5)
+    still[0] = 1.0  # no flip
+    return torch.cat([still, draws[6:]])
+
+
+def test_a_resized_crop_draws_after_all_others():
+    images = noise(4)
+    plain, cropped = seeded(3), seeded(3)
+    augment(images, ALL, plain)
+    torch.rand((4, 4), generator=plain)
+    augment(images, dataclasses.replace(ALL, resized_crop=0.5), cropped)
+    assert torch.equal(plain.get_state(), cropped.get_state())
+
+
+def test_what_is_erased_is_at_most_the_set_share():
+    white = torch.full((500, 1, IMAGE_SIZE, IMAGE_SIZE), 255, dtype=torch.uint8)
+    area = (augment(white, Augment(erase=1, erase_max_area=0.1), seeded()) == 0).float().mean((1, 2, 3))
+    assert 0.09 < area.max() < 0.115 and area.min() < 0.03

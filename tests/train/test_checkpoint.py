@@ -37,6 +37,17 @@ KINDS = {
         "warmup_fraction": 0.2,
         "class_balancing": "weights",
     },
+    "every training method": {
+        "network": "tiny",
+        "mixup": 0.4,
+        "cutmix": 1.0,
+        "mix_off_fraction": 0.3,
+        "label_smoothing": 0.1,
+        "weight_decay": 0.1,
+        "weight_decay_on": "weights",
+        "ema": 0.9,
+        "optimizer": "sgd",
+    },
 }
 
 
@@ -61,7 +72,8 @@ def interrupt(trainer: Trainer, step: int) -> dict:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_training_that_is_resumed_from_a_file_ends_bitwise_as_one_that_did_not_stop(rows, tmp_path, kind, step):
     """Step 5 is the last one: that epoch is trained and not evaluated."""
-    job = make_job(rows, network="compact_cnn", augment=Augment(flip=0.5, rotation=10, erase=0.3), **KINDS[kind])
+    augmented = {"network": "compact_cnn", "augment": Augment(flip=0.5, rotation=10, erase=0.3, resized_crop=0.6)}
+    job = make_job(rows, **augmented | KINDS[kind])
     write_checkpoint(tmp_path / LATEST, IDENTITY, interrupt(Trainer(job), step), TrainState())
     torch.rand(7)  # another process has drawn other numbers
     resumed = Trainer(job)

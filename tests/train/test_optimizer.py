@@ -47,6 +47,19 @@ def test_six_steps_are_those_of_torchs_unfused_optimizer(name, weight_decay):
         torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
 
 
+def test_weight_decay_on_weights_spares_norms_biases_and_what_the_network_names():
+    for network in ("resnet18", "compact_cnn", "timm:test_vit"):
+        net = models.create(network, image_size=48)
+        settings = member(network=network, optimizer="adamw", lr=0.1, weight_decay=0.05, weight_decay_on="weights")
+        of_norms = {p for layer in net.modules() if "Norm" in type(layer).__name__ for p in layer.parameters()}
+        optimizer = make_optimizer(settings, net)
+        decays = {p: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+        assert decays.keys() == set(net.parameters()) and {group["lr"] for group in optimizer.param_groups} == {0.1}
+        for name, p in net.named_parameters():
+            spared = p in of_norms or name.endswith(("bias", "pos_embed", "cls_token"))
+            assert decays[p] == (0 if spared else 0.05), name
+
+
 # --- rates by layers ------------------------------------------------------------------------------------------------
 
 
