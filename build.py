@@ -2,7 +2,7 @@
 
     python build.py                                        the baseline recipe
     python build.py --recipe NAME --set key=value …        another recipe, with its overrides, built in
-    python build.py --owner [NAME]                         and write your Kaggle name into kernel-metadata.json
+    python build.py --owner NAME                           and write another owner into kernel-metadata.json
     python build.py --check                                build in memory and check, write nothing
 
 The script holds the sources as plain text, writes them as real files into a temporary folder at its start and imports
@@ -14,6 +14,7 @@ same bytes. Standard library only.
 import argparse
 import ast
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -229,15 +230,27 @@ def put_first(folder: str) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join([folder, *others])
 
 
+def in_cell() -> bool:
+    """Whether a cell of a notebook runs this: the arguments are then those of the notebook's kernel, not the user's."""
+    pairs = zip(sys.argv, sys.argv[1:])
+    files = [word.removeprefix("--f=") for before, word in pairs if before == "-f" or word.startswith("--f=")]
+    return Path(sys.argv[0]).stem.endswith("kernel_launcher") or any(file.endswith(".json") for file in files)
+
+
 FOLDER = private_folder()
 write_sources(FOLDER)
 put_first(str(FOLDER))
 
 # A spawned worker runs this file again under the name __mp_main__: it needs the sources, not a second run.
 if __name__ == "__main__":
+    for name in [name for name in sys.modules if name.split(".")[0] == "src"]:
+        del sys.modules[name]  # an earlier cell of a notebook may have run another version of this script
     from src.main import main
 
-    sys.exit(main(sys.argv[1:], bundle={"code": CODE, "recipe": RECIPE, "overrides": OVERRIDES}))
+    arguments = [] if in_cell() else sys.argv[1:]
+    exit_code = main(arguments, bundle={"code": CODE, "recipe": RECIPE, "overrides": OVERRIDES})
+    if exit_code or not in_cell():  # a notebook shows any exit of a cell as an error
+        sys.exit(exit_code)
 '''
 
 
@@ -314,6 +327,24 @@ def git(root: Path, *arguments: str) -> str | None:
     return done.stdout.rstrip("\n") if done.returncode == 0 else None
 
 
+def git_problem(root: Path) -> str:
+    """Git's words on a repository that it does not read, such as another user's; empty where it reads it, or has none.
+
+    The first line is the error, the rest is git's advice.
+    """
+    if not any((folder / ".git").exists() for folder in (root, *root.resolve().parents)):
+        return ""
+    command = ["git", "-C", str(root), "rev-parse", "--git-dir"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"git cannot be started: {error}"
+    if done.returncode == 0:
+        return ""
+    first, *rest = done.stderr.strip().splitlines() or ["it gives no reason"]
+    return "\n".join(filter(None, [f"git: {first.removeprefix('fatal: ')}", " ".join(" ".join(rest).split())]))
+
+
 def verify(script: bytes, sources: dict[str, bytes], header: dict) -> None:
     """Reads the script back without running it: it compiles, holds every source byte for byte, and is small enough."""
     tree = ast.parse(script)
@@ -363,14 +394,14 @@ def describe_code(root: Path, sources: dict[str, bytes]) -> dict:
     return {"digest": code_digest(sources), "commit": commit or "unknown", "dirty": bool(changed)}
 
 
-def build(root: Path, output: Path, recipe: str, overrides: list[str], check: bool = False) -> list[str]:
-    """Builds the tree under `root` into `output`, or only in memory; returns the lines to print, raises BuildError."""
+def build(root: Path, output: Path, recipe: str, overrides: list[str], check: bool = False) -> str:
+    """Builds the tree under `root` into `output`, or only in memory; returns a line about it, raises BuildError."""
     sources = collect_sources(root)
     check_recipe(root, recipe, overrides)
     inside = output.resolve().is_relative_to(root.resolve())
     name = output.resolve().relative_to(root.resolve()).as_posix() if inside else str(output)
     # A build that goes elsewhere, for a test or a trial, is not the one that is pushed.
-    metadata = kernel_metadata.check_metadata(root, name if inside else OUTPUT)
+    kernel_metadata.check_metadata(root, name if inside else OUTPUT)
     header = {"code": describe_code(root, sources), "recipe": recipe, "overrides": overrides}
     script = render(sources, header)
     verify(script, sources, header)
@@ -379,15 +410,24 @@ def build(root: Path, output: Path, recipe: str, overrides: list[str], check: bo
     code = header["code"]
     state = f"commit {code['commit']}{' (dirty)' if code['dirty'] else ''}, recipe {' '.join([recipe, *overrides])}"
     size = f"{len(sources)} files, {len(script):,} bytes"
-    return [f"{name}: {size}, digest {code['digest']}, {state}", *push_hints(metadata)]
+    return f"{name}: {size}, digest {code['digest']}, {state}"
 
 
-def push_hints(metadata: dict) -> list[str]:
-    """How to push; the client alone needs the owner's name in the metadata, and the limit that no key there can set."""
+def push_hint(root: Path) -> str:
+    """How to push, or why the client alone cannot."""
+    if obstacle := kernel_metadata.push_obstacle(root):
+        return f"kaggle kernels push will fail: {obstacle}"
+    # A limit that no key of the file can set.
     bare = f"kaggle kernels push --timeout {kernel_metadata.HOURS * 3600:.0f}"
-    if kernel_metadata.owner_of(metadata) is None:
-        bare = f"python build.py --owner NAME, then {bare}"
-    return [f"to push: python -m remote push; with the client alone: {bare}"]
+    return f"to push: python -m remote push; with the client alone: {bare}"
+
+
+def print_lines(lines: list[str]) -> None:
+    """Prints; a reader that leaves early, such as `head`, is no error."""
+    try:
+        print("\n".join(lines), flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again at its end
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
@@ -405,11 +445,19 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     try:
         if options.owner is not None:
             kernel_metadata.set_owner(root, options.owner)
-        lines = build(root, options.output, options.recipe, options.overrides, options.check)
+        lines = [build(root, options.output, options.recipe, options.overrides, options.check)]
+        if problem := git_problem(root):
+            lines.append(f"warning: no commit is recorded. {problem}")
+        if not options.check and options.output.resolve() == (root / OUTPUT).resolve():
+            lines.append(kernel_metadata.fill_in_owner(root))
+        lines.append(push_hint(root))
     except BuildError as refused:
         print(refused, file=sys.stderr)
         return 2
-    print("\n".join(lines))
+    except OSError as error:
+        print(f"{error.filename}: cannot be written: {error.strerror}", file=sys.stderr)
+        return 2
+    print_lines(list(filter(None, lines)))
     return 0
 
 

@@ -6,10 +6,11 @@ reported here, before GPU hours are spent. Standard library only: build.py uses 
 
 import difflib
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+
+import kaggle_account
 
 NAME = "kernel-metadata.json"
 PLACEHOLDER = "YOUR-KAGGLE-NAME"
@@ -25,10 +26,19 @@ docker_image_pinning_type
 # The GPU names among the client's --accelerator values. Not NvidiaTeslaP100: the image's torch has no kernels for it.
 MACHINE_SHAPES = "NvidiaTeslaT4 NvidiaL4 NvidiaL4X1 NvidiaTeslaA100 NvidiaH100 NvidiaRtxPro6000"
 OWNER = r"[A-Za-z0-9-]+"
+SLUG = "[a-z0-9-]+"
+# The first parts of addresses at kaggle.com and of paths in a kernel. No owner has such a name.
+ADDRESS_WORDS = "c code competitions datasets input kaggle kernels models notebooks"
+NOT_ADDRESS = rf"(?!(?:{'|'.join(ADDRESS_WORDS.split())})/)"
 SOURCES = {
-    "dataset_sources": (rf"{OWNER}/[A-Za-z0-9-]+(/\d+)?", "owner/name"),
-    "kernel_sources": (rf"{OWNER}/[A-Za-z0-9-]+", "owner/name"),
-    "model_sources": (rf"{OWNER}(/[A-Za-z0-9._-]+){{3}}/\d+", "owner/model/framework/variation/version"),
+    "id": (rf"{NOT_ADDRESS}{OWNER}/{SLUG}", "owner/name-of-the-kernel"),
+    "competition_sources": (SLUG, "the competition's name"),
+    "dataset_sources": (rf"{NOT_ADDRESS}{OWNER}/{SLUG}(/[0-9]+)?", "owner/name"),
+    "kernel_sources": (rf"{NOT_ADDRESS}{OWNER}/{SLUG}", "owner/name"),
+    "model_sources": (
+        rf"{NOT_ADDRESS}{OWNER}(/[A-Za-z0-9._-]+){{3}}/[0-9]+",
+        "owner/model/framework/variation/version",
+    ),
 }
 
 
@@ -61,9 +71,9 @@ def check_metadata(root: Path, code_file: str) -> dict:
 def wrong_values(data: dict, code_file: str) -> Iterator[str]:
     """Yields what the client or the server would refuse, or understand in another way than meant."""
     title = str(data["title"])
-    slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
-    if not re.fullmatch(rf"{OWNER}/[a-z0-9-]+", str(data["id"])):
-        yield f"id {data['id']!r} must be owner/name-of-the-kernel"
+    slug = slug_of(title)
+    if reason := wrong_name("id", str(data["id"])):
+        yield reason
     elif data["id"].split("/")[1] != slug:
         yield f"title {title!r} becomes {slug!r}, not the id's {data['id'].split('/')[1]!r}: a second kernel"
     if not 5 <= len(title) <= 50:
@@ -75,7 +85,8 @@ def wrong_values(data: dict, code_file: str) -> Iterator[str]:
     yield from wrong_kinds(data)
     if data["machine_shape"] not in MACHINE_SHAPES.split():
         yield f"machine_shape {data['machine_shape']!r} is not one of {MACHINE_SHAPES}"
-    if COMPETITION not in str(data["competition_sources"]):
+    given = data["competition_sources"]
+    if isinstance(given, list) and COMPETITION not in [exact_name("competition_sources", str(name)) for name in given]:
         yield f"competition_sources must name {COMPETITION!r}, or the kernel finds no data"
 
 
@@ -89,8 +100,41 @@ def wrong_kinds(data: dict) -> Iterator[str]:
         if not (isinstance(value, list) and all(isinstance(v, str) for v in value)):
             yield f"{key} must be a list of strings, not {json.dumps(value)}"
             continue
-        pattern, form = SOURCES.get(key, (".*", ""))
-        yield from (f"{key}: {v!r} must be {form}" for v in value if not re.fullmatch(pattern, v))
+        yield from filter(None, (wrong_name(key, name) for name in value if key in SOURCES))
+
+
+def wrong_name(key: str, name: str) -> str:
+    """Why the name is not exactly one that Kaggle knows things by, with the right form; empty where it is."""
+    pattern, form = SOURCES[key]
+    if re.fullmatch(pattern, name):
+        return ""
+    exact = exact_name(key, name)
+    return f"{key}: {name!r} must be {repr(exact) if exact else form}"
+
+
+def exact_name(key: str, name: str) -> str | None:
+    """The name in a text such as an address, a path in a kernel, or the name in other letters; None without one.
+
+    Kaggle rejects a source that is not exact after the push, and the version then runs without its files.
+    """
+    pattern, _ = SOURCES[key]
+    address = re.sub(r"^(https?:)?/*(www\.)?kaggle\.com(?=/)", "", name.strip(), flags=re.IGNORECASE)
+    parts = [part.strip() for part in re.split(r"[?#]", address)[0].split("/") if part.strip()]
+    while parts and parts[0].lower() in ADDRESS_WORDS.split():
+        parts.pop(0)
+    if key == "competition_sources":  # further parts are pages: /data, /overview
+        found = "/".join(map(slug_of, parts[:1]))
+    elif key == "model_sources":
+        found = "/".join(re.sub(r"\s+", "-", part) for part in parts[:5])
+    else:
+        version = [part for part in parts[2:] if part.isdecimal()][:1] if key == "dataset_sources" else []
+        found = "/".join([*(re.sub(r"\s+", "-", part) for part in parts[:1]), *map(slug_of, parts[1:2]), *version])
+    return found if re.fullmatch(pattern, found) else None
+
+
+def slug_of(text: str) -> str:
+    """A title as Kaggle writes it in an address."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 # Whose kernel it is -------------------------------------------------------------------------------------------------
@@ -99,40 +143,39 @@ def wrong_kinds(data: dict) -> Iterator[str]:
 def owner_of(data: dict) -> str | None:
     """The owner that the id names; None for the placeholder."""
     owner = str(data["id"]).split("/")[0]
-    return None if owner == PLACEHOLDER else owner
+    return None if owner.upper() == PLACEHOLDER else owner
 
 
-def config_folder() -> Path:
-    """Where the Kaggle client keeps kaggle.json: KAGGLE_CONFIG_DIR, ~/.kaggle, or else, on Linux, the XDG folder."""
-    if os.environ.get("KAGGLE_CONFIG_DIR"):
-        return Path(os.environ["KAGGLE_CONFIG_DIR"])
-    old = Path.home() / ".kaggle"
-    if old.is_dir() or os.name != "posix":
-        return old
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "kaggle"
+def fill_in_owner(root: Path) -> str:
+    """Replaces the placeholder by the name that the Kaggle client knows, and returns a line that says so.
+
+    Empty where the metadata names an owner, and where the client knows no name that can be one.
+    """
+    owner = kaggle_account.user_name() if owner_of(read_metadata(root)) is None else None
+    if not owner or not re.fullmatch(OWNER, owner):
+        return ""
+    set_owner(root, owner)
+    return f"{NAME}: the owner is now {owner}, the name that the Kaggle client knows"
 
 
-def client_file(path: Path) -> dict:
-    """One of the client's JSON files; empty where it is not there or cannot be read."""
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
-
-
-def own_name() -> str | None:
-    """The user's name as the Kaggle client knows it, without a call: KAGGLE_USERNAME, kaggle.json, or the login's."""
-    found = [os.environ.get("KAGGLE_USERNAME")]
-    found += [client_file(config_folder() / "kaggle.json").get("username")]
-    found += [client_file(Path.home() / ".kaggle/credentials.json").get("username")]
-    return next((name for name in found if name), None)
+def push_obstacle(root: Path) -> str:
+    """Why `kaggle kernels push` would fail, and what to do; empty where nothing is known."""
+    problem = kaggle_account.key_file_problem()
+    if problem or owner_of(read_metadata(root)) is not None:
+        return problem
+    name = kaggle_account.user_name()
+    if name and re.fullmatch(OWNER, name):
+        return f"{NAME} names no owner yet. Run: python build.py"
+    known = f"{name!r} cannot be one" if name else "the Kaggle client knows no name"
+    return f"{NAME} names no owner, and {known}. Run: python build.py --owner NAME"
 
 
 def set_owner(root: Path, owner: str) -> None:
     """Puts the owner's name into the id and leaves every other character alone; empty: the name the client knows."""
-    owner = owner or own_name() or ""
+    owner = owner or kaggle_account.user_name() or ""
     if not owner:
-        raise BuildError("--owner: the Kaggle client knows no name here; give it: --owner NAME")
+        problem = kaggle_account.key_file_problem() or "the Kaggle client knows no name here"
+        raise BuildError(f"--owner: {problem}; give the name: --owner NAME")
     if not re.fullmatch(OWNER, owner):
         raise BuildError(f"--owner {owner}: must be the name in your profile's address, letters, digits and hyphens")
     replace_once(root, r'("id"\s*:\s*")[^/"]*(?=/)', lambda found: found[1] + owner, "id of the form owner/name")
@@ -140,12 +183,47 @@ def set_owner(root: Path, owner: str) -> None:
 
 def add_dataset(root: Path, dataset: str) -> bool:
     """Puts `dataset` (owner/name) among the dataset_sources; False where it is there already."""
-    listed = read_metadata(root).get("dataset_sources", [])
+    listed = read_datasets(root)
     if dataset in listed:
         return False
-    texts = json.dumps([*listed, dataset])
-    replace_once(root, r'("dataset_sources"\s*:\s*)\[[^\]]*\]', lambda found: found[1] + texts, "list dataset_sources")
+    write_datasets(root, [*listed, dataset])
     return True
+
+
+def remove_dataset(root: Path, name: str) -> str:
+    """Takes a dataset out of the dataset_sources and returns it; `name` is its name, with or without the owner.
+
+    Raises BuildError where there is not exactly one of that name.
+    """
+    listed = read_datasets(root)
+    wanted = exact_name("dataset_sources", name) or slug_of(name)
+    found = [source for source in listed if name == source or wanted in (source, *without_version(source))]
+    if len(found) != 1:
+        there = ", ".join(listed) or "none"
+        many = "several datasets have that name" if found else "no dataset of that name is among the sources"
+        raise BuildError(f"--remove {name}: {many}; {NAME} has: {there}")
+    write_datasets(root, [source for source in listed if source != found[0]])
+    return found[0]
+
+
+def without_version(source: str) -> tuple[str, str]:
+    """owner/name of a dataset that may have a version behind it, and name."""
+    parts = source.split("/")
+    return "/".join(parts[:2]), "".join(parts[1:2])
+
+
+def read_datasets(root: Path) -> list[str]:
+    """The list dataset_sources; BuildError where it is none."""
+    listed = read_metadata(root).get("dataset_sources", [])
+    if not (isinstance(listed, list) and all(isinstance(source, str) for source in listed)):
+        raise BuildError(f"{NAME}: dataset_sources must be a list of strings, not {json.dumps(listed)}")
+    return listed
+
+
+def write_datasets(root: Path, datasets: list[str]) -> None:
+    """Writes the list dataset_sources."""
+    texts = json.dumps(datasets)
+    replace_once(root, r'("dataset_sources"\s*:\s*)\[[^\]]*\]', lambda found: found[1] + texts, "list dataset_sources")
 
 
 def replace_once(root: Path, pattern: str, new, what: str) -> None:

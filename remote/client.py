@@ -6,7 +6,6 @@ cleared of the key.
 """
 
 import base64
-import contextlib
 import json
 import os
 import queue
@@ -17,17 +16,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import build
-import kernel_metadata
+import kaggle_account
 from src.errors import UserError
+from src.home_folder import private_folder
 
 PAUSES = (5.0, 15.0, 45.0, 90.0)  # seconds before each further try, unless the server names another time
 LONGEST_PAUSE = 600.0
 LIMITS = {"push": 300, "output": 3600, "submit": 900, "dataset": 7200}  # seconds a call may take; others 90
 BUSY_STATUSES = (429, 500, 502, 503, 504)
-KEY_PAGE = "https://www.kaggle.com/settings/api"
 
 
 class KaggleError(Exception):
@@ -138,23 +136,24 @@ class ClientProcess:
 
 
 def environment() -> dict:
-    """This process's environment, without what makes the client print its requests, and the key with them."""
-    return {k: v for k, v in os.environ.items() if k not in ("VERBOSE", "VERBOSE_OUTPUT")}
+    """This process's environment, without what makes the client print its requests, and the key with them.
+
+    The client creates its folder, and does not start where it cannot.
+    """
+    kept = {k: v for k, v in os.environ.items() if k not in ("VERBOSE", "VERBOSE_OUTPUT")}
+    folder = kaggle_account.config_folder()
+    places = [place for place in (folder, *folder.parents) if os.access(place, os.F_OK)] if folder else []
+    if folder not in places and not (places and os.access(places[0], os.W_OK)):
+        kept["KAGGLE_CONFIG_DIR"] = str(private_folder())
+    return kept
 
 
 def secrets() -> list[str]:
     """Every form of the user's keys that could appear in a text, the longest first."""
-    token = os.environ.get("KAGGLE_API_TOKEN", "")  # the token, or the name of a file that holds it
-    home, config = Path.home() / ".kaggle", kernel_metadata.config_folder()
-    found = [os.environ.get("KAGGLE_KEY"), token]
-    for file in (home / "access_token", home / "access_token.txt", token):
-        with contextlib.suppress(OSError, ValueError):
-            found.append(Path(file).read_text(errors="replace").strip() if file else None)
-    pairs = [kernel_metadata.client_file(folder / "kaggle.json") for folder in (config, home)]
-    login = kernel_metadata.client_file(home / "credentials.json")
-    found += [*(pair.get("key") for pair in pairs), login.get("access_token"), login.get("refresh_token")]
-    users = {kernel_metadata.own_name(), *(pair.get("username") for pair in pairs)} - {None}
-    keys = {str(key) for key in found if key and len(str(key)) >= 6}
+    pair, login = kaggle_account.key_pair(), kaggle_account.login()
+    found = [os.environ.get("KAGGLE_KEY"), os.environ.get("KAGGLE_API_TOKEN"), kaggle_account.access_token()[0]]
+    found += [pair.get("key"), login.get("access_token"), login.get("refresh_token")]
+    users, keys = set(kaggle_account.names()), {str(key) for key in found if key and len(str(key)) >= 6}
     coded = {base64.b64encode(f"{user}:{key}".encode()).decode() for user in users for key in keys}
     return sorted(keys | coded, key=len, reverse=True)
 
@@ -181,7 +180,7 @@ def user_message(name: str, failed: ApiError, arguments: dict, tries: str) -> Ex
     if failed.kind == "missing":
         return UserError(f"the Kaggle client cannot start: {said}\nInstall it: pip install -r requirements.txt")
     if failed.kind == "no key":
-        return UserError(f"the Kaggle client has no key.\nMake one at {KEY_PAGE} and {key_location()}")
+        return UserError(no_key())
     if failed.kind == "file":
         return KaggleError(f"{what}: Kaggle lists a file but does not send it: {said}.\nRun the command again later.")
     if failed.status == 401:
@@ -200,15 +199,26 @@ def user_message(name: str, failed: ApiError, arguments: dict, tries: str) -> Ex
     return KaggleError(f"{what}: {said}")
 
 
+def no_key() -> str:
+    """Why the client has no key, which it does not say, and what to do."""
+    if problem := kaggle_account.key_file_problem():
+        return f"the Kaggle client has no key: {problem}."
+    if kaggle_account.access_token()[0]:
+        return f"the Kaggle client has no key that Kaggle accepts.\n{key_advice()}"
+    return f"the Kaggle client has no key.\nMake one at {kaggle_account.KEY_PAGE} and {key_location()}"
+
+
 def key_location() -> str:
-    return f"put it where the client looks: {kernel_metadata.config_folder() / 'kaggle.json'}"
+    folder = kaggle_account.config_folder()
+    if folder is None:
+        return "set KAGGLE_USERNAME and KAGGLE_KEY: there is no home folder here"
+    return f"put it where the client looks: {folder / 'kaggle.json'}"
 
 
 def key_advice() -> str:
     """What to do about a key that is not accepted. A token goes before a key pair, also when it is stale."""
-    if os.environ.get("KAGGLE_API_TOKEN"):
-        return "The client prefers KAGGLE_API_TOKEN to any kaggle.json: renew it, or unset it."
-    for name in ("access_token", "access_token.txt"):
-        if (Path.home() / ".kaggle" / name).is_file():
-            return f"The client prefers ~/.kaggle/{name} to any kaggle.json: renew it, or remove it."
-    return f"Make a new one at {KEY_PAGE} and {key_location()}"
+    _, source = kaggle_account.access_token()
+    if source:
+        remove = "unset it" if source == "KAGGLE_API_TOKEN" else "remove it"
+        return f"The client prefers {source} to any kaggle.json: renew it, or {remove}."
+    return f"Make a new one at {kaggle_account.KEY_PAGE} and {key_location()}"

@@ -5,10 +5,12 @@ and the session's settings. So a score leads back to its sources, on any machine
 """
 
 import json
+import sys
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
-from build import git
+from build import git, git_problem
 
 BUNDLE_SOURCES = ("src", "build.py", "kernel_metadata.py")  # these files decide the script's bytes
 
@@ -43,6 +45,13 @@ def uncommitted_files(root: Path) -> list[str] | None:
         return None
     lines = (git(root, "status", "--porcelain", "--", *BUNDLE_SOURCES) or "").splitlines()
     return [line[3:] for line in lines]
+
+
+@cache
+def warn_where_git_fails(root: Path) -> None:
+    """Says once why the tags of the repository at `root` cannot be read: no pushed version is known then."""
+    if problem := git_problem(root):
+        print(f"warning: the versions that were pushed are not known. {problem}", file=sys.stderr)
 
 
 def create_tag(root: Path, pushed: KernelVersion) -> str | None:

@@ -17,6 +17,7 @@ from remote import git_tags, push, watch
 from remote.client import Client, KaggleError, without_key
 from remote.git_tags import KernelVersion
 from src.errors import UserError
+from src.home_folder import ensure_home
 
 
 def main(argv: list[str], root: Path = build.ROOT, client: Client | None = None) -> int:
@@ -26,6 +27,7 @@ def main(argv: list[str], root: Path = build.ROOT, client: Client | None = None)
     Ctrl-C. Anything else that is raised is a defect and keeps its traceback. client: stays open; by default one of this
     command's own.
     """
+    ensure_home()
     arguments = parser().parse_args(argv)
     arguments.root, arguments.client = root, client or Client()
     try:
@@ -54,7 +56,7 @@ def print_error(error: Exception, code: int) -> int:
 def command_push(a: argparse.Namespace) -> None:
     """Pushes the built script, and tags the commit with the version."""
     if a.recipe or a.set:
-        print(build.build(a.root, a.root / build.OUTPUT, a.recipe or "baseline", a.set)[0])
+        print(build.build(a.root, a.root / build.OUTPUT, a.recipe or "baseline", a.set))
     push.push(a.client, a.root, kernel(a), a.hours, a.allow_dirty, a.resume)
 
 
@@ -64,13 +66,14 @@ def command_watch(a: argparse.Namespace) -> None:
 
 
 def command_fetch(a: argparse.Namespace) -> None:
-    """Downloads what the kernel left, checks it, and records the run in results/."""
+    """Downloads what the kernel left and checks it; with --record, the run becomes a row of results/README.md."""
     from remote import fetch, fetched_runs
 
     pushed = newest_pushed(a)
     folder = a.output or fetched_runs.run_folder(a.root, pushed)
     fetch.fetch(a.client, a.root, kernel(a), pushed, folder, a.weights)
-    fetched_runs.record_result(a.root, folder, a.input)
+    if a.record:
+        fetched_runs.record_result(a.root, folder, a.input)
 
 
 def command_score(a: argparse.Namespace) -> None:
@@ -117,9 +120,15 @@ def command_submit(a: argparse.Namespace) -> None:
 
 
 def command_weights(a: argparse.Namespace) -> None:
-    """Uploads a folder of weights as a private dataset, and adds it to the kernel's sources."""
+    """Uploads a folder of weights as a private dataset and a source of the kernel; --remove takes a source out."""
     from remote import upload_weights
 
+    if (a.folder is None) == (a.remove is None):
+        raise UserError("weights: give the folder DIR to upload, or --remove NAME.")
+    if a.remove is not None:
+        dataset = kernel_metadata.remove_dataset(a.root, a.remove)
+        print(f"{dataset} is no source of the kernel any more; the dataset itself stays on Kaggle")
+        return
     dataset = upload_weights.upload(a.client, a.root, kernel(a).split("/")[0], a.folder, a.name)
     print(f"{dataset} is uploaded, private; {kernel_metadata.NAME} names it among its sources")
 
@@ -130,6 +139,7 @@ def kernel(a: argparse.Namespace) -> str:
 
 def newest_pushed(a: argparse.Namespace) -> KernelVersion | None:
     """The newest version of the kernel that was pushed from this repository."""
+    git_tags.warn_where_git_fails(a.root)
     return next(iter(git_tags.pushed_versions(a.root, kernel(a))), None)
 
 
@@ -180,6 +190,7 @@ def add_watch(add: Callable) -> None:
 def add_fetch(add: Callable) -> None:
     add("--output", type=Path, metavar="DIR", help="target folder (default: output/kernel/v<N>)")
     add("--weights", action="store_true", help="also the networks' weights and checkpoints")
+    add("--record", action="store_true", help="record the run in results/, scored with the labels")
 
 
 def add_input(add: Callable) -> None:
@@ -200,5 +211,6 @@ def add_submit(add: Callable) -> None:
 
 
 def add_weights(add: Callable) -> None:
-    add("folder", type=Path, metavar="DIR", help="holds .safetensors, .bin, .pt or .pth")
+    add("folder", nargs="?", type=Path, metavar="DIR", help="holds .safetensors, .bin, .pt or .pth")
     add("--name", metavar="NAME", help="the dataset's name (default: that of the folder, and -weights)")
+    add("--remove", metavar="NAME", help="take this dataset out of the kernel's sources; it stays on Kaggle")

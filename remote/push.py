@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import build
+import kaggle_account
 import kernel_metadata
 from remote import git_tags
 from remote.client import Client, KaggleError
@@ -21,10 +22,13 @@ SPARE_HOURS = 0.25  # between the recipe's own end and the session's
 def kernel_of(root: Path, owner: str | None = None) -> str:
     """owner/name of the kernel: `owner`, or the metadata's, or the name that the Kaggle client knows."""
     data = kernel_metadata.read_metadata(root)
-    owner = owner or kernel_metadata.owner_of(data) or kernel_metadata.own_name()
+    if "/" not in str(data.get("id")):
+        raise UserError(f"{kernel_metadata.NAME}: id must be owner/name-of-the-kernel.")
+    owner = owner or kernel_metadata.owner_of(data) or kaggle_account.user_name()
     if not owner:
-        raise UserError("whose kernel? kernel-metadata.json and the Kaggle client name nobody.\nGive it: --owner NAME")
-    return f"{owner}/{str(data['id']).split('/')[-1]}"
+        problem = kaggle_account.key_file_problem() or f"{kernel_metadata.NAME} and the Kaggle client name nobody"
+        raise UserError(f"whose kernel? {problem}.\nGive the name: --owner NAME")
+    return f"{owner}/{data['id'].split('/')[-1]}"
 
 
 def push(
@@ -51,8 +55,8 @@ def push(
         raise refusal(answer["error"])
     pushed = kernel_version(answer, header, metadata, seconds)
     print(f"{pushed.name} pushed, {seconds / 3600:g} h at most: {pushed.url}")
-    name = git_tags.create_tag(root, pushed)
-    print(f"tag {name} on commit {pushed.commit}" if name else "warning: git made no tag for this version")
+    name, problem = git_tags.create_tag(root, pushed), " ".join(build.git_problem(root).split())
+    print(f"tag {name} on commit {pushed.commit}" if name else f"warning: this version has no tag. {problem}".rstrip())
     check_sources(pushed, answer["invalid"])
     return pushed
 
@@ -81,6 +85,8 @@ def refuse_uncommitted(root: Path, allowed: bool) -> None:
     files = git_tags.uncommitted_files(root)
     if allowed or files == []:
         return
+    if files is None and (problem := build.git_problem(root)):
+        raise UserError(problem)
     if files is None:
         raise UserError(
             "no git commit here, so the score could not be traced to its sources.\nCommit, or push with --allow-dirty."

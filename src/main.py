@@ -12,6 +12,7 @@ from src.argument_parser import Parser, path
 from src.contradictions import configure
 from src.dataset import CLASS_NAMES
 from src.errors import UserError
+from src.home_folder import ensure_home
 from src.recipe_changes import changed_settings, folder_name
 from src.run import ranks
 from src.train.allocator import keep_freed_memory
@@ -28,6 +29,7 @@ def main(argv: list[str], bundle: dict) -> int:
     bundle: code {digest, commit, dirty}, recipe and overrides, as `build.py` found them.
     """
     keep_freed_memory()  # before torch is imported
+    ensure_home()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # paths need not be UTF-8, and the terminal may know fewer characters
             stream.reconfigure(errors="backslashreplace")

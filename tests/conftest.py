@@ -9,7 +9,7 @@ import torch
 
 from src.data import synthetic
 
-pytest_plugins = ["tests.support.trees"]
+pytest_plugins = ["tests.support.trees", "tests.support.account"]
 
 ROOT = Path(__file__).parent.parent
 

@@ -132,9 +132,10 @@ def test_commit_and_dirty_come_from_git(tree, monkeypatch):
 
 
 def test_build_is_standard_library_only():
-    for name in ("build.py", "kernel_metadata.py"):
-        found = {module for _, module, _ in build.absolute_imports(ast.parse((ROOT / name).read_bytes()), name)}
-        assert {module.split(".")[0] for module in found - {"kernel_metadata"}} <= sys.stdlib_module_names
+    own = {"build", "kernel_metadata", "kaggle_account"}
+    for name in own:
+        found = {module for _, module, _ in build.absolute_imports(ast.parse((ROOT / f"{name}.py").read_bytes()), name)}
+        assert {module.split(".")[0] for module in found - own} <= sys.stdlib_module_names
 
 
 # What is refused
@@ -235,12 +236,113 @@ def test_owner_changes_nothing_but_the_name(tree, capsys):
     root = tree()
     file = root / "kernel-metadata.json"
     before = file.read_text()
-    built(root)
-    assert "python build.py --owner NAME, then kaggle kernels push" in capsys.readouterr().out
     built(root, "--owner", "some-one")
     assert file.read_text() == before.replace("YOUR-KAGGLE-NAME", "some-one")
-    assert "--owner" not in capsys.readouterr().out
+    assert "with the client alone: kaggle kernels push" in last_line(capsys)
     assert "some one" in refusal(root, capsys, "--owner", "some one")[0]
+
+
+def last_line(capsys) -> str:
+    return capsys.readouterr().out.splitlines()[-1]
+
+
+def test_a_placeholder_is_filled_in_where_the_client_knows_a_name(tree, capsys, no_account):
+    root = tree()
+    file = root / "kernel-metadata.json"
+    before = file.read_text()
+    built(root)
+    assert last_line(capsys).startswith("kaggle kernels push will fail: ") and file.read_text() == before
+    (no_account / "kaggle.json").write_text('{"username": "some-one", "key": "0123"}')
+    built(root, "--check")
+    assert "Run: python build.py" in last_line(capsys) and file.read_text() == before
+    built(root)
+    said = capsys.readouterr().out
+    assert "the owner is now some-one" in said and "fail" not in said
+    assert file.read_text() == before.replace("YOUR-KAGGLE-NAME", "some-one")
+
+
+def test_an_owner_who_is_named_stays_although_the_client_knows_another(tree, capsys, monkeypatch):
+    root = tree()
+    built(root, "--owner", "first")
+    monkeypatch.setenv("KAGGLE_USERNAME", "second")
+    built(root)
+    assert '"first/fer2013-expressions"' in (root / "kernel-metadata.json").read_text()
+    assert "fail" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "key_file", "words"),
+    [
+        ("", None, "the Kaggle client knows no name. Run: python build.py --owner NAME"),
+        ("not an owner", None, "'not an owner' cannot be one. Run: python build.py --owner NAME"),
+        ("", b"\xef\xbb\xbf{}", "byte-order mark"),
+        ("", b"{'username': 'me', 'key': '0123'}", "single quotes"),
+    ],
+)
+def test_the_last_line_says_that_a_push_will_fail_and_what_to_do(
+    tree, capsys, no_account, monkeypatch, name, key_file, words
+):
+    monkeypatch.setenv("KAGGLE_USERNAME", name)
+    if key_file is not None:
+        (no_account / "kaggle.json").write_bytes(key_file)
+    built(tree())
+    line = last_line(capsys)
+    assert line.startswith("kaggle kernels push will fail: ") and words in line
+
+
+def test_a_build_that_goes_elsewhere_or_is_refused_fills_nothing_in(tree, capsys, monkeypatch, tmp_path):
+    root = tree()
+    before = (root / "kernel-metadata.json").read_text()
+    monkeypatch.setenv("KAGGLE_USERNAME", "me")
+    built(root, "--output", str(tmp_path / "other.py"))
+    refusal(root, capsys, "--set", "b")
+    assert (root / "kernel-metadata.json").read_text() == before
+
+
+# Where it runs
+
+
+BUILD = "import build, pathlib, sys; sys.exit(build.main([], pathlib.Path(sys.argv[1])))"
+
+
+def build_with(root, environment):
+    """Builds the tree in a process of its own with this environment."""
+    command = [sys.executable, "-c", BUILD, str(root)]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def test_a_repository_of_another_owner_is_told_in_gits_words(tree):
+    root = tree()
+    subprocess.run(["git", "init", "-q", root], check=True)
+    alone = os.environ | {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
+    assert "warning" not in build_with(root, alone).stdout
+    said = build_with(root, alone | {"GIT_TEST_ASSUME_DIFFERENT_OWNER": "1"}).stdout
+    assert "detected dubious ownership in repository" in said and "git config --global --add safe.directory" in said
+    said = build_with(root, alone | {"PATH": ""}).stdout
+    assert "no commit is recorded" in said and "'git'" in said
+
+
+def test_a_user_without_a_name_can_build(tree, nameless):
+    done = build_with(tree(), nameless)
+    assert done.returncode == 0 and "kernel/fer2013.py: " in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_leaves_early_is_no_error(tree, unbuffered):
+    root = tree()
+    env = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-c", BUILD, root], cwd=ROOT, env=env, stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"") and (root / build.OUTPUT).is_file()
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_clear_line(tree, capsys):
+    root = tree()
+    (root / "kernel").write_text("a file")
+    assert build.main([], root) == 2
+    assert "kernel" in capsys.readouterr().err
 
 
 def test_check_writes_nothing_and_output_may_lie_elsewhere(tree, tmp_path, capsys):

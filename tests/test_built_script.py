@@ -3,6 +3,7 @@
 import os
 import py_compile
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -152,3 +153,60 @@ def test_a_folder_that_others_could_write_to_is_not_used(tree, start, tmp_path, 
     code, out, _ = start(script)
     assert (code, out[:3]) == (0, "42 ")
     assert not list(folder.glob("*"))
+
+
+CONNECTION = "/home/me/.local/share/jupyter/runtime/kernel-0a1b.json"
+CELLS = {
+    "ipykernel": ["/site-packages/ipykernel_launcher.py", "-f", CONNECTION],
+    "kaggle": ["/site-packages/ipykernel_launcher.py", "-f", "/tmp/tmp1.json", "--HistoryManager.hist_file=:memory:"],
+    "colab": ["/site-packages/colab_kernel_launcher.py", "-f", CONNECTION],
+    "vscode": ["/site-packages/ipykernel_launcher.py", "--shell=9007", '--transport="tcp"', f"--f={CONNECTION}"],
+    "runpy": ["fer2013.py", "-f", CONNECTION],  # what runs a file sets the first argument alone
+}
+CELL = """import sys, types
+from pathlib import Path
+script, *sys.argv = sys.argv[1:]
+sys.modules["__main__"] = cell = types.ModuleType("__main__")
+exec(Path(script).read_text(encoding="utf-8"), cell.__dict__)
+print("the next line of the cell")
+"""
+
+
+@pytest.fixture
+def run_cell(start, tmp_path):
+    """Returns a function that runs a built script as a cell does: without a file, in a process with these arguments."""
+    (tmp_path / "cell.py").write_text(CELL)
+    return lambda script, arguments: start(tmp_path / "cell.py", str(script), *arguments)
+
+
+@pytest.mark.parametrize("arguments", CELLS.values(), ids=CELLS)
+def test_a_cell_of_a_notebook_runs_the_bare_command_and_ends_without_an_exit(tree, run_cell, arguments):
+    script = built(tree())
+    code, out, err = run_cell(script, arguments)
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [f"42 baseline {held(script)[1]['code']['digest']}", "the next line of the cell"]
+
+
+def test_a_cell_whose_run_fails_ends_with_its_exit_code(tree, run_cell):
+    script = built(tree(main="def main(argv, bundle=None):\n    return 2\n"))
+    code, out, _ = run_cell(script, CELLS["ipykernel"])
+    assert (code, out) == (2, "")
+
+
+def test_a_second_cell_runs_its_own_version_of_the_script(tree, start, tmp_path):
+    first = Path(shutil.copy(built(tree()), tmp_path / "first.py"))
+    second = built(tree(work=WORK.replace("42", "43")))
+    cells = CELL.splitlines()[:-2] + [f"exec(Path({str(s)!r}).read_text(), cell.__dict__)" for s in (first, second)]
+    (tmp_path / "cells.py").write_text("\n".join(cells))
+    code, out, err = start(tmp_path / "cells.py", "-", *CELLS["ipykernel"])
+    assert (code, err) == (0, "") and [line.split()[0] for line in out.splitlines()] == ["42", "43"]
+
+
+@pytest.mark.parametrize("arguments", [["-f", "x"], ["--file=x.json"], ["x.json"], ["kernel-1.json", "-f"]])
+def test_other_arguments_are_the_users(tree, start, arguments):
+    assert start(built(tree()), *arguments)[1].split()[3:] == arguments
+
+
+def test_a_user_without_a_name_can_start_it(tree, nameless):
+    done = subprocess.run([sys.executable, built(tree())], env=nameless, capture_output=True, text=True)
+    assert done.stdout.startswith("42 "), done.stderr

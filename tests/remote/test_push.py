@@ -7,9 +7,11 @@ import sys
 import pytest
 
 import build
+import kaggle_account
 import kernel_metadata
 from remote import git_tags
-from tests.support.kaggle_server import KEY
+from tests.conftest import ROOT
+from tests.support.kaggle_server import KEY, TOKEN, USER
 from tests.support.metadata import write_metadata
 from tests.support.project import KERNEL, git
 
@@ -50,12 +52,33 @@ def test_the_key_is_not_printed_where_the_client_would_print_it(remote, new_clie
     assert KEY not in git(remote.root, "log", "--all", "--format=%B")
 
 
-def test_the_client_alone_pushes_what_was_built(remote):
-    assert build.main(["--recipe", "quick", "--owner"], remote.root) == 0
-    command = [sys.executable, "-m", "kaggle", "kernels", "push", "--timeout", "42300"]
+def client_alone(remote) -> str:
+    """`python build.py && kaggle kernels push`: what the client alone says of the recipe `quick`."""
+    assert build.main(["--recipe", "quick"], remote.root) == 0
+    command = [sys.executable, "-m", "kaggle", "kernels", "push"]
     done = subprocess.run(command, cwd=remote.root, env=os.environ, capture_output=True, text=True)
-    assert "Kernel version 1 successfully pushed" in done.stdout, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_a_build_and_a_push_of_the_client_alone_are_enough(remote):
+    assert "Kernel version 1 successfully pushed" in client_alone(remote)
     assert remote.pushes[0]["slug"] == KERNEL
+
+
+def test_the_name_of_an_access_token_is_asked_of_the_client(remote, monkeypatch, tmp_path):
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path))
+    monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
+    kaggle_account.name_of_token.cache_clear()
+    assert "Kernel version 1 successfully pushed" in client_alone(remote)
+    assert remote.pushes[0]["slug"] == KERNEL
+
+
+def test_a_token_that_has_no_name_leaves_the_placeholder(remote, monkeypatch, tmp_path, capfd):
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path))
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_stale")
+    kaggle_account.name_of_token.cache_clear()
+    assert build.main(["--recipe", "quick"], remote.root) == 0
+    assert capfd.readouterr().out.splitlines()[-1].startswith("kaggle kernels push will fail: ")
 
 
 def test_resume_adds_the_kernels_own_last_output(remote):
@@ -97,6 +120,31 @@ def test_without_a_repository_a_push_is_refused(remote):
     assert "no tag" in remote("push", "--allow-dirty")
 
 
+@pytest.fixture
+def of_another_owner(remote, monkeypatch):
+    """A project whose repository git does not read, since it seems to belong to another user."""
+    git_tags.warn_where_git_fails.cache_clear()
+    for name, value in {"ASSUME_DIFFERENT_OWNER": "1", "CONFIG_NOSYSTEM": "1", "CONFIG_GLOBAL": os.devnull}.items():
+        monkeypatch.setenv(f"GIT_TEST_{name}" if name.startswith("ASSUME") else f"GIT_{name}", value)
+    build.build(remote.root, remote.root / build.OUTPUT, "quick", [])
+    return remote
+
+
+def test_a_repository_of_another_owner_is_refused_in_gits_words(of_another_owner):
+    error = of_another_owner.error("push", code=2)
+    assert "detected dubious ownership in repository" in error and "--add safe.directory" in error
+    assert of_another_owner.pushes == []
+    said = of_another_owner("push", "--allow-dirty")
+    assert "this version has no tag. git: detected dubious ownership" in said
+
+
+def test_that_the_pushed_versions_are_not_known_is_said_in_gits_words(of_another_owner, leaves):
+    leaves("COMPLETE")
+    of_another_owner("push", "--allow-dirty")
+    said = of_another_owner("watch")
+    assert "versions that were pushed are not known. git: detected dubious ownership" in said
+
+
 def test_a_script_that_is_not_there_or_not_ours_is_refused(remote):
     script = remote.root / build.OUTPUT
     script.write_text("print('hello')\n")
@@ -115,6 +163,35 @@ def test_wrong_metadata_hours_and_names_are_refused(remote, new_client, monkeypa
     new_client()
     assert "has no key" in remote.error("push", "--owner", "tester", code=2)
     assert remote.kaggle.calls == []
+
+
+@pytest.mark.parametrize(("content", "words"), [("\ufeff{}", "byte-order mark"), ("{'key': 'x'}", "single quotes")])
+def test_a_key_file_that_the_client_cannot_read_is_called_that(
+    remote, new_client, monkeypatch, tmp_path, content, words
+):
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path))
+    (tmp_path / "kaggle.json").write_text(content, encoding="utf-8")
+    new_client()
+    assert words in remote.error("push", code=2)
+    assert words in remote.error("push", "--owner", "tester", code=2)
+    assert remote.kaggle.calls == []
+
+
+def test_metadata_without_an_id_is_one_clear_line(remote):
+    write_metadata(remote.root, id="gone")
+    assert "id must be owner/" in remote.error("watch", code=2)
+
+
+def test_a_user_without_a_name_can_push_with_a_key_from_the_environment(remote, nameless, tmp_path):
+    """Nothing lands in a folder called "~", which is where the client would put it."""
+    code = "import pathlib, sys; from remote.main import main; sys.exit(main(['push'], pathlib.Path(sys.argv[1])))"
+    path = os.pathsep.join([nameless["PYTHONPATH"], str(ROOT)])
+    env = nameless | {"KAGGLE_USERNAME": USER, "KAGGLE_KEY": KEY, "PYTHONPATH": path}
+    env |= {key: os.environ[key] for key in ("KAGGLE_API_ENVIRONMENT", "http_proxy", "https_proxy", "no_proxy")}
+    command = [sys.executable, "-c", code, remote.root]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert "version 1 pushed" in done.stdout, done.stderr
+    assert not (ROOT / "~").exists() and not (tmp_path / "~").exists()
 
 
 def test_a_client_that_cannot_start_is_said(remote, new_client, monkeypatch, tmp_path):

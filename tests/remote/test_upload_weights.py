@@ -31,6 +31,21 @@ def test_weights_become_a_private_dataset_and_a_source(remote, backbone):
     assert remote.pushes[-1]["datasetDataSources"] == ["tester/backbone-weights"]
 
 
+def test_a_dataset_is_taken_out_of_the_sources_without_a_call(remote, backbone):
+    remote("weights", str(backbone))
+    before = len(remote.kaggle.calls)
+    assert "tester/backbone-weights is no source" in remote("weights", "--remove", "backbone-weights")
+    assert len(remote.kaggle.calls) == before and "tester/backbone-weights" in remote.kaggle.datasets
+    remote("push")
+    assert remote.pushes[-1]["datasetDataSources"] == []
+    assert "has: none" in remote.error("weights", "--remove", "backbone-weights", code=2)
+
+
+def test_weights_wants_a_folder_or_a_name_to_remove(remote, backbone):
+    assert "DIR" in remote.error("weights", code=2)
+    assert "DIR" in remote.error("weights", str(backbone), "--remove", "backbone-weights", code=2)
+
+
 def test_a_folder_without_weights_is_refused(remote, backbone, tmp_path):
     (backbone / "resnet18.safetensors").write_bytes(b"")
     assert "is empty" in remote.error("weights", str(backbone), code=2)

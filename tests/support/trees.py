@@ -23,7 +23,7 @@ WORK = "def answer():\n    return 42\n"
 
 
 @pytest.fixture
-def tree(tmp_path):
+def tree(tmp_path, no_account):
     """Returns a function that makes a tree of the given files, with a right kernel-metadata.json."""
 
     def make(**files):
