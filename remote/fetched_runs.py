@@ -29,26 +29,20 @@ def newest_folder(root: Path) -> Path:
     return found[-1]
 
 
-def record_result(root: Path, folder: Path, source: Path) -> bool:
-    """Records a fetched run in results/ and rewrites the tables; False, and a line with the reason, where it cannot.
+def record_result(root: Path, folder: Path, source: Path) -> None:
+    """Records a fetched run in results/ and rewrites the tables.
 
-    source: where the competition's files and the labels are. Raises UserError where these are not the run's data.
+    source: where the competition's files and the labels are. Raises UserError, which says how to record the run later,
+    where these are not there or not the run's data.
     """
     try:
-        data_digest = competition.read_competition(source).digest
-    except UserError as error:
-        return not_recorded(error)
-    check_data(folder, source, data_digest)
-    try:
+        check_data(folder, source, competition.read_competition(source).digest)
         print(record.record(folder, source, root / "results"))
     except UserError as error:
-        return not_recorded(error)
-    return record.main(["--results", str(root / "results")]) == 0
-
-
-def not_recorded(error: UserError) -> bool:
-    print(f"not in results/ yet, since it cannot be scored: {str(error).splitlines()[0]}")
-    return False
+        reason = str(error).splitlines()[0]
+        later = f"{record.COMMAND} {folder} --input DIR"
+        raise UserError(f"fetched and not recorded: {reason}\nTo record it later: {later}") from None
+    record.write_tables(root / "results")
 
 
 def check_data(folder: Path, source: Path, data_digest: str) -> None:

@@ -8,7 +8,9 @@ Nobody edits the tables by hand.
 """
 
 import argparse
+import contextlib
 import re
+import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -44,6 +46,8 @@ def record(run: Path, source: Path, results: Path) -> Path:
     scored = asdict(score_submission(folder.submission, source))
     members = [load_predictions(folder.predictions(m), recorded.data_digest) for m in recorded.ensemble.members]
     histories = [read_history(folder.history(m)).assign(member=m) for m in recorded.members]
+    for earlier in resumed_results(results, recorded):
+        shutil.rmtree(earlier)
     target = result_folder(results, recorded)
     target.mkdir(parents=True, exist_ok=True)
     write_json(target / "run.json", recorded)
@@ -72,6 +76,21 @@ def is_member(settings: object) -> bool:
     return isinstance(settings, dict) and all(isinstance(settings.get(key), kind) for key, kind in kinds.items())
 
 
+def resumed_results(results: Path, recorded: RunRecord) -> list[Path]:
+    """The folders of `results` with an earlier state of the run: the same settings, data and sources, and its members.
+
+    A member that a resumed run takes over keeps its figures; one that is trained again takes another time.
+    """
+    found = []
+    for file in sorted(results.glob("*/run.json")):
+        with contextlib.suppress(UserError):
+            earlier = read_record(file, MIGRATE)
+            taken_over = earlier.members.items() <= recorded.members.items()
+            if earlier.members and taken_over and earlier.identity == recorded.identity:
+                found.append(file.parent)
+    return found
+
+
 def result_folder(results: Path, recorded: RunRecord) -> Path:
     """The run's folder below `results`. Where a run of other sources has that name, the commit is appended."""
     target = results / result_name(recorded)
@@ -98,6 +117,12 @@ def read_history(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(header))
 
 
+def write_tables(results: Path) -> None:
+    """Rewrites README.md from all recorded runs."""
+    rows = result_tables.rows_of_runs(results)
+    (results / "README.md").write_text(result_tables.page(rows), encoding="utf-8")
+
+
 def main(argv: list[str]) -> int:
     """The command line; exit code 0, or 2 for the user's error."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__.split("\n")[0])
@@ -108,8 +133,7 @@ def main(argv: list[str]) -> int:
     try:
         for run in arguments.runs:
             print(record(run, arguments.input, arguments.results))
-        rows = result_tables.rows_of_runs(arguments.results)
-        (arguments.results / "README.md").write_text(result_tables.page(rows), encoding="utf-8")
+        write_tables(arguments.results)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -13,7 +13,7 @@ import build
 from remote import compare
 from src.data import synthetic
 from src.main import main as run_main
-from tests.support.project import KERNEL
+from tests.support.project import KERNEL, git
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +53,21 @@ def names(folder: Path) -> set[str]:
     return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_everything_but_the_weights_is_fetched_and_recorded(complete, left):
+def test_everything_but_the_weights_is_fetched_and_nothing_that_git_follows_changes(complete, left):
     complete("fetch")
     home = complete.root / "output/kernel/v1"
     wanted = {name for name in names(left) if not name.endswith(".safetensors")}
     assert names(home) - {"fer2013-expressions.log"} == wanted
     assert all((home / name).read_bytes() == (left / name).read_bytes() for name in wanted)
+    assert "95 % interval" in complete("score")
+    assert git(complete.root, "status", "--porcelain") == "" and not any((complete.root / "results").iterdir())
+
+
+def test_recording_is_asked_for(complete):
+    complete("fetch", "--record")
     (recorded,) = complete.root.glob("results/quick-*")
     assert {"score.json", "run.json", "test_probs.npz"} <= names(recorded)
     assert "quick" in (complete.root / "results/README.md").read_text()
-    assert "95 % interval" in complete("score")
 
 
 def test_the_files_of_most_worth_come_first(complete):
@@ -144,19 +149,22 @@ def test_what_a_failed_kernel_left_is_fetched_and_not_recorded(complete):
 
 
 def test_without_the_competitions_files_a_run_is_fetched_and_not_recorded(complete):
-    said = complete("fetch", "--input", str(complete.root / "nothing"))
-    assert "not in results/ yet" in said
+    error = complete.error("fetch", "--record", "--input", str(complete.root / "nothing"), code=2)
+    assert "fetched and not recorded" in error and "python -m tools.record" in error
+    assert (complete.root / "output/kernel/v1/submission.csv").is_file() and not list(complete.root.glob("results/*"))
     assert "no such folder" in complete.error("score", "--input", str(complete.root / "nothing"), code=2)
 
 
 def test_other_data_than_the_runs_is_refused(complete, tmp_path):
     synthetic.write_files(tmp_path / "others", train=100, test=80, seed=9)
-    assert "had the data" in complete.error("fetch", "--input", str(tmp_path / "others"), code=2)
+    assert "had the data" in complete.error("fetch", "--record", "--input", str(tmp_path / "others"), code=2)
 
 
 def test_go_does_it_all(complete):
     said = complete("go", "--recipe", "quick", "--set", "epochs=1")
-    assert all(words in said for words in ("version 2 pushed", "COMPLETE", "results/quick", "95 % interval"))
+    assert all(words in said for words in ("version 2 pushed", "COMPLETE", "95 % interval"))
+    assert not any((complete.root / "results").iterdir())
+    assert "results/quick" in complete("go", "--recipe", "quick", "--set", "epochs=1", "--record")
 
 
 # What is made of it

@@ -92,6 +92,42 @@ def test_a_run_of_other_sources_does_not_take_the_place_of_a_recorded_one(run, f
     assert json.loads((first / "run.json").read_text())["code"]["digest"] == "0" * 16
 
 
+def test_a_resumed_run_takes_the_place_of_the_one_that_it_resumes(run, faces, project):
+    """The earlier one had no time for its second member, and was recorded under another name, of another commit."""
+
+    def shorter(content):
+        content["members"].pop("simple_cnn_v2")
+        content["skipped"] = {"simple_cnn_v2": "no time"}
+        content["ensemble"]["members"] = ["compact_cnn"]
+        content["code"]["commit"] = "fff1234"
+
+    for one in (altered(run, project / "shorter", shorter), run):
+        assert call(project, str(one), "--input", str(faces)) == 0
+    (folder,) = (folder for folder in (project / "results").iterdir() if folder.is_dir())
+    assert folder.name == "quick-max_train_rows=100-epochs=1-cpu-seed3"
+    assert (project / "results" / "README.md").read_text().count("| quick |") == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content["members"]["compact_cnn"].update(train_seconds=0.25),  # trained again
+        lambda content: content.update(data_digest="0" * 16),
+        lambda content: content["code"].update(digest="f" * 16, commit="fff1234"),
+    ],
+)
+def test_another_run_keeps_its_place(run, faces, project, change):
+    other = project / "results" / "another-name"
+    other.mkdir()
+    assert call(project, str(run), "--input", str(faces)) == 0
+    (recorded,) = (folder for folder in (project / "results").glob("quick-*"))
+    content = json.loads((recorded / "run.json").read_text())
+    change(content)
+    (other / "run.json").write_text(json.dumps(content))
+    assert call(project, str(run), "--input", str(faces)) == 0
+    assert other.is_dir() and recorded.is_dir()
+
+
 def test_the_probabilities_are_those_of_the_submission_whatever_members_it_has(run, faces, project):
     alone = altered(run, project / "alone", lambda content: content["ensemble"].update(members=["simple_cnn_v2"]))
     assert call(project, str(alone), "--input", str(faces)) == 0
