@@ -31,7 +31,7 @@ from src.train.trainer import Trainer, TrainJob, copy_to_cpu
 TRAIN_ROWS = 22_967  # of the reference split
 
 
-def faces(rows: int, device: torch.device) -> LabelledImages:
+def random_images(rows: int, device: torch.device) -> LabelledImages:
     """Noise with labels: what a step costs does not depend on the picture."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (rows, 1, 48, 48), dtype=torch.uint8, generator=generator)
@@ -55,14 +55,14 @@ def timed_steps(trainer: Trainer, manager: CheckpointManager | None, state: Trai
 def measure(recipe: str, device: str, rounds: int, batches: int) -> dict:
     """The figures as a dict; seconds."""
     member, where = recipes.get(recipe).members[0], choose_device(device)[0]
-    rows = faces(batches * member.batch_size, where)
+    rows = random_images(batches * member.batch_size, where)
     trainer = Trainer(TrainJob(member, rows, rows, choose_precision(member.precision, where), seed=0))
     state = TrainState(best_epoch=1, best_weights=copy_to_cpu(trainer.net.state_dict()))
     with tempfile.TemporaryDirectory() as folder:
         manager = CheckpointManager(Path(folder), {}, print)
         timed_steps(trainer, manager, state)
         pairs = [(timed_steps(trainer, None, state), timed_steps(trainer, manager, state)) for _ in range(rounds)]
-        size = Path(folder, LATEST).stat().st_size
+        file_bytes = Path(folder, LATEST).stat().st_size
     without, cost = statistics.median(a for a, _ in pairs), statistics.median(b - a for a, b in pairs)
     epoch = without / batches * steps(TRAIN_ROWS, member.batch_size)
     count = 1 + int(epoch // CHECKPOINT_SECONDS)
@@ -70,7 +70,7 @@ def measure(recipe: str, device: str, rounds: int, batches: int) -> dict:
         "recipe": recipe,
         "device": str(where),
         "threads": torch.get_num_threads(),
-        "checkpoint_MB": round(size / 1e6, 1),
+        "checkpoint_MB": round(file_bytes / 1e6, 1),
         "checkpoint_seconds": round(cost, 3),
         "epoch_seconds": round(epoch, 1),
         "checkpoints_an_epoch": count,

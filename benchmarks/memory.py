@@ -31,7 +31,7 @@ ROWS = {"train": 28_709, "test": 7_178}  # of the competition's files
 ROOT = Path(__file__).resolve().parents[1]
 BOUND = 2500  # MB of 10^6 bytes
 LARGE = ("vit", "notebook_ensemble")  # images of 224x224: their activations alone are above it
-OWN = ("quick", "baseline")
+OTHERS = ("quick", "baseline")
 
 
 def shortened(source: Path, folder: Path, tests: int) -> None:
@@ -44,8 +44,8 @@ def shortened(source: Path, folder: Path, tests: int) -> None:
 
 def command(recipe: str, source: Path, output: Path, rows: int) -> list[str]:
     """The command line of one run; a recipe that names its own number of rows keeps it."""
-    own = recipes.get(recipe).max_train_rows
-    few = [] if own else ["--rows", str(rows)]
+    named_rows = recipes.get(recipe).max_train_rows
+    few = [] if named_rows else ["--rows", str(rows)]
     settings = ["--set", "epochs=1", "folds=2", "pretrained=none"]
     where = ["--input", str(source), "--output", str(output), "--device", "cpu"]
     return [sys.executable, "-m", "src", "run", "--recipe", recipe, *where, *few, *settings]
@@ -89,7 +89,7 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--input", type=Path, metavar="DIR", help="with train.csv and test.csv; default: synthetic")
-    parser.add_argument("--recipes", nargs="+", metavar="R", default=[r for r in recipes.RECIPES if r not in OWN])
+    parser.add_argument("--recipes", nargs="+", metavar="R", default=[r for r in recipes.RECIPES if r not in OTHERS])
     parser.add_argument("--rows", type=int, default=1100, help="of train.csv, half to validate (default: %(default)s)")
     parser.add_argument("--test-rows", type=int, default=600, help="of test.csv; 0: all (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE")

@@ -18,22 +18,22 @@ from src.config import Augment, Member
 from src.dataset import PIXEL_MEAN, PIXEL_STD
 
 
-def transform(how: Augment) -> Callable:
+def transform(augment: Augment) -> Callable:
     """The library's transforms for the same augmentation."""
     steps = []
-    if how.flip:
-        steps.append(transforms.RandomHorizontalFlip(how.flip))
-    if how.rotation:
-        steps.append(transforms.RandomRotation(how.rotation, transforms.InterpolationMode.BILINEAR))
-    if how.shift or how.scale or how.shear:
-        shift, scale = (how.shift, how.shift), (1 - how.scale, 1 + how.scale)
+    if augment.flip:
+        steps.append(transforms.RandomHorizontalFlip(augment.flip))
+    if augment.rotation:
+        steps.append(transforms.RandomRotation(augment.rotation, transforms.InterpolationMode.BILINEAR))
+    if augment.shift or augment.scale or augment.shear:
+        shift, scale = (augment.shift, augment.shift), (1 - augment.scale, 1 + augment.scale)
         way = transforms.InterpolationMode.BILINEAR
-        steps.append(transforms.RandomAffine(0, shift, scale, how.shear or None, way))
-    if how.brightness or how.contrast:
-        steps.append(transforms.ColorJitter(how.brightness, how.contrast))
+        steps.append(transforms.RandomAffine(0, shift, scale, augment.shear or None, way))
+    if augment.brightness or augment.contrast:
+        steps.append(transforms.ColorJitter(augment.brightness, augment.contrast))
     steps += [transforms.ToTensor(), transforms.Normalize([PIXEL_MEAN], [PIXEL_STD])]
-    if how.erase:
-        steps.append(transforms.RandomErasing(how.erase))
+    if augment.erase:
+        steps.append(transforms.RandomErasing(augment.erase))
     return transforms.Compose(steps)
 
 

@@ -26,7 +26,7 @@ class Way:
         command += ["--input", str(source)] if source else []
         self.rows = rows
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.about = json.loads(self.process.stdout.readline() or sys.exit(f"{way}: the process has ended"))
+        self.environment = json.loads(self.process.stdout.readline() or sys.exit(f"{way}: the process has ended"))
 
     def speed(self) -> float:
         """Images a second of one more epoch."""
@@ -68,7 +68,7 @@ def main() -> None:
     for name in arguments.recipes:
         ways = {way: Way(way, name, n, arguments.input, arguments.device) for way, n in rows.items()}
         if "device" not in found:
-            found |= ways["kit"].about
+            found |= ways["kit"].environment
             print(f"images a second on {found['device']}, batch 64")
         figures = found["recipes"][name] = compare(ways, arguments.rounds)
         print(f"{name:20} reference {figures['reference']:9.1f}   kit {figures['kit']:9.1f}   {figures['ratio']:.2f}x")

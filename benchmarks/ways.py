@@ -21,11 +21,11 @@ def epoch(way: str, name: str, source: Path | None, rows: int, device: torch.dev
     """One epoch of a recipe's first member in batches of 64, "kit" or "reference", to be called again and again."""
     member = replace(recipes.get(name).members[0], batch_size=64, pretrained="none")
     if way == "kit":
-        return kit(member, *faces(source, rows), device)
-    return Reference(member, *faces(source, rows), device).epoch
+        return kit(member, *load_images(source, rows), device)
+    return Reference(member, *load_images(source, rows), device).epoch
 
 
-def faces(source: Path | None, rows: int) -> tuple[np.ndarray, np.ndarray]:
+def load_images(source: Path | None, rows: int) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels of the first rows of train.csv, or synthetic ones; repeated where there are fewer."""
     if source is None:
         images, labels = synthetic.make_faces(min(rows, 2000), seed=0)

@@ -15,8 +15,8 @@ from scipy.stats import binomtest
 from src.data import competition
 from src.errors import UserError
 from src.recipe_table import aligned
-from src.run.folder import RunFolder
 from src.run.record import RunRecord
+from src.run.run_folder import RunFolder
 from src.submit.score import correct_masks
 
 

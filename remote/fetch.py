@@ -13,7 +13,7 @@ from remote.git_tags import KernelVersion
 from remote.verify import damaged_files
 from src.ensemble.predictions import load_predictions
 from src.errors import UserError
-from src.run.folder import RunFolder
+from src.run.run_folder import RunFolder
 
 WEIGHTS = r"\.(safetensors|pt|pth|ckpt|bin)$|checkpoint"
 # First what a score needs, then what an ensemble needs, then the rest, and the weights on request.

@@ -5,7 +5,7 @@ from pathlib import Path
 from remote.git_tags import KernelVersion
 from src.data import competition
 from src.errors import UserError
-from src.run.folder import RunFolder
+from src.run.run_folder import RunFolder
 from tools import record
 
 

@@ -64,12 +64,12 @@ class Failure:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of one stream. at: its number there. rank: who wrote it, where it says so. own: of the script itself."""
+    """A line of one stream. at: its number there. rank: who wrote it, where it says so. of_script: of the script."""
 
     at: int
     text: str
     rank: int | None
-    own: bool
+    of_script: bool
 
 
 @dataclass(frozen=True)
@@ -178,14 +178,14 @@ def mark_lines(texts: list[str]) -> list[Line]:
 
 def last_error(lines: list[Line]) -> list[Line]:
     """The last `error:` line and the line after it, where the script has written one; empty without any."""
-    errors = [line for line in lines if line.own and ERROR.match(line.text)]
+    errors = [line for line in lines if line.of_script and ERROR.match(line.text)]
     if not errors:
         return []
-    after = next((line for line in lines[errors[-1].at + 1 :] if line.rank == errors[-1].rank), None)
+    following = next((line for line in lines[errors[-1].at + 1 :] if line.rank == errors[-1].rank), None)
     ends = (*CHAINED, *HARMLESS, TRACEBACK)
-    if after is None or not after.own or not after.text.strip() or after.text.startswith(ends):
+    if following is None or not following.of_script or not following.text.strip() or following.text.startswith(ends):
         return errors[-1:]
-    return [errors[-1], after]
+    return [errors[-1], following]
 
 
 # --------------------------------------------------------------------------------------- the tracebacks
@@ -195,7 +195,7 @@ def pick_tracebacks(lines: list[Line], ended: RankEnd | None) -> list[Traceback]
     """The last traceback of the script. Of several ranks: of each, the one that ended first before the others."""
     last = {}
     for rank in {line.rank for line in lines}:
-        for found in find_tracebacks([line for line in lines if line.own and line.rank == rank]):
+        for found in find_tracebacks([line for line in lines if line.of_script and line.rank == rank]):
             last[rank] = found
     alone = last.pop(None, None)
     if alone and not last and ended and alone.end < ended.at:
@@ -205,7 +205,7 @@ def pick_tracebacks(lines: list[Line], ended: RankEnd | None) -> list[Traceback]
 
 
 def find_tracebacks(lines: list[Line]) -> list[Traceback]:
-    """The tracebacks among the own lines of one rank, each with its causes, without those that ended nothing."""
+    """The tracebacks among the script's lines of one rank, each with its causes, without those that ended nothing."""
     found, end = {}, 0  # by their first lines; None for one that ended nothing
     for at in (number for number, line in enumerate(lines) if begins_traceback(line.text)):
         if at < end:
@@ -296,27 +296,27 @@ def explain_silence(streams: dict[str, list[Line]]) -> Failure:
     """What the script did last, and what that means."""
     every = [line for lines in streams.values() for line in lines]
     ended = next(filter(None, map(first_rank_end, streams.values())), None)
-    own = last_own_lines(streams)
-    if any(FINISHED.search(line.text) for line in own):
+    said = last_script_lines(streams)
+    if any(FINISHED.search(line.text) for line in said):
         missing = [f"{found[1]} is missing: {found[2]}" for line in every if (found := MISSING.match(line.text))]
         more = [f"rank {ended.rank}: {ended.reason}"] if ended else []
         return Failure((), "; ".join(["the run finished", *missing, *more]))
-    if failed := [line.text for line in own[-LAST_LINES:] if line.text.startswith(FAILED)]:
+    if failed := [line.text for line in said[-LAST_LINES:] if line.text.startswith(FAILED)]:
         return Failure((), failed[-1])
     who = f"rank {ended.rank} " if ended else ""
-    if not own:
+    if not said:
         return Failure((), f"{who}ended without a word: its log holds no line of the script")
-    last = ([line for line in own if ended and line.rank == ended.rank] or own)[-1].text.strip()[:LONGEST_LINE]
+    last = ([line for line in said if ended and line.rank == ended.rank] or said)[-1].text.strip()[:LONGEST_LINE]
     crash = [found[1] for line in every if (found := ENDING.match(line.text)) and found[1] != "Killed"]
     reason = "; ".join(crash)[:LONGEST_LINE] or (ended.reason if ended else KILLED)
     return Failure(
-        tuple(line.text for line in own[-LAST_LINES:]), f'{who}ended without a word after "{last}": {reason}'
+        tuple(line.text for line in said[-LAST_LINES:]), f'{who}ended without a word after "{last}": {reason}'
     )
 
 
-def last_own_lines(streams: dict[str, list[Line]]) -> list[Line]:
-    """The script's own lines. On stderr only its words on signals are surely its own; without others, all there."""
-    own = {name: [line for line in lines if line.own and line.text.strip()] for name, lines in streams.items()}
-    errors = own.pop("stderr", [])
-    others = [line for lines in own.values() for line in lines]
+def last_script_lines(streams: dict[str, list[Line]]) -> list[Line]:
+    """The script's lines. On stderr only its words on signals are surely the script's; without others, all there."""
+    said = {name: [line for line in lines if line.of_script and line.text.strip()] for name, lines in streams.items()}
+    errors = said.pop("stderr", [])
+    others = [line for lines in said.values() for line in lines]
     return [*others, *(line for line in errors if SIGNAL.match(line.text))] if others else errors

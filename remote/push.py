@@ -101,9 +101,9 @@ def session_limit(header: dict, hours: float | None) -> int:
     if hours is not None:
         if not 0 < hours <= most:
             raise UserError(f"--hours {hours:g}: a session lasts more than 0 and at most {most:g} hours.")
-        if hours < (own := budget_hours(header)):
+        if hours < (budget := budget_hours(header)):
             print(
-                f"warning: Kaggle ends the session after {hours:g} h, but the script's own budget is {own:g} h. "
+                f"warning: Kaggle ends the session after {hours:g} h, but the script's own budget is {budget:g} h. "
                 f"Built with --set time_budget_hours={0.9 * hours:g}, it would finish in time."
             )
         return round(3600 * hours)

@@ -9,7 +9,7 @@ import pandas as pd
 from src.ensemble.predictions import load_predictions
 from src.errors import UserError
 from src.files import digest
-from src.run.folder import RunFolder
+from src.run.run_folder import RunFolder
 from src.submit.check import parse_submission
 
 

@@ -36,9 +36,9 @@ def read_bytes(path: Path, limit: int, advice: str) -> bytes:
     return content
 
 
-def archive_kind(start: bytes) -> str | None:
+def archive_kind(first_bytes: bytes) -> str | None:
     """The kind of archive that begins with these bytes; None for other files."""
-    return next((kind for magic, kind in _ARCHIVES.items() if start.startswith(magic)), None)
+    return next((kind for magic, kind in _ARCHIVES.items() if first_bytes.startswith(magic)), None)
 
 
 def unzip(content: bytes, wanted: Callable[[str], bool], limit: int) -> dict[str, bytes]:

@@ -117,10 +117,10 @@ def processes_of(arguments: argparse.Namespace) -> int:
     if arguments.nproc is not None:
         if arguments.nproc < 1:
             raise UserError(f"--nproc {arguments.nproc}: give 1 or more")
-        if arguments.nproc > 1 and not ranks.own_command():
+        if arguments.nproc > 1 and not ranks.this_command():
             raise UserError("--nproc: torchrun needs a script in a file; this code was not started from one")
         return arguments.nproc
-    automatic = in_kernel() and arguments.device in ("auto", "cuda") and ranks.own_command()
+    automatic = in_kernel() and arguments.device in ("auto", "cuda") and ranks.this_command()
     return max(1, ranks.gpus()) if automatic else 1
 
 
@@ -161,11 +161,11 @@ def command_plan(arguments: argparse.Namespace, bundle: dict) -> int:
 def command_quick(arguments: argparse.Namespace, bundle: dict) -> int:
     """An end-to-end run on synthetic faces: draws, trains, blends, writes, checks, scores."""
     from src.data import synthetic
-    from src.run.folder import RunFolder
     from src.run.run import run
+    from src.run.run_folder import RunFolder
 
     output = RunFolder(arguments.output)
-    if output.run_json.exists() and output.read_record().recipe_name != "quick":
+    if output.record_file.exists() and output.read_record().recipe_name != "quick":
         raise UserError(f"{output.path} holds a run that is not a quick one; give another --output")
     arguments.input, arguments.submission = output.path / "faces", output.submission
     synthetic.write_files(arguments.input)

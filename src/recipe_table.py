@@ -59,8 +59,8 @@ def network_cost(network: str, image_size: int | None = None) -> NetworkCost:
         net = models.create(network, image_size=image_size).eval()
         net(torch.empty(1, 1, IMAGE_SIZE, IMAGE_SIZE))
     parameters = sum(p.numel() for p in net.parameters())
-    size = image_size or models.native_image_size(network)
-    return NetworkCost(models.family(network), parameters, counter.get_total_flops(), size)
+    image_size = image_size or models.native_image_size(network)
+    return NetworkCost(models.family(network), parameters, counter.get_total_flops(), image_size)
 
 
 def settings_table(recipe: Recipe) -> str:
@@ -71,8 +71,8 @@ def settings_table(recipe: Recipe) -> str:
     rows, several = [("key", "value", "meaning"), *described(recipe)], len(recipe.members) > 1
     for member in recipe.members:
         name = f"{member.name}." if several else ""
-        own = described(member, name) + described(member.augment, f"{name}augment.")
-        rows += [row for row in own if several or row[0] != "seed"]
+        settings = described(member, name) + described(member.augment, f"{name}augment.")
+        rows += [row for row in settings if several or row[0] != "seed"]
     return aligned(rows)
 
 

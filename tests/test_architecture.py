@@ -66,11 +66,11 @@ def place_of(module: str) -> str:
 
 @pytest.mark.parametrize("module", BUNDLED)
 def test_a_module_imports_only_what_its_place_may_know(module):
-    own = place_of(module)
+    place = place_of(module)
     for name in imports_of(module):
         assert name in BUNDLED, f"{module}: the bundle has no {name}"
         helper = place_of(name) not in MAY_IMPORT
-        assert helper or place_of(name) in {own, *MAY_IMPORT.get(own, ())}, f"{module} must not know {name}"
+        assert helper or place_of(name) in {place, *MAY_IMPORT.get(place, ())}, f"{module} must not know {name}"
 
 
 def longest_chains(graph: dict[str, set[str]]) -> dict[str, list[str]]:

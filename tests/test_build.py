@@ -43,14 +43,14 @@ NASTY = [
 ]
 
 
-def test_sources_come_back_byte_for_byte(tree, start):
+def test_sources_come_back_byte_for_byte(tree, run_script):
     names = [f"n{i}" for i in range(len(NASTY))]
     root = tree(main=f"import src.{', src.'.join(names)}\n", **dict(zip(names, NASTY, strict=True)))
     script = built(root)
     expected = {"src/__init__.py": b""} | {f"src/{n}.py": (root / f"src/{n}.py").read_bytes() for n in [*names, "main"]}
     assert held(script)[0] == expected
-    start(script)
-    (folder,) = start.temporary.iterdir()
+    run_script(script)
+    (folder,) = run_script.temporary.iterdir()
     assert {path: (folder / path).read_bytes() for path in expected} == expected
 
 

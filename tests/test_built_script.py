@@ -13,14 +13,14 @@ import pytest
 from tests.support.trees import WORK, built, held
 
 
-def test_runs_from_a_read_only_folder_and_another_current_folder(tree, start, tmp_path):
+def test_runs_from_a_read_only_folder_and_another_current_folder(tree, run_script, tmp_path):
     place = tmp_path / "read only"
     place.mkdir()
     script = Path(shutil.copy(built(tree()), place / "script.py"))
     script.chmod(0o400)
     place.chmod(0o500)
     try:
-        code, out, err = start(script, "a", "b c")
+        code, out, err = run_script(script, "a", "b c")
         assert (code, err) == (0, "")
         assert out.split() == ["42", "baseline", held(script)[1]["code"]["digest"], "a", "b", "c"]
         assert [file.name for file in place.iterdir()] == ["script.py"]
@@ -29,12 +29,12 @@ def test_runs_from_a_read_only_folder_and_another_current_folder(tree, start, tm
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 7])
-def test_exit_code(tree, start, code):
-    assert start(built(tree(main=f"def main(argv, bundle=None):\n    return {code}\n")))[0] == code
+def test_exit_code(tree, run_script, code):
+    assert run_script(built(tree(main=f"def main(argv, bundle=None):\n    return {code}\n")))[0] == code
 
 
-def test_traceback_names_the_source_and_its_line(tree, start):
-    code, _, err = start(built(tree(work="def answer():\n    # why\n    return 1 // 0  # here\n")))
+def test_traceback_names_the_source_and_its_line(tree, run_script):
+    code, _, err = run_script(built(tree(work="def answer():\n    # why\n    return 1 // 0  # here\n")))
     assert code == 1
     assert 'src/work.py", line 3, in answer\n    return 1 // 0  # here\n' in err
 
@@ -62,59 +62,59 @@ def main(argv, bundle=None):
 
 
 @pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
-def test_workers_and_pickles(tree, start, method):
-    code, out, err = start(built(tree(main=WORKERS)), method)
+def test_workers_and_pickles(tree, run_script, method):
+    code, out, err = run_script(built(tree(main=WORKERS)), method)
     assert (code, err) == (0, "")
     assert out.split("\n")[:2] == ["[Point(x=2), Point(x=4)]", "child"]
 
 
-def test_another_src_on_the_path_does_not_win(tree, start, tmp_path):
+def test_another_src_on_the_path_does_not_win(tree, run_script, tmp_path):
     other = tmp_path / "foreign"
     (other / "src").mkdir(parents=True)
     (other / "src/__init__.py").write_text("raise RuntimeError('foreign')")
-    assert start(built(tree()), PYTHONPATH=str(other))[0] == 0
+    assert run_script(built(tree()), PYTHONPATH=str(other))[0] == 0
 
 
 @pytest.mark.parametrize("damaged", [False, True])
-def test_concurrent_starts(tree, start, damaged):
+def test_concurrent_starts(tree, run_script, damaged):
     script = built(tree())
     if damaged:
-        start(script)
-        next(start.temporary.glob("*/src/work.py")).write_text("answer = lambda: 66")
-    processes = [start.popen(script) for _ in range(8)]
+        run_script(script)
+        next(run_script.temporary.glob("*/src/work.py")).write_text("answer = lambda: 66")
+    processes = [run_script.popen(script) for _ in range(8)]
     outs = [process.communicate(timeout=60) for process in processes]
     assert [(process.returncode, out[:3]) for process, (out, _) in zip(processes, outs, strict=True)] == [
         (0, "42 ")
     ] * 8
-    assert len(list(start.temporary.iterdir())) == 1
+    assert len(list(run_script.temporary.iterdir())) == 1
 
 
-def test_damaged_folder_is_mended_and_a_right_one_left_alone(tree, start):
+def test_damaged_folder_is_mended_and_a_right_one_left_alone(tree, run_script):
     script = built(tree())
-    start(script)
-    (folder,) = start.temporary.iterdir()
+    run_script(script)
+    (folder,) = run_script.temporary.iterdir()
     assert folder.stat().st_mode & 0o777 == 0o700
     work, before = folder / "src/work.py", (folder / "src/main.py").stat()
     work.write_text("def answer():\n    return 66\n")
     (folder / "torch.py").write_text("raise RuntimeError('foreign')")
     (folder / "src/gone.py").write_text("")
-    assert start(script)[1].startswith("42 ")
+    assert run_script(script)[1].startswith("42 ")
     assert work.read_text() == WORK
     assert not (folder / "torch.py").exists()
     assert not (folder / "src/gone.py").exists()
     assert (folder / "src/main.py").stat().st_mtime_ns == before.st_mtime_ns
     work.unlink()
-    assert start(script)[1].startswith("42 ")
-    assert len(list(start.temporary.iterdir())) == 1
+    assert run_script(script)[1].startswith("42 ")
+    assert len(list(run_script.temporary.iterdir())) == 1
 
 
-def test_code_that_was_compiled_from_a_damaged_file_goes_with_it(tree, start):
+def test_code_that_was_compiled_from_a_damaged_file_goes_with_it(tree, run_script):
     script = built(tree())
-    start(script)
-    work = next(start.temporary.glob("*/src/work.py"))
+    run_script(script)
+    work = next(run_script.temporary.glob("*/src/work.py"))
     work.write_text(WORK.replace("42", "66"))
     py_compile.compile(str(work), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
-    assert start(script)[1].startswith("42 ")
+    assert run_script(script)[1].startswith("42 ")
 
 
 def test_a_second_start_in_the_middle_of_the_first_one(tree, tmp_path, monkeypatch):
@@ -139,9 +139,9 @@ def test_a_second_start_in_the_middle_of_the_first_one(tree, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("trap", ["open", "link", "file"])
-def test_a_folder_that_others_could_write_to_is_not_used(tree, start, tmp_path, trap):
+def test_a_folder_that_others_could_write_to_is_not_used(tree, run_script, tmp_path, trap):
     script = built(tree())
-    folder = start.temporary / f"fer2013-{os.getuid()}-{held(script)[1]['code']['digest']}"
+    folder = run_script.temporary / f"fer2013-{os.getuid()}-{held(script)[1]['code']['digest']}"
     if trap == "open":
         folder.mkdir()
         folder.chmod(0o777)
@@ -150,7 +150,7 @@ def test_a_folder_that_others_could_write_to_is_not_used(tree, start, tmp_path, 
         folder.symlink_to(tmp_path / "theirs")
     else:
         folder.write_text("")
-    code, out, _ = start(script)
+    code, out, _ = run_script(script)
     assert (code, out[:3]) == (0, "42 ")
     assert not list(folder.glob("*"))
 

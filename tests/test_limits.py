@@ -164,7 +164,7 @@ refused(load_predictions, put(sys.argv[1], lying([b"x"] * 150_000, b"", 0)))
     "run.json": (
         150,
         """
-from src.run.folder import RunFolder
+from src.run.run_folder import RunFolder
 folder = Path(sys.argv[1]); folder.mkdir()
 before = peak()
 refused(lambda: RunFolder(sparse(folder / "run.json", 10 << 30).parent).read_record())

@@ -12,7 +12,7 @@ from src import config, recipe_table, recipes
 from src import main as module
 from src.data import synthetic
 from src.main import main
-from src.run.folder import RunFolder
+from src.run.run_folder import RunFolder
 from tests.conftest import fake_bundle
 from tests.support.run_records import RECORD
 

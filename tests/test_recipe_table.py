@@ -7,25 +7,25 @@ from src import recipe_table, recipes
 from src.config import keys, override
 
 
-def rows(text: str) -> list[list[str]]:
+def parse_rows(text: str) -> list[list[str]]:
     """The cells of an aligned table, without its head and what follows it; columns are two spaces apart."""
     lines = text.split("\n\n")[0].splitlines()[1:]
     return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines]
 
 
 @pytest.fixture(scope="module")
-def table() -> dict[str, list[str]]:
-    return {row[0]: row for row in rows(recipe_table.recipes_table())}
+def recipe_rows() -> dict[str, list[str]]:
+    return {row[0]: row for row in parse_rows(recipe_table.recipes_table())}
 
 
-def test_the_table_has_a_line_for_each_recipe_in_order_with_every_column(table):
-    assert list(table) == list(recipes.RECIPES)
-    assert {len(row) for row in table.values()} == {len(recipe_table.HEAD)}
+def test_the_table_has_a_line_for_each_recipe_in_order_with_every_column(recipe_rows):
+    assert list(recipe_rows) == list(recipes.RECIPES)
+    assert {len(row) for row in recipe_rows.values()} == {len(recipe_table.HEAD)}
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)
-def test_a_line_sums_the_members_costs_and_has_their_sizes_epochs_and_texts(table, name):
-    recipe, line = recipes.get(name), table[name]
+def test_a_line_sums_the_members_costs_and_has_their_sizes_epochs_and_texts(recipe_rows, name):
+    recipe, line = recipes.get(name), recipe_rows[name]
     costs = [recipe_table.network_cost(member.network, member.image_size) for member in recipe.members]
     families = {cost.family for cost in costs}
     assert line[1] == (families.pop() if len(families) == 1 else f"{len(families)} families")
@@ -39,9 +39,9 @@ def test_a_line_sums_the_members_costs_and_has_their_sizes_epochs_and_texts(tabl
 # ------------------------------------------------------------------------------------------- the cost
 
 
-def conv(inputs: int, outputs: int, kernel: int, size: int) -> int:
+def conv(inputs: int, outputs: int, kernel: int, side: int) -> int:
     """Operations of a convolution whose maps have that size."""
-    return 2 * inputs * outputs * kernel**2 * size**2
+    return 2 * inputs * outputs * kernel**2 * side**2
 
 
 def linear(inputs: int, outputs: int) -> int:
@@ -51,9 +51,9 @@ def linear(inputs: int, outputs: int) -> int:
 def attention_by_hand() -> int:
     """Three blocks, whose channel attention applies its MLP twice, and the head."""
     total = linear(128, 256) + linear(256, 7)
-    for inputs, width, size in ((1, 32, 48), (32, 64, 24), (64, 128, 12)):
-        total += conv(inputs, width, 3, size) + conv(width, width, 3, size)
-        total += 2 * 2 * linear(width, width // 16) + conv(2, 1, 7, size // 2)
+    for inputs, width, side in ((1, 32, 48), (32, 64, 24), (64, 128, 12)):
+        total += conv(inputs, width, 3, side) + conv(width, width, 3, side)
+        total += 2 * 2 * linear(width, width // 16) + conv(2, 1, 7, side // 2)
     return total
 
 
@@ -91,7 +91,7 @@ def test_the_cost_of_a_resnet_at_224_is_torchvisions_without_two_channels_and_99
 @pytest.mark.parametrize("name", recipes.RECIPES)
 def test_the_settings_hold_every_key_once_with_a_value_that_can_be_set(name):
     recipe = recipes.get(name)
-    listed = [(row[0], row[1]) for row in rows(recipe_table.settings_table(recipe))]
+    listed = [(row[0], row[1]) for row in parse_rows(recipe_table.settings_table(recipe))]
     several = len(recipe.members) > 1
     prefix = tuple(f"{m.name}." for m in recipe.members)
     of_recipe = {key for key in keys(recipe) if hasattr(recipe, key)}
@@ -102,6 +102,6 @@ def test_the_settings_hold_every_key_once_with_a_value_that_can_be_set(name):
 
 def test_the_settings_follow_an_override():
     changed = override(recipes.get("quick"), ["simple_cnn_v2.lr=0.0123", "folds=9"])
-    listed = {row[0]: row[1] for row in rows(recipe_table.settings_table(changed))}
+    listed = {row[0]: row[1] for row in parse_rows(recipe_table.settings_table(changed))}
     assert listed["simple_cnn_v2.lr"] == "0.0123" and listed["folds"] == "9"
     assert listed["compact_cnn.lr"] == "0.003"

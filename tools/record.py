@@ -24,8 +24,8 @@ from src.ensemble.blend import mean_blend
 from src.ensemble.predictions import load_predictions
 from src.errors import UserError
 from src.recipe_changes import folder_name
-from src.run.folder import RunFolder, write_json
 from src.run.record import FINISHED, RunRecord, read_record
+from src.run.run_folder import RunFolder, write_json
 from src.submit.score import score_submission
 from src.train.tracking import PERCENT
 from tools import result_tables
@@ -59,14 +59,14 @@ def record(run: Path, source: Path, results: Path) -> Path:
 
 def read_finished(folder: RunFolder) -> RunRecord:
     """The run.json of a finished run; UserError for another one, and for settings of no recipe."""
-    recorded = read_record(folder.run_json, MIGRATE)
+    recorded = read_record(folder.record_file, MIGRATE)
     if recorded.status != FINISHED or not recorded.members or recorded.ensemble is None:
-        raise UserError(f"{folder.run_json}: the run is {recorded.status}; run the same command again to finish it")
+        raise UserError(f"{folder.record_file}: the run is {recorded.status}; run the same command again to finish it")
     members, used = recorded.recipe.get("members"), recorded.ensemble.members
     if not isinstance(members, list) or not members or not all(map(is_member, members)):
-        raise UserError(f"{folder.run_json}: recipe.members are no members of a recipe; run it again.")
+        raise UserError(f"{folder.record_file}: recipe.members are no members of a recipe; run it again.")
     if not used or not set(used) <= recorded.members.keys():
-        raise UserError(f"{folder.run_json}: ensemble.members must name members of the run; run it again.")
+        raise UserError(f"{folder.record_file}: ensemble.members must name members of the run; run it again.")
     return recorded
 
 

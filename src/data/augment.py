@@ -53,16 +53,16 @@ def geometry(x: Tensor, settings: Augment, draws: Tensor, image_size: int | None
     least half of x's: the grid reads four neighbours.
     """
     flip = draws[0] < settings.flip
-    size = [*x.shape[:2], image_size or x.shape[2], image_size or x.shape[3]]
+    shape = [*x.shape[:2], image_size or x.shape[2], image_size or x.shape[3]]
     moves = settings.rotation, settings.shift, settings.scale, settings.shear, settings.resized_crop
-    if size == list(x.shape) and not any(moves):
+    if shape == list(x.shape) and not any(moves):
         return torch.where(flip.view(-1, 1, 1, 1), x.flip(-1), x) if settings.flip else x
     rotation, shear = spread(draws[1], math.radians(settings.rotation)), spread(draws[2], math.radians(settings.shear))
     scale, shift = 1 + spread(draws[3], settings.scale), spread(draws[4:6].T, 2 * settings.shift)
     theta = sampling_matrix(rotation, shear, scale, shift, flip)
     if settings.resized_crop:
         theta = cropped(theta, settings.resized_crop, draws[6:10])
-    grid = F.affine_grid(theta, size, align_corners=False)
+    grid = F.affine_grid(theta, shape, align_corners=False)
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 

@@ -115,8 +115,8 @@ def choose_example(files: list[Path], folder: Path, rows: int) -> tuple[Path | N
 
     If none has as many rows, it is the one in `folder`, which is the competition's, or None.
     """
-    own, reasons = folder / EXAMPLE, []
-    for file in dict.fromkeys([own] * own.is_file() + find_named(EXAMPLE)(files)):
+    nearest, reasons = folder / EXAMPLE, []
+    for file in dict.fromkeys([nearest] * nearest.is_file() + find_named(EXAMPLE)(files)):
         try:
             lines = sum(bool(line.strip()) for line in read_bytes(file, _MAX_EXAMPLE_BYTES, "").splitlines())
         except UserError as error:
@@ -125,7 +125,7 @@ def choose_example(files: list[Path], folder: Path, rows: int) -> tuple[Path | N
         if lines - rows in (0, 1):  # without a header, and with one
             return file, reasons
         reasons.append(f"{file}: {lines:,} lines; the test set has {rows:,} rows")
-    return (own, reasons[1:]) if own.is_file() else (None, reasons)
+    return (nearest, reasons[1:]) if nearest.is_file() else (None, reasons)
 
 
 def _packed(file: Path) -> str | None:

@@ -28,10 +28,10 @@ def is_tar(path: Path) -> bool:
     """Whether a file begins as a .tar or a .tar.gz does, whatever its name. Raises UserError if it cannot be read."""
     try:
         with path.open("rb") as file:
-            start = file.read(262)
+            first_bytes = file.read(262)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).\nCheck its permissions and its disk.") from error
-    return start.startswith(b"\x1f\x8b") or start.endswith(b"ustar")
+    return first_bytes.startswith(b"\x1f\x8b") or first_bytes.endswith(b"ustar")
 
 
 @contextmanager

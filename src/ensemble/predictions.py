@@ -86,9 +86,9 @@ def load_predictions(path: Path, data_digest: str | None = None, test_rows: int 
 def _validate(content: dict, header: object, path: Path) -> None:
     """Raises UserError unless header and arrays keep the contract of the module's docstring."""
     texts = header if isinstance(header, dict) else {}
-    missing = [key for key in REQUIRED_HEADER if not isinstance(texts.get(key), str)]
-    if missing:
-        raise UserError(f"{path}: the header lacks the text {' and the text '.join(missing)}")
+    absent = [key for key in REQUIRED_HEADER if not isinstance(texts.get(key), str)]
+    if absent:
+        raise UserError(f"{path}: the header lacks the text {' and the text '.join(absent)}")
     classes, rows, split, probs = (content[key] for key in _ARRAYS[:4])
     if not np.array_equal(classes, np.array(CLASS_NAMES)):
         raise UserError(f"{path}: other classes than {', '.join(CLASS_NAMES)}, or another order")

@@ -45,6 +45,6 @@ def attention_cnn(dropout: float | None = None) -> nn.Sequential:
     """Blocks of 32, 64, 128, global average pooling, FC 128→256 with batch norm, ReLU, dropout .5, FC 7."""
     layers = [layer for i, o in zip((1, *WIDTHS), WIDTHS, strict=False) for layer in block(i, o)]
     pool = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    rate = 0.5 if dropout is None else dropout
-    head = [nn.Linear(WIDTHS[-1], 256), nn.BatchNorm1d(256), nn.ReLU(inplace=True), nn.Dropout(rate)]
+    dropout = 0.5 if dropout is None else dropout
+    head = [nn.Linear(WIDTHS[-1], 256), nn.BatchNorm1d(256), nn.ReLU(inplace=True), nn.Dropout(dropout)]
     return nn.Sequential(*layers, *pool, *head, nn.Linear(256, NUM_CLASSES))

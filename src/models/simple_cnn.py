@@ -31,9 +31,9 @@ def simple_cnn(widths: tuple[int, ...], kernel: int, norm: bool, dropout: float)
     return nn.Sequential(*layers, *drop(dropout), *hidden, *drop(dropout), last)
 
 
-def drop(rate: float) -> list[nn.Module]:
-    """A dropout, or nothing for rate 0."""
-    return [nn.Dropout(rate)] if rate else []
+def drop(dropout: float) -> list[nn.Module]:
+    """A dropout, or nothing for 0."""
+    return [nn.Dropout(dropout)] if dropout else []
 
 
 @register()

@@ -28,17 +28,17 @@ AVERAGED = re.compile(
 class Candidate:
     """Tensors that could be the network's. label: the keys and prefixes that lead to them, "" at the top level.
 
-    missing, wrong: names that are not there, or have another shape.
+    missing_keys, wrong_keys: names that are not there, or have another shape.
     """
 
     label: str
     state: dict[str, Tensor]
-    missing: list[str]
-    wrong: list[str]
+    missing_keys: list[str]
+    wrong_keys: list[str]
 
     @property
     def fits(self) -> bool:
-        return not self.missing and not self.wrong
+        return not self.missing_keys and not self.wrong_keys
 
     @property
     def is_averaged(self) -> bool:
@@ -62,10 +62,10 @@ def load_weights(body: nn.Module, path: Path, choice: str | None = None) -> list
     network is unchanged then.
     """
     file = read_weights(path)
-    own = {key: value for key, value in body.state_dict().items() if not key.endswith("num_batches_tracked")}
-    body_only = {key: value for key, value in own.items() if not keeps_initial_weights(body, key)}
+    all_keys = {key: value for key, value in body.state_dict().items() if not key.endswith("num_batches_tracked")}
+    body_only = {key: value for key, value in all_keys.items() if not keeps_initial_weights(body, key)}
     same_classes = file.metadata.get("classes") == json.dumps(CLASS_NAMES)
-    for wanted in (own, body_only) if same_classes else (body_only,):
+    for wanted in (all_keys, body_only) if same_classes else (body_only,):
         found = candidates(body, file, wanted)
         chosen = [c for c in found if c.is_called(choice)]
         if fitting := sorted((c for c in chosen if c.fits), key=lambda c: (c.label != choice, not c.is_averaged)):
@@ -104,8 +104,8 @@ def candidates(body: nn.Module, file: WeightsFile, wanted: dict[str, Tensor]) ->
 
 def with_statistics_of(raw: Candidate, averaged: Candidate) -> Candidate:
     """An average of parameters alone, with the raw network's statistics of batch norm if only these are missing."""
-    lacks_more = averaged.wrong or not all(".running_" in f".{key}" for key in averaged.missing)
-    return averaged if lacks_more else replace(averaged, state=raw.state | averaged.state, missing=[])
+    lacks_more = averaged.wrong_keys or not all(".running_" in f".{key}" for key in averaged.missing_keys)
+    return averaged if lacks_more else replace(averaged, state=raw.state | averaged.state, missing_keys=[])
 
 
 def by_prefix(body: nn.Module, label: str, table: dict[str, Tensor], wanted: dict[str, Tensor]) -> list[Candidate]:
@@ -132,13 +132,15 @@ def why_not(body: nn.Module, file: WeightsFile, wanted: dict, found: list[Candid
     if not found and file.is_optimizer:
         return "holds the state of an optimizer, without a network's weights"
     network = getattr(body, "pretrained_cfg", {}).get("architecture") or type(body).__name__
-    best = min(chosen, key=lambda c: len(c.missing) + len(c.wrong), default=Candidate("", {}, list(wanted), []))
-    key = (best.missing or best.wrong)[0]
+    best = min(
+        chosen, key=lambda c: len(c.missing_keys) + len(c.wrong_keys), default=Candidate("", {}, list(wanted), [])
+    )
+    key = (best.missing_keys or best.wrong_keys)[0]
     given = best.state.get(key)
     shapes = f"no {key}" if given is None else f"{key} is {[*given.shape]}, not {[*wanted[key].shape]}"
     return (
-        f"weights of another network than {network} ({len(best.missing)} of {len(wanted)} tensors missing, "
-        f"{len(best.wrong)} of another shape: {shapes})"
+        f"weights of another network than {network} ({len(best.missing_keys)} of {len(wanted)} tensors missing, "
+        f"{len(best.wrong_keys)} of another shape: {shapes})"
     )
 
 
@@ -162,8 +164,8 @@ def adapt(body: nn.Module, state: dict[str, Tensor]) -> None:
         key = f"{first}.weight"
         if key in state and state[key].ndim == 4 and state[key].shape[1] == 3:
             state[key] = adapt_input_conv(1, state[key])
-    own, given = getattr(body, "pos_embed", None), state.get("pos_embed")
-    if own is not None and given is not None and given.shape != own.shape:
+    expected, given = getattr(body, "pos_embed", None), state.get("pos_embed")
+    if expected is not None and given is not None and given.shape != expected.shape:
         # What cannot be resampled keeps its shape, and does not fit then.
         with contextlib.suppress(RuntimeError, IndexError, AttributeError):
             prefix = getattr(body, "num_prefix_tokens", 0)

@@ -54,11 +54,11 @@ def read_weights(path: Path) -> WeightsFile:
     """
     try:
         with path.open("rb") as file:
-            start = file.read(512)
-        if what := kind_of_other_file(start):
+            head = file.read(512)
+        if what := kind_of_other_file(head):
             raise UserError(f"{path}: {what}")
-        require_size_and_form(path, is_zip=start.startswith(b"PK") and zipfile.is_zipfile(path))
-        content, metadata = load_safetensors(path) if is_safetensors(start) else (load_pickled(path, start), {})
+        require_size_and_form(path, is_zip=head.startswith(b"PK") and zipfile.is_zipfile(path))
+        content, metadata = load_safetensors(path) if is_safetensors(head) else (load_pickled(path, head), {})
         tables = tables_in(content)
     except UserError:
         raise
@@ -73,9 +73,9 @@ def read_weights(path: Path) -> WeightsFile:
     return WeightsFile(tables, metadata, is_optimizer)
 
 
-def kind_of_other_file(start: bytes) -> str:
+def kind_of_other_file(head: bytes) -> str:
     """What a file is that begins so, if it is surely not weights; else nothing."""
-    begin = start.removeprefix(b"\xef\xbb\xbf")
+    begin = head.removeprefix(b"\xef\xbb\xbf")
     if not begin:
         return "an empty file; download it again"
     for pattern, words in OTHERS:
@@ -100,9 +100,9 @@ def require_size_and_form(path: Path, is_zip: bool) -> None:
         raise UserError(f"{path}: a zip archive that holds no weights itself; unpack it and name the file inside")
 
 
-def is_safetensors(start: bytes) -> bool:
+def is_safetensors(head: bytes) -> bool:
     """Whether a file begins as safetensors: the length of a JSON object, and the object."""
-    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 2**30
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**30
 
 
 def load_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -113,7 +113,7 @@ def load_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 
-def load_pickled(path: Path, start: bytes) -> object:
+def load_pickled(path: Path, head: bytes) -> object:
     """The content of torch's file; UserError that names a pickled object that could run code."""
     try:
         # As a stream: by a path, torch chooses the reader by the ending.
@@ -121,19 +121,19 @@ def load_pickled(path: Path, start: bytes) -> object:
             warnings.simplefilter("ignore")
             return torch.load(file, "cpu", weights_only=True)
     except Exception as error:
-        if not (what := refused_object(str(error), start)):
+        if not (what := refused_object(str(error), head)):
             raise
     raise UserError(f"{path}: {what}; {REMEDY}")
 
 
-def refused_object(message: str, start: bytes) -> str:
+def refused_object(message: str, head: bytes) -> str:
     """What torch's reader has refused, in the kit's words; nothing where the file is only damaged."""
     if found := re.search(r"GLOBAL ([\w.]+)", message):
         article = "an" if found[1][0] in "aeiouAEIOU" else "a"
         return f"holds {article} {found[1]}, a pickled object, and reading it could run code"
     if re.search("Can only (build|create)|unrecognized function|must be imported to load", message):
         return "holds a pickled object, and reading it could run code"
-    if "Unsupported operand" in message and re.match(rb"PK|\x80[\3-\5]", start):
+    if "Unsupported operand" in message and re.match(rb"PK|\x80[\3-\5]", head):
         return "is pickled by another protocol than torch.save's, and reading it could run code"
     return ""
 

@@ -14,9 +14,9 @@ from src.config import Member, Recipe
 from src.data.batches import LabelledImages, on_device
 from src.data.competition import Competition
 from src.run.disk_space import DiskSpace
-from src.run.folder import RunFolder
 from src.run.ranks import Process
 from src.run.record import Code, RunIdentity, RunRecord
+from src.run.run_folder import RunFolder
 from src.train.budget import Deadline
 from src.train.initial_weights import InitialWeights
 from src.train.precision import choose_precision

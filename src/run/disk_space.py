@@ -11,13 +11,13 @@ from src.files import FULL
 SMALL_FILES = 2**21  # bytes: submission.csv, run.json and log.txt
 
 
-def require(folder: Path, size: int) -> None:
-    """Raises UserError where `size` bytes, less what the folder holds, are not free. The folder need not exist."""
-    size -= sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0
+def require(folder: Path, num_bytes: int) -> None:
+    """Raises UserError where `num_bytes`, less what the folder holds, are not free. The folder need not exist."""
+    num_bytes -= sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0
     there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-    if (free := shutil.disk_usage(there).free) < size:
+    if (free := shutil.disk_usage(there).free) < num_bytes:
         raise UserError(
-            f"{folder}: {free / 2**20:,.0f} MiB are free, and the run will write up to {size / 2**20:,.0f} MiB; "
+            f"{folder}: {free / 2**20:,.0f} MiB are free, and the run will write up to {num_bytes / 2**20:,.0f} MiB; "
             "free some space, or give another --output"
         )
 

@@ -31,10 +31,10 @@ def estimate(request: RunRequest, processes: int = 1) -> list[str]:
     """
     inputs = read_inputs(request, Process())
     demands = [Demand(member, measure(member, inputs), 0, member.epochs) for member in request.recipe.members]
-    return table(demands, request.budget.left(), describe_device(str(inputs.device)), processes)
+    return allocation_table(demands, request.budget.left(), describe_device(str(inputs.device)), processes)
 
 
-def table(demands: list[Demand], left: float, device: str, processes: int) -> list[str]:
+def allocation_table(demands: list[Demand], left: float, device: str, processes: int) -> list[str]:
     """The estimate for people: the seconds of each member, and the sum against what is left of the budget."""
     epochs = allocate_epochs(demands, left, processes)
     members = [replace(d.member, epochs=max(1, d.epochs)) for d in demands]
@@ -69,6 +69,6 @@ def allocate_epochs(demands: list[Demand], left: float, processes: int = 1) -> l
     """
     epochs = [0] * len(demands)
     for number in range(processes):
-        own = demands[number::processes]
-        epochs[number::processes] = budget.allocate_epochs([d.time for d in own], [d.epochs for d in own], left)
+        part = demands[number::processes]
+        epochs[number::processes] = budget.allocate_epochs([d.time for d in part], [d.epochs for d in part], left)
     return epochs

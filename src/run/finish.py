@@ -13,8 +13,8 @@ from src.ensemble.blend import mean_blend
 from src.ensemble.predictions import Predictions, load_predictions
 from src.errors import UserError
 from src.run.context import RunContext
-from src.run.folder import RunFolder
 from src.run.record import FAILED, FINISHED, INTERRUPTED, EnsembleResult, MemberResult, RunRecord
+from src.run.run_folder import RunFolder
 from src.submit.check import check_submission
 from src.submit.write import write_submission
 from src.train.signals import Stopped
@@ -81,15 +81,15 @@ def finish(context: RunContext) -> RunRecord:
         lost = "the process that trained it died; run the same command again to train it"
         record.failed |= {name: lost for name in context.member_names if name not in known}
     record = context.folder.read_record()
-    missing = record.failed | record.skipped
+    untrained = record.failed | record.skipped
     if not record.members:
-        reasons = [f"{name}: {reason}" for name, reason in missing.items()]
+        reasons = [f"{name}: {reason}" for name, reason in untrained.items()]
         more = f"; and {len(reasons) - 2} more" if len(reasons) > 2 else ""
         raise UserError(f"no member has finished, so there is no submission ({'; '.join(reasons[:2])}{more})")
     with context.changing_record() as record:
         record.status, record.files = FINISHED, context.folder.digests()
     context.log(f"mean of {', '.join(record.ensemble.members)}: {percent(record.ensemble)}")
-    for name, reason in missing.items():
+    for name, reason in untrained.items():
         context.log(f"warning: {name} is missing: {reason}")
     checked = check_submission(context.folder.submission, len(context.data.test), context.data.example)
     for warning in checked.warnings:

@@ -12,7 +12,7 @@ from src.ensemble.predictions import Predictions, save_predictions
 from src.errors import UserError
 from src.files import replacing
 from src.run.context import RunContext
-from src.run.estimate import Demand, allocate_epochs, measure_all, table
+from src.run.estimate import Demand, allocate_epochs, allocation_table, measure_all
 from src.run.finish import percent, quality, submit
 from src.run.record import MemberEstimate, MemberResult, Progress, as_text
 from src.train.budget import MemberBudget
@@ -30,14 +30,14 @@ def train_members(context: RunContext) -> None:
 
     Of several processes, each takes the next member when it is free.
     """
-    if context.process.number == 0:
+    if context.process.rank == 0:
         submit_finished(context)
     demands = measure_all(context)
-    if context.process.number == 0:
+    if context.process.rank == 0:
         record_estimate(context, [d for d in demands.values() if isinstance(d, Demand)])
     names = list(demands)
     for number in () if context.inputs.is_idle else context.process.take(len(names)):
-        mine = [demands[name] for name in names[number :: context.process.size]]
+        mine = [demands[name] for name in names[number :: context.process.world_size]]
         train_next(context, names[number], mine)
 
 
@@ -55,11 +55,11 @@ def record_estimate(context: RunContext, demands: list[Demand]) -> None:
     """The estimate in log and run.json."""
     if not demands:
         return
-    left, processes = context.budget.left(), context.process.size
+    left, processes = context.budget.left(), context.process.world_size
     if len(demands) < processes:
         context.log(f"{len(demands)} members for {processes} ranks: {processes - len(demands)} ranks stay idle")
     with context.changing_record() as record:
-        for line in table(demands, left, record.device, processes):
+        for line in allocation_table(demands, left, record.device, processes):
             context.log(line)
         epochs = allocate_epochs(demands, left - context.reserve, processes)
         seconds = [round(demand.time.total(n), 1) for demand, n in zip(demands, epochs, strict=True)]
@@ -90,10 +90,10 @@ def train(context: RunContext, demands: list[Demand]) -> FitResult:
     """
     first, left, inputs = demands[0], context.budget.left(), context.inputs
     member, folder = first.member, context.folder.member(first.member.name)
-    own = first.time.predict + context.reserve  # seconds after its last epoch
+    min_reserve = first.time.predict + context.reserve  # seconds after its last epoch
     epochs = allocate_epochs(demands, left - context.reserve)
     others = sum(d.time.total(n) for d, n in zip(demands[1:], epochs[1:], strict=True) if n)
-    if not (epochs[0] or (first.done and left >= own)):
+    if not (epochs[0] or (first.done and left >= min_reserve)):
         raise TimeUp(f"no epoch of {member.name} fits into the time that is left")
     job = inputs.train_job(member, context.recipe.seed + member.seed)
     precision, weights = job.precision, inputs.initial_weights[member.name]
@@ -107,7 +107,7 @@ def train(context: RunContext, demands: list[Demand]) -> FitResult:
     identity = vars(context.identity) | {"member": member.name, "device": inputs.device.type}
     callbacks = TrainingCallbacks(
         checkpoints=CheckpointManager(folder, identity, context.log),
-        budget=MemberBudget(context.budget, own + others, own),
+        budget=MemberBudget(context.budget, min_reserve + others, min_reserve),
         signals=context.signals,
         max_epochs=first.done + epochs[0],
         on_progress=lambda history, scheduled: record_epoch(context, member.name, history, scheduled),
@@ -136,7 +136,7 @@ def finish_member(context: RunContext, member: Member, fitted: FitResult) -> Non
     folder, inputs = context.folder, context.inputs
     precision = choose_precision(member.precision, inputs.device)
     metadata = weights_metadata(member, fitted.net)
-    context.disk.write(lambda: save_weights(fitted.net, folder.weights(member.name), metadata))
+    context.disk.write(lambda: save_weights(fitted.net, folder.weights_file(member.name), metadata))
     valid, test = (
         probabilities(fitted.net, rows.images, member.tta, precision, on_batch_end=context.signals.check).cpu().numpy()
         for rows in (inputs.on_device(inputs.valid_rows), on_device(inputs.data.test.images, None, inputs.device))

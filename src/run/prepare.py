@@ -17,10 +17,10 @@ from src.errors import UserError
 from src.run import disk_space
 from src.run.context import Inputs, RunContext, RunRequest, Shared
 from src.run.finish import rehearse
-from src.run.folder import RunFolder
 from src.run.ranks import Process
 from src.run.record import RUNNING, RowCounts, RunRecord
 from src.run.resume import resume
+from src.run.run_folder import RunFolder
 from src.submit.write import read_example
 from src.train import device as devices
 from src.train.initial_weights import find_initial_weights
@@ -36,11 +36,11 @@ def prepare(request: RunRequest, signals: StopSignals, process: Process) -> RunC
     """
     inputs = read_inputs(request, process)
     folder, record = RunFolder(request.output), new_record(request, inputs, process)
-    disk_space.require(request.output, needed_bytes(inputs, process.size))
+    disk_space.require(request.output, needed_bytes(inputs, process.world_size))
     earlier = folder.claim(record, request.overwrite)
     if not earlier:
         folder.write_record(record)  # from here on the folder is known as this run's
-    log = Log(folder.log, process.prefix)
+    log = Log(folder.log_file, process.prefix)
     try:
         log_beginning(log, request, inputs, record)
         resume(request, folder, record, earlier, log)
@@ -56,7 +56,7 @@ def prepare(request: RunRequest, signals: StopSignals, process: Process) -> RunC
 def join(request: RunRequest, signals: StopSignals, process: Process, shared: Shared) -> RunContext:
     """The same run in another process, after the first one has prepared it; claims and overwrites nothing."""
     inputs, folder = read_inputs(request, process), RunFolder(request.output)
-    log = Log(folder.log, process.prefix)
+    log = Log(folder.log_file, process.prefix)
     log(f"device: {inputs.device_reason}")
     return RunContext(request, inputs, folder, log, signals, process, shared)
 
@@ -85,15 +85,15 @@ def choose_device(wish: str, process: Process) -> tuple[torch.device, str, bool]
     Of several processes on a machine with GPUs each takes the one of its number. Where that one does not compute, the
     first process takes another one, and the others stay idle. Raises UserError where one device is asked for by many.
     """
-    if process.size > 1 and wish not in ("auto", "cuda", "cpu"):
-        raise UserError(f"--device {wish}: one device cannot serve {process.size} ranks; give auto, cuda or cpu")
-    if process.size == 1 or wish == "cpu" or not torch.cuda.is_available():
+    if process.world_size > 1 and wish not in ("auto", "cuda", "cpu"):
+        raise UserError(f"--device {wish}: one device cannot serve {process.world_size} ranks; give auto, cuda or cpu")
+    if process.world_size == 1 or wish == "cpu" or not torch.cuda.is_available():
         return *devices.choose_device(wish), False
-    name = f"cuda:{process.local}"
+    name = f"cuda:{process.local_rank}"
     if not (fault := devices.find_fault(name)):
         return torch.device(name), devices.describe_device(name), False
     device, reason = devices.choose_device("auto")
-    return device, f"{reason}; {name} does not compute: {fault}", process.number > 0
+    return device, f"{reason}; {name} does not compute: {fault}", process.rank > 0
 
 
 def split_rows(recipe: Recipe, data: Competition) -> tuple[np.ndarray, np.ndarray]:
@@ -110,7 +110,7 @@ def needed_bytes(inputs: Inputs, processes: int) -> int:
     A checkpoint holds the weights, two moments, the moving average and the best epoch's weights; three of them are
     kept, and a fourth is being written.
     """
-    sizes = [start.size for start in inputs.initial_weights.values()]
+    sizes = [weights.num_bytes for weights in inputs.initial_weights.values()]
     rows = len(inputs.train_rows) + len(inputs.valid_rows) + len(inputs.data.test)
     checkpoints = 4 * 5 * max(sizes) * min(processes, len(sizes))
     return sum(sizes) + checkpoints + 64 * rows * len(sizes) + disk_space.SMALL_FILES
@@ -136,7 +136,7 @@ def new_record(request: RunRequest, inputs: Inputs, process: Process) -> RunReco
         rows=RowCounts(len(inputs.train_rows), len(inputs.valid_rows), len(inputs.data.test)),
         device=devices.describe_device(str(inputs.device)),
         environment=environment,
-        ranks=[""] * process.size if process.size > 1 else [],
+        ranks=[""] * process.world_size if process.world_size > 1 else [],
     )
 
 

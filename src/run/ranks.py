@@ -30,11 +30,11 @@ INTERRUPTED = "\ninterrupted; finished members are kept; run the same command ag
 
 @dataclass(frozen=True)
 class Process:
-    """The process that does a whole run, or one of `size`; local: its number on this machine."""
+    """The process that does a whole run, or one of `world_size`; local_rank: its number on this machine."""
 
-    number: int = 0
-    size: int = 1
-    local: int = 0
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
 
     prefix = ""  # of its lines in the log
 
@@ -56,7 +56,7 @@ class Rank(Process):
 
     store: object = None
 
-    prefix = property(lambda self: f"[{self.number}] ")
+    prefix = property(lambda self: f"[{self.rank}] ")
 
     def take(self, count: int) -> Iterable[int]:
         """The next number below `count` that no other rank has taken, as long as there is one."""
@@ -64,7 +64,7 @@ class Rank(Process):
             yield number
 
     def is_last(self) -> bool:
-        return self.store.add("ended", 1) == self.size
+        return self.store.add("ended", 1) == self.world_size
 
     def tell(self, shared: object) -> None:
         self.store.set("prepared", json.dumps(shared, default=asdict))
@@ -96,8 +96,8 @@ def connect(environment=os.environ) -> Rank:
     from torch.distributed import PrefixStore, TCPStore
 
     host, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
-    start = f"fer2013/{environment['TORCHELASTIC_RUN_ID']}/{restarts(environment)}"
-    store = PrefixStore(start, TCPStore(host, port, is_master=False))
+    prefix = f"fer2013/{environment['TORCHELASTIC_RUN_ID']}/{restarts(environment)}"
+    store = PrefixStore(prefix, TCPStore(host, port, is_master=False))
     return Rank(*(int(environment[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")), store)
 
 
@@ -147,7 +147,7 @@ def gpus(environment=os.environ, devices: Path = Path("/dev")) -> int:
     return present if visible is None else min(present, sum(bool(one.strip()) for one in visible.split(",")))
 
 
-def own_command() -> list[str]:
+def this_command() -> list[str]:
     """How Python runs what runs here, the built script or a module; empty where it is no file, as in a notebook."""
     started = sys.modules["__main__"]
     if spec := getattr(started, "__spec__", None):
@@ -166,11 +166,11 @@ def launch(nproc: int, arguments: list[str], started: float, finish_lost_run: Ca
         share = max(1, len(os.sched_getaffinity(0)) // nproc) if hasattr(os, "sched_getaffinity") else 1
         more = {STARTED: str(started), EXIT_CODE: str(file)}
         environment = {"OMP_NUM_THREADS": str(share)} | dict(os.environ) | more
-        # The address is a number: a kernel without network may not know its own name. own_command's `--` keeps torchrun
-        # from reading this command's own options.
+        # The address is a number: a kernel without network may not know its own name. The `--` of this_command keeps
+        # torchrun from reading this command's options.
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
         command += ["--nproc-per-node", str(nproc), "--max-restarts", os.environ.get(MAX_RESTARTS, "3")]
-        code, number = run_until_signalled([*command, *own_command(), *arguments], environment)
+        code, number = run_until_signalled([*command, *this_command(), *arguments], environment)
         if number:
             print(INTERRUPTED, file=sys.stderr)
             return 128 + number

@@ -6,8 +6,8 @@ from src.bounded_io import list_files
 from src.ensemble.predictions import load_predictions
 from src.errors import UserError
 from src.run.context import RunRequest
-from src.run.folder import RunFolder
 from src.run.record import RunRecord
+from src.run.run_folder import RunFolder
 from src.train.tracking import Log
 
 
@@ -44,7 +44,7 @@ def furthest_attached(source: Path, folder: RunFolder, record: RunRecord, log: L
     found = []
     for file in list_files(source):
         other = RunFolder(file.parent)
-        if file != other.run_json or other.path.resolve() == folder.path.resolve():
+        if file != other.record_file or other.path.resolve() == folder.path.resolve():
             continue
         try:
             reason = record.differences(earlier := other.read_record())
@@ -53,7 +53,7 @@ def furthest_attached(source: Path, folder: RunFolder, record: RunRecord, log: L
         if reason:
             log(f"{other.path}: an earlier run, not used: {reason}")
         else:
-            found.append((finished_epochs(other, earlier, record.recipe), other.run_json.stat().st_mtime, other))
+            found.append((finished_epochs(other, earlier, record.recipe), other.record_file.stat().st_mtime, other))
     found.sort(key=lambda one: one[:2])
     for epochs, _, other in found[:-1]:
         log(f"{other.path}: an earlier start of this run, not used: {epochs} epochs, and another has {found[-1][0]}")

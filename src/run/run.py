@@ -3,11 +3,11 @@
 from src.errors import UserError
 from src.run.context import RunContext, RunRequest, Shared
 from src.run.finish import finish, record_end
-from src.run.folder import RunFolder
 from src.run.members import train_members
 from src.run.prepare import join, prepare
 from src.run.ranks import Process
 from src.run.record import RunRecord
+from src.run.run_folder import RunFolder
 from src.train.device import describe_device
 from src.train.signals import StopSignals
 
@@ -33,7 +33,7 @@ def run(request: RunRequest, process: Process | None = None) -> RunRecord:
 
 def prepare_or_join(request: RunRequest, signals: StopSignals, process: Process) -> RunContext:
     """The first process prepares the run and tells the others, which wait for it."""
-    if process.number == 0:
+    if process.rank == 0:
         try:
             context = prepare(request, signals, process)
         except UserError:
@@ -44,15 +44,15 @@ def prepare_or_join(request: RunRequest, signals: StopSignals, process: Process)
         raise SystemExit(0)
     else:
         context = join(request, signals, process, Shared(**shared))
-    if process.size > 1:
+    if process.world_size > 1:
         with context.changing_record() as record:
-            record.ranks[process.number] = describe_device(str(context.inputs.device))
+            record.ranks[process.rank] = describe_device(str(context.inputs.device))
     return context
 
 
 def finish_lost_run(request: RunRequest) -> RunRecord:
     """Finishes a run whose processes have died: blends the finished members and records the others as failed."""
-    if not RunFolder(request.output).run_json.exists():
+    if not RunFolder(request.output).record_file.exists():
         raise UserError(f"{request.output}: the run ended before it began; its processes have said why")
     with StopSignals() as signals:
         context = join(request, signals, Process(), Shared([], 0.0, 0.0))

@@ -120,8 +120,8 @@ def _test_rows(table: SubmissionTable, example: SubmissionTable | None) -> Seque
         return match_ids(table, table.ids, example.ids)
     if table.columns == ("id", "emotion"):
         ids = [name.lstrip("0") or name[:1] for name in table.ids]  # without leading zeros
-        start = 0 if "0" in ids else 1
-        return match_ids(table, ids, [str(start + row) for row in range(len(ids))])
+        first_id = 0 if "0" in ids else 1
+        return match_ids(table, ids, [str(first_id + row) for row in range(len(ids))])
     raise UserError(
         f"{table.path.name}: the columns are {quote(','.join(table.header))}. Accepted are 'id,emotion', one label a "
         "line\nwithout a header, and the columns of example_submission.csv: write the file in one of these forms."

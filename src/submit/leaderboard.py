@@ -79,16 +79,16 @@ def read_leaderboard(path: str | Path) -> Leaderboard:
     return Leaderboard(tuple(entries), len(entries), path.name)
 
 
-def place_on(board: Leaderboard, accuracy: float) -> Place:
-    """The place of an accuracy (0-1). Scores have five decimals; of equal scores the team on the board is ahead."""
-    names = [f"{team} {100 * score:.3f} %" for team, score in board.entries]
-    ahead = sum(score >= round(accuracy, 5) for _, score in board.entries)
+def place_on(ranking: Leaderboard, accuracy: float) -> Place:
+    """The place of an accuracy (0-1). Scores have five decimals; of equal scores the listed team is ahead."""
+    names = [f"{team} {100 * score:.3f} %" for team, score in ranking.entries]
+    ahead = sum(score >= round(accuracy, 5) for _, score in ranking.entries)
     if ahead < len(names):
-        words = f"place {ahead + 1} of {board.teams}: above {names[ahead]}"
+        words = f"place {ahead + 1} of {ranking.teams}: above {names[ahead]}"
         words += f", below {names[ahead - 1]}" if ahead else ""
-        return Place(ahead + 1, board.teams, words, board.source)
-    words = f"below the {ahead} best of {board.teams} teams" if board.teams > ahead else f"below all {ahead} teams"
-    return Place(None, board.teams, words, board.source)
+        return Place(ahead + 1, ranking.teams, words, ranking.source)
+    words = f"below the {ahead} best of {ranking.teams} teams" if ranking.teams > ahead else f"below all {ahead} teams"
+    return Place(None, ranking.teams, words, ranking.source)
 
 
 def _accuracy(cell: str, where: str) -> float:

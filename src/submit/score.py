@@ -81,10 +81,12 @@ def score_submission(submission: str | Path, folder: Path, leaderboard: str | Pa
     copies = _pixels(files.test.images).isin(_pixels(files.train.images)).to_numpy()
     measures = _measures(predicted, labelled, found.rows, copies)
     ranked = next(one for one in reversed(measures) if one.rows == "all")
-    board = read_leaderboard(leaderboard) if leaderboard else KNOWN
+    ranking = read_leaderboard(leaderboard) if leaderboard else KNOWN
     names, counts = (Path(submission).name, labelled.file.name), (len(predicted), int((found.rows < 0).sum()))
     matched = found.unique, found.in_order, found.ambiguous
-    return Score(*names, *counts, *matched, measures, place_on(board, ranked.accuracy), ranked.usage, board.is_final)
+    return Score(
+        *names, *counts, *matched, measures, place_on(ranking, ranked.accuracy), ranked.usage, ranking.is_final
+    )
 
 
 def correct_masks(submissions: list[Path], folder: Path) -> list[dict[str, np.ndarray]]:

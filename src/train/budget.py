@@ -26,15 +26,15 @@ def process_started() -> float:
 
 @dataclass(frozen=True)
 class Deadline:
-    """`hours` after `started`, in seconds since 1970; hours=None means no deadline."""
+    """`max_hours` after `started`, in seconds since 1970; max_hours=None means no deadline."""
 
-    hours: float | None
+    max_hours: float | None
     started: float
     clock: Callable[[], float] = time.time
 
     def left(self) -> float:
         """Seconds until the end; infinite where there is none."""
-        return math.inf if self.hours is None else self.started + 3600 * self.hours - self.clock()
+        return math.inf if self.max_hours is None else self.started + 3600 * self.max_hours - self.clock()
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,13 @@ def allocate_epochs(estimates: list[TimeEstimate], epochs: list[int], left: floa
 class MemberBudget:
     """The time for one member's epochs: until `reserve` seconds before the deadline.
 
-    own_reserve: the part of the reserve that is not for later members. A member with no finished epoch may use time
+    min_reserve: the part of the reserve that is not for later members. A member with no finished epoch may use time
     reserved for later members.
     """
 
     deadline: Deadline
     reserve: float
-    own_reserve: float
+    min_reserve: float
 
     def epochs_left(self, seconds: float) -> float:
         """The number of further epochs of so many seconds that fit; infinite without a deadline."""
@@ -88,4 +88,4 @@ class MemberBudget:
 
     def is_over(self, has_epoch: bool) -> bool:
         """Whether the time is up, for a member that has a finished epoch or has none."""
-        return self.deadline.left() <= (self.reserve if has_epoch else self.own_reserve)
+        return self.deadline.left() <= (self.reserve if has_epoch else self.min_reserve)

@@ -20,7 +20,7 @@ def estimate_member(job: TrainJob, test_rows: int, clock: Callable[[], float] = 
     """
     trainer, member, valid = Trainer(job), job.member, job.valid
     sizes = [training_image_size(member, epoch, member.epochs) for epoch in range(1, member.epochs + 1)]
-    step = sum(step_seconds(trainer, size, clock) * sizes.count(size) for size in set(sizes)) / len(sizes)
+    step = sum(step_seconds(trainer, side, clock) * sizes.count(side) for side in set(sizes)) / len(sizes)
     images = valid.images[:256]
     probabilities(trainer.eval_model, images[:8], "none", job.precision)
     started = clock()

@@ -27,7 +27,7 @@ class InitialWeights:
 
     file: Path | None  # None for random ones
     description: str
-    size: int  # bytes of the network's state
+    num_bytes: int  # bytes of the network's state
     notes: tuple[str, ...] = ()  # lines for the log: what was passed over, which of several was taken
 
 
@@ -47,21 +47,21 @@ def find_initial_weights(member: Member, folder: Path) -> InitialWeights:
     """
     net = create_network(member)
     check_image_size(member, net)
-    size = sum(value.nbytes for value in net.state_dict().values())
+    num_bytes = sum(value.nbytes for value in net.state_dict().values())
     body = models.body_of(net)
     needs_published = {"pretrained": member.pretrained == "auto", "layer_decay": member.layer_decay != 1.0}
     for key, is_needed in needs_published.items():
         if is_needed and not hasattr(body, "pretrained_cfg"):
             raise UserError(f"{member.name}.{key}: {member.network} is the kit's own, without published weights")
     if member.pretrained == "none":
-        return InitialWeights(None, "from scratch", size)
+        return InitialWeights(None, "from scratch", num_bytes)
     found = pretrained.find_weights(member, body, folder)
     if found.file is None:
         reason = f"from scratch, not comparable with a pretrained start: {found.origin}"
-        return InitialWeights(None, reason, size, tuple(found.notes))
+        return InitialWeights(None, reason, num_bytes, tuple(found.notes))
     notes = (*found.notes, *notes_on_run(member, body, found.file))
     return InitialWeights(
-        found.file, f"pretrained: {found.file} [{digest(found.file)[:16]}], {found.origin}", size, notes
+        found.file, f"pretrained: {found.file} [{digest(found.file)[:16]}], {found.origin}", num_bytes, notes
     )
 
 
@@ -102,8 +102,8 @@ def check_image_size(member: Member, net: nn.Module) -> None:
         net.eval()(torch.zeros(1, 1, IMAGE_SIZE, IMAGE_SIZE))
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        size = member.image_size or models.native_image_size(member.network)
-        raise UserError(f"{member.name}: {member.network} does not take images of side {size}: {reason}") from None
+        side = member.image_size or models.native_image_size(member.network)
+        raise UserError(f"{member.name}: {member.network} does not take images of side {side}: {reason}") from None
 
 
 def freeze_body(net: nn.Module, frozen: bool) -> None:

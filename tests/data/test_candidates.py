@@ -152,8 +152,8 @@ def test_another_example_is_passed_over(name, tmp_path):
     data = read_competition(tmp_path)
     assert data.example is None and "a/example_submission.csv: " in data.passed_over[0]
     for place in ("c", "b"):  # that beside the data comes first
-        own = put(tmp_path / place / "example_submission.csv", "id,emotion\n" + "0,0\n" * 14)
-        assert read_competition(tmp_path).example == own
+        nearest = put(tmp_path / place / "example_submission.csv", "id,emotion\n" + "0,0\n" * 14)
+        assert read_competition(tmp_path).example == nearest
 
 
 # ----------------------------------------------------------------------------------------- none that fits

@@ -70,7 +70,7 @@ def test_some_test_faces_are_also_in_train_with_the_same_label(written):
     known = {pixels: label for label, _, pixels in rows[:TRAIN]}
     shared = [(label, known[pixels]) for label, _, pixels in rows[TRAIN:] if pixels in known]
     assert len(shared) == round(0.08 * TEST)
-    assert all(own == other for own, other in shared)
+    assert all(one == other for one, other in shared)
 
 
 def test_the_pair_and_icml_hold_the_same_rows_and_are_read(written):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.small_runs import log, train, train_killed, weights
+from tests.support.small_runs import read_log, train, train_killed, weights
 
 SETTINGS = ("epochs=2",)
 
@@ -40,7 +40,7 @@ def attached(faces, halves, tmp_path) -> Path:
 
 def test_finished_members_are_taken_over_and_the_half_trained_one_goes_on_to_the_bit(attached, halves, tmp_path):
     train(attached, tmp_path / "out", *SETTINGS)
-    said = log(tmp_path / "out")
+    said = read_log(tmp_path / "out")
     assert "continues the run attached in" in said and "compact_cnn: already finished" in said
     assert "simple_cnn_v2: continues after epoch 1, step 2 of the next" in said
     assert weights(tmp_path / "out") == weights(halves[1])
@@ -59,7 +59,7 @@ def test_another_run_is_not_taken_over_and_it_is_said_why(faces, halves, tmp_pat
         path = shutil.copytree(halves[0], tmp_path / "input" / why) / "run.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | edit))
     train(tmp_path / "input", tmp_path / "out", *SETTINGS)
-    said = log(tmp_path / "out")
+    said = read_log(tmp_path / "out")
     assert "already finished" not in said and all(f"/{why}: an earlier run, not used: {why}" in said for why in edits)
 
 
@@ -73,7 +73,7 @@ def test_of_several_the_furthest_is_taken_whatever_is_newest(faces, halves, tmp_
     for age, folder in enumerate((empty, broken, whole)):
         os.utime(folder / "run.json", (10_000 - age, 10_000 - age))
     train(tmp_path / "input", tmp_path / "out", *SETTINGS)
-    said = log(tmp_path / "out")
+    said = read_log(tmp_path / "out")
     assert f"continues the run attached in {whole}" in said and said.count("already finished") == 2
     assert f"{empty}: an earlier start of this run, not used: 0 epochs, and another has 4" in said
     assert f"{broken}: an earlier start of this run, not used: 3 epochs, and another has 4" in said
@@ -82,5 +82,5 @@ def test_of_several_the_furthest_is_taken_whatever_is_newest(faces, halves, tmp_
 def test_what_the_output_folder_holds_goes_before_what_is_attached(attached, halves, tmp_path):
     shutil.copytree(halves[1], tmp_path / "out")
     train(attached, tmp_path / "out", *SETTINGS)
-    said = log(tmp_path / "out")
+    said = read_log(tmp_path / "out")
     assert "attached" not in said and said.count("already finished") == 2

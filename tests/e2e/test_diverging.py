@@ -7,7 +7,7 @@ import torch
 
 from src.submit.check import check_submission
 from src.train.trainer import Trainer
-from tests.support.small_runs import start, train, train_killed, weights
+from tests.support.small_runs import run_command, train, train_killed, weights
 
 
 def assert_that_the_other_is_submitted(output, reason: str) -> None:
@@ -25,7 +25,7 @@ def test_a_member_that_diverges_is_given_up_and_the_others_are_submitted(faces, 
         return row | {"train_loss": math.nan} if trainer.member.name == "compact_cnn" else row
 
     monkeypatch.setattr(Trainer, "epoch", ill)
-    assert start(faces, tmp_path) == 1
+    assert run_command(faces, tmp_path) == 1
     assert_that_the_other_is_submitted(tmp_path, "diverges")
     said = capsys.readouterr().out
     assert said.count("half the learning rate") == 3 and "continues without compact_cnn" in said
@@ -34,7 +34,7 @@ def test_a_member_that_diverges_is_given_up_and_the_others_are_submitted(faces, 
 def test_a_run_whose_only_member_diverges_has_no_submission_and_says_why(faces, tmp_path, monkeypatch, capsys):
     epoch = Trainer.epoch
     monkeypatch.setattr(Trainer, "epoch", lambda *a: epoch(*a) | {"valid_loss": math.inf})
-    assert start(faces, tmp_path) == 2
+    assert run_command(faces, tmp_path) == 2
     said = capsys.readouterr().err
     assert "no member has finished" in said and "--set simple_cnn_v2.lr=" in said
     assert not (tmp_path / "submission.csv").exists()
@@ -50,7 +50,7 @@ def test_a_member_that_does_not_fit_into_memory_is_left_and_the_others_are_submi
         return gradient(trainer, x, y)
 
     monkeypatch.setattr(Trainer, "gradient", greedy)
-    assert start(faces, tmp_path) == 1
+    assert run_command(faces, tmp_path) == 1
     assert_that_the_other_is_submitted(tmp_path, "memory")
 
 

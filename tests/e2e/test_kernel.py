@@ -48,14 +48,14 @@ def popen(script: Path, faces: Path, output: Path, *arguments: str, **more: str)
     return subprocess.Popen([sys.executable, str(script), *arguments], **options, **pipes)
 
 
-def start(script: Path, faces: Path, output: Path, **more: str) -> subprocess.CompletedProcess:
+def run_script(script: Path, faces: Path, output: Path, **more: str) -> subprocess.CompletedProcess:
     with popen(script, faces, output, **more) as run:
         said = run.communicate(timeout=300)
     return subprocess.CompletedProcess(run.args, run.returncode, *said)
 
 
 def test_alone_and_without_arguments_it_does_the_run_that_was_built_in(script, faces, tmp_path):
-    done = start(script, faces, tmp_path / "out")
+    done = run_script(script, faces, tmp_path / "out")
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert [m["epochs"] for m in record["recipe"]["members"]] == [1, 1]
@@ -69,7 +69,7 @@ def test_alone_and_without_arguments_it_does_the_run_that_was_built_in(script, f
 
 def test_a_fault_in_training_ends_with_1_and_a_traceback_that_names_the_source(script, faces, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(FAULT)
-    failed = start(script, faces, tmp_path / "out", PYTHONPATH=str(tmp_path))
+    failed = run_script(script, faces, tmp_path / "out", PYTHONPATH=str(tmp_path))
     assert failed.returncode == 1
     where = re.search(r'File ".*(src/train/trainer\.py)", line (\d+), in gradient\n +(.+)', failed.stderr)
     assert where and "a fault from within training" in failed.stderr

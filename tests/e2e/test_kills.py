@@ -28,7 +28,7 @@ FORK = multiprocessing.get_context("fork")
 
 
 @pytest.fixture
-def source(tmp_path) -> Path:
+def faces_folder(tmp_path) -> Path:
     """The competition's files with few enough faces for a run of seconds."""
     synthetic.write_files(tmp_path / "faces", train=120, test=40, seed=2)
     return tmp_path / "faces"
@@ -40,11 +40,11 @@ def content(output: Path) -> list[bytes]:
     return [(output / "submission.csv").read_bytes(), *weights(output), *probs]
 
 
-def kill_and_finish(source: Path, output: Path, moments: list[float]) -> int:
+def kill_and_finish(faces_folder: Path, output: Path, moments: list[float]) -> int:
     """One run, killed so many seconds after each of its starts, then left to its end; the number of kills."""
     kills = 0
     for seconds in [*moments, None]:
-        process = FORK.Process(target=train, args=(source, output, *SETTINGS), kwargs=OPTIONS)
+        process = FORK.Process(target=train, args=(faces_folder, output, *SETTINGS), kwargs=OPTIONS)
         process.start()
         process.join(seconds)
         if process.exitcode is not None:
@@ -59,21 +59,21 @@ def kill_and_finish(source: Path, output: Path, moments: list[float]) -> int:
     return kills
 
 
-def test_a_run_that_is_killed_at_random_moments_ends_to_the_bit_as_one_that_is_not(source, tmp_path):
+def test_a_run_that_is_killed_at_random_moments_ends_to_the_bit_as_one_that_is_not(faces_folder, tmp_path):
     random, started, kills = np.random.default_rng(None if KILLS else 7), time.monotonic(), 0
-    assert kill_and_finish(source, tmp_path / "whole", []) == 0
+    assert kill_and_finish(faces_folder, tmp_path / "whole", []) == 0
     seconds, number = time.monotonic() - started, 0
     while kills < (KILLS or 8):
         output, number = tmp_path / f"run{number}", number + 1
-        kills += kill_and_finish(source, output, random.uniform(0, 0.6 * seconds, 4).tolist())
+        kills += kill_and_finish(faces_folder, output, random.uniform(0, 0.6 * seconds, 4).tolist())
         assert content(output) == content(tmp_path / "whole")
 
 
-def test_a_run_that_is_killed_between_run_json_and_checkpoint_has_lost_no_epoch(source, tmp_path):
+def test_a_run_that_is_killed_between_run_json_and_checkpoint_has_lost_no_epoch(faces_folder, tmp_path):
     """run.json then knows of an epoch that the checkpoint has not: its last one is of the step before."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    train(source, whole, *SETTINGS, **OPTIONS)
-    train_killed(lambda trainer, state: state.epochs == 2, source, broken, *SETTINGS, **OPTIONS)
+    train(faces_folder, whole, *SETTINGS, **OPTIONS)
+    train_killed(lambda trainer, state: state.epochs == 2, faces_folder, broken, *SETTINGS, **OPTIONS)
     assert json.loads((broken / "run.json").read_text())["progress"]["compact_cnn"]["epochs"] == 2
-    train(source, broken, *SETTINGS, **OPTIONS)
+    train(faces_folder, broken, *SETTINGS, **OPTIONS)
     assert content(broken) == content(whole)

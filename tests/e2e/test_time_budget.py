@@ -11,7 +11,7 @@ from src.run.record import RunRecord
 from src.submit.check import check_submission
 from src.train.budget import TimeEstimate
 from src.train.trainer import Trainer
-from tests.support.small_runs import MEMBERS, log, train, train_killed
+from tests.support.small_runs import MEMBERS, read_log, train, train_killed
 
 SETTINGS = ("epochs=6", "batch_size=64")
 EPOCH, PREDICT = 600.0, 60.0
@@ -60,18 +60,18 @@ def test_with_too_little_all_are_shortened_and_end_in_time(faces, tmp_path, cloc
     record = budget(faces, tmp_path, clock, 1.3)
     assert epochs(record)[0] == 3 and epochs(record)[1] in (3, 4) and not record.skipped
     assert clock.now + PREDICT <= 1.3 * 3600
-    assert log(tmp_path).count(" epochs instead of 6, to end in time") == 2 and "epoch   3/3" in log(tmp_path)
+    assert read_log(tmp_path).count(" epochs instead of 6, to end in time") == 2 and "epoch   3/3" in read_log(tmp_path)
     assert check_submission(tmp_path / "submission.csv", 80).rows == 80
     assert [estimate.epochs for estimate in record.estimate.values()] == [3, 3]
     # The shortened cycle comes to its end: the last epoch begins far below the peak of 3e-3.
-    last = next(line for line in log(tmp_path).splitlines() if "epoch   3/" in line)
+    last = next(line for line in read_log(tmp_path).splitlines() if "epoch   3/" in line)
     assert float(last.split("lr ")[1].split()[0]) < 1.2e-3
 
 
 def test_with_far_too_little_the_last_is_skipped_and_it_is_said(faces, tmp_path, clock):
     record = budget(faces, tmp_path, clock, 0.6)
     assert list(record.members) == ["compact_cnn"] and list(record.skipped) == ["simple_cnn_v2"]
-    assert "without simple_cnn_v2" in log(tmp_path) and record.status == "finished"
+    assert "without simple_cnn_v2" in read_log(tmp_path) and record.status == "finished"
     assert clock.now <= 0.6 * 3600
     assert check_submission(tmp_path / "submission.csv", 80).rows == 80
     assert json.loads((tmp_path / "run.json").read_text())["estimate"]["simple_cnn_v2"]["epochs"] == 0
@@ -120,4 +120,4 @@ def test_a_member_that_continues_is_planned_with_what_it_still_needs(faces, tmp_
     assert record.members["compact_cnn"].epochs == 5 and list(record.skipped) == ["simple_cnn_v2"]
     assert check_submission(tmp_path / "short" / "submission.csv", 80).rows == 80
     record = budget(faces, tmp_path / "enough", clock, 1.35)
-    assert epochs(record) == [6, 6] and "instead of" not in log(tmp_path / "enough") and clock.now <= 1.35 * 3600
+    assert epochs(record) == [6, 6] and "instead of" not in read_log(tmp_path / "enough") and clock.now <= 1.35 * 3600

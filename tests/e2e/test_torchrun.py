@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from tests.support.small_runs import MEMBERS, SETTINGS, train, weights
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
 
-def start(faces: Path, output: Path, *settings: str, nproc: int = 2, **environment: str) -> subprocess.Popen:
+def start_run(faces: Path, output: Path, *settings: str, nproc: int = 2, **environment: str) -> subprocess.Popen:
     """A run of the quick recipe, with one thread a process: some arithmetic depends on the number."""
     command = [sys.executable, "-m", "src", "run", "--recipe", "quick", "--device", "cpu", "--nproc", str(nproc)]
     command += ["--input", str(faces), "--output", str(output), "--set", *SETTINGS, "epochs=3", *settings]
@@ -67,7 +68,7 @@ def alone(faces, tmp_path_factory, one_thread) -> Path:
 
 
 def test_three_ranks_train_two_members_to_the_bit_as_one_process_does_and_one_stays_idle(faces, alone, tmp_path):
-    said = end(start(faces, tmp_path / "out", nproc=3), 0)
+    said = end(start_run(faces, tmp_path / "out", nproc=3), 0)
     assert "2 members for 3 ranks: 1 ranks stay idle" in said
     assert weights(tmp_path / "out") == weights(alone)
     assert (tmp_path / "out/submission.csv").read_bytes() == (alone / "submission.csv").read_bytes()
@@ -77,7 +78,7 @@ def test_three_ranks_train_two_members_to_the_bit_as_one_process_does_and_one_st
 
 def test_a_rank_that_is_killed_is_started_again_and_the_run_ends_whole(faces, alone, tmp_path):
     output, moment = tmp_path / "out", random.Random()
-    run = start(faces, output)
+    run = start_run(faces, output)
     wait_for(output / "run.json")
     time.sleep(moment.uniform(0, 3))
     if found := ranks(output):
@@ -89,7 +90,7 @@ def test_a_rank_that_is_killed_is_started_again_and_the_run_ends_whole(faces, al
 
 def test_with_no_restart_left_the_finished_members_are_submitted_and_the_exit_code_is_1(faces, tmp_path):
     output = tmp_path / "out"
-    run = start(faces, output, "simple_cnn_v2.epochs=9999", FER_MAX_RESTARTS="0")
+    run = start_run(faces, output, "simple_cnn_v2.epochs=9999", FER_MAX_RESTARTS="0")
     wait_for(output / "members/compact_cnn/result.json")
     wait_for(output / "members/simple_cnn_v2/checkpoint.pt")
     os.kill(ranks(output)["1"], signal.SIGKILL)
@@ -101,9 +102,27 @@ def test_with_no_restart_left_the_finished_members_are_submitted_and_the_exit_co
     assert (output / "members/simple_cnn_v2/checkpoint.pt").exists() and not ranks(output)
 
 
+def test_a_rank_that_dies_at_each_start_is_restarted_three_times_and_the_finished_members_are_submitted(
+    faces, alone, tmp_path
+):
+    """Nothing sets the number of restarts here. Rank 1 is killed before its first line of the script."""
+    output, starts = tmp_path / "out", tmp_path / "starts"
+    shutil.copytree(alone, output)
+    (output / "members/simple_cnn_v2/result.json").unlink()
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\nif os.environ.get('RANK') == '1':\n"
+        f"    print('started', file=open({str(starts)!r}, 'a'))\n    os.kill(os.getpid(), 9)\n"
+    )
+    said = end(start_run(faces, output, PYTHONPATH=str(tmp_path)), 1)
+    assert len(starts.read_text().splitlines()) == 1 + 3
+    assert "blending the finished members" in said
+    assert list(record(output)["members"]) == ["compact_cnn"] and list(record(output)["failed"]) == ["simple_cnn_v2"]
+    assert check_submission(output / "submission.csv", 80).rows == 80
+
+
 def test_a_signal_ends_all_ranks_in_order(faces, tmp_path):
     output = tmp_path / "out"
-    run = start(faces, output, "epochs=9999")
+    run = start_run(faces, output, "epochs=9999")
     for member in MEMBERS:
         wait_for(output / f"members/{member}/checkpoint.pt")
     run.send_signal(signal.SIGINT)  # torchrun and its ranks get SIGTERM
@@ -115,5 +134,5 @@ def test_a_signal_ends_all_ranks_in_order(faces, tmp_path):
 
 def test_a_users_error_is_said_once_and_is_not_tried_again(tmp_path):
     (tmp_path / "in").mkdir()
-    said = end(start(tmp_path / "in", tmp_path / "out"), 2)
+    said = end(start_run(tmp_path / "in", tmp_path / "out"), 2)
     assert said.count("error: ") == 1 and "train.csv" in said and "Traceback" not in said

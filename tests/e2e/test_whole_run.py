@@ -12,17 +12,17 @@ import pytest
 from src.data import competition, synthetic
 from src.ensemble.predictions import Predictions, load_predictions
 from src.main import main
-from src.run.folder import RunFolder
+from src.run.run_folder import RunFolder
 from src.submit.check import check_submission
 from src.train.signals import Stopped
 from tests.conftest import fake_bundle
-from tests.support.small_runs import start
+from tests.support.small_runs import run_command
 
 
 @pytest.fixture(scope="module")
 def done(faces, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("run") / "out"
-    assert start(faces, output) == 0
+    assert run_command(faces, output) == 0
     return output
 
 
@@ -30,7 +30,7 @@ def done(faces, tmp_path_factory) -> Path:
 def other(faces, tmp_path_factory) -> Path:
     """The same run with another seed."""
     output = tmp_path_factory.mktemp("other") / "out"
-    assert start(faces, output, "--seed", "1") == 0
+    assert run_command(faces, output, "--seed", "1") == 0
     return output
 
 
@@ -76,7 +76,7 @@ def test_run_json_says_what_ran_and_agrees_with_the_predictions(done, faces):
 
 
 def test_two_runs_with_one_seed_are_bitwise_equal_and_another_seed_differs(done, other, faces, tmp_path):
-    assert start(faces, tmp_path / "same") == 0
+    assert run_command(faces, tmp_path / "same") == 0
     assert arrays(tmp_path / "same").test.tobytes() == arrays(done).test.tobytes()
     weights = Path("members/simple_cnn_v2/model.safetensors")
     assert (tmp_path / "same" / weights).read_bytes() == (done / weights).read_bytes()
@@ -87,7 +87,7 @@ def test_a_member_whose_predictions_are_damaged_is_trained_again_to_the_same_end
     run = shutil.copytree(done, tmp_path / "run")
     (run / "predictions" / "compact_cnn.npz").write_bytes(b"")
     (run / "submission.csv").unlink()
-    assert start(faces, run) == 0
+    assert run_command(faces, run) == 0
     said = capsys.readouterr().out
     assert "compact_cnn is trained again" in said and "simple_cnn_v2: already finished" in said
     assert (run / "submission.csv").read_bytes() == (done / "submission.csv").read_bytes()
@@ -101,15 +101,15 @@ def test_a_signals_exit_code_outlives_a_run_json_that_cannot_be_written(faces, t
         raise Stopped(15)
 
     monkeypatch.setattr("src.run.run.train_members", stopped)
-    assert start(faces, tmp_path / "out") == 143
+    assert run_command(faces, tmp_path / "out") == 143
 
 
 def test_a_folder_with_another_run_is_refused_and_left_as_it_is(done, faces, capsys):
     before = (done / "run.json").read_bytes()
     for change in (["--seed", "5"], ["--set", "lr=0.1"], ["--rows", "200"]):
-        assert start(faces, done, *change) == 2
+        assert run_command(faces, done, *change) == 2
         assert "--overwrite" in capsys.readouterr().err
-    assert start(faces, done, bundle=fake_bundle(digest="f" * 16)) == 2
+    assert run_command(faces, done, bundle=fake_bundle(digest="f" * 16)) == 2
     assert "other sources" in capsys.readouterr().err
     assert (done / "run.json").read_bytes() == before
 
@@ -118,9 +118,9 @@ def test_other_data_is_refused_and_overwrite_starts_again(done, tmp_path, capsys
     run, other = shutil.copytree(done, tmp_path / "run"), tmp_path / "other"
     synthetic.write_files(other, train=300, test=40, seed=9)
     (run / "notes.txt").write_text("mine")
-    assert start(other, run) == 2
+    assert run_command(other, run) == 2
     assert "other data" in capsys.readouterr().err
-    assert start(other, run, "--overwrite") == 0
+    assert run_command(other, run, "--overwrite") == 0
     assert check_submission(run / "submission.csv", 40).rows == 40
     assert (run / "notes.txt").read_text() == "mine"
 
@@ -136,7 +136,7 @@ def test_changed_test_labels_change_nothing_in_a_run(tmp_path):
     table.loc[table["Usage"] != "Training", "emotion"] = 6 - table["emotion"]
     table.to_csv(turned / "icml_face_data.csv", index=False)
     for folder in (honest, turned):
-        assert start(folder, folder / "out", "--set", "simple_cnn_v2.tta=flip", "folds=3") == 0
+        assert run_command(folder, folder / "out", "--set", "simple_cnn_v2.tta=flip", "folds=3") == 0
     one, two = arrays(honest / "out"), arrays(turned / "out")
     assert one.test.tobytes() == two.test.tobytes() and one.header["data_digest"] == two.header["data_digest"]
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from src import models
 from src.models.attention_cnn import CBAM
-from tests.support.networks import faces, make
+from tests.support.networks import make, random_faces
 
 
 def conv_norm(x: Tensor, p: list, padding: int = 1) -> Tensor:
@@ -57,8 +57,8 @@ def reference_cbam(x: Tensor, p: list) -> Tensor:
     n, c = x.shape[:2]
     what = torch.sigmoid(shared_mlp(F.adaptive_avg_pool2d(x, 1)) + shared_mlp(F.adaptive_max_pool2d(x, 1)))
     x = what.view(n, c, 1, 1) * x
-    average, largest = x.sum(1, keepdim=True) / c, x.max(1, keepdim=True).values
-    where = torch.sigmoid(F.conv2d(torch.cat([average, largest], 1), p[4], p[5], padding=3))
+    mean, largest = x.sum(1, keepdim=True) / c, x.max(1, keepdim=True).values
+    where = torch.sigmoid(F.conv2d(torch.cat([mean, largest], 1), p[4], p[5], padding=3))
     return where * x
 
 
@@ -106,7 +106,7 @@ def copied(net: nn.Module) -> list[Tensor]:
 
 @pytest.mark.parametrize("name", REFERENCES)
 def test_a_network_is_its_reference_in_value_and_gradient(name):
-    net, x, y = in_training(name), faces(4).double(), torch.arange(4)
+    net, x, y = in_training(name), random_faces(4).double(), torch.arange(4)
     weights = copied(net)
     found, expected = net(x), REFERENCES[name](x, weights)
     torch.testing.assert_close(found, expected)
@@ -147,4 +147,4 @@ def test_deep_cnn_v2_drops_whole_maps_after_its_first_two_blocks_only():
 
 @pytest.mark.parametrize("name", [name for name in REFERENCES if name.startswith("simple")])
 def test_a_new_simple_network_finds_all_classes_equally_probable(name):
-    assert torch.equal(models.create(name).eval()(faces(3)), torch.zeros(3, 7))
+    assert torch.equal(models.create(name).eval()(random_faces(3)), torch.zeros(3, 7))

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
 from src import models
-from tests.support.networks import faces, make
+from tests.support.networks import make, random_faces
 
 VGG = {  # the stem's stride; the convolutions after which the maps are halved
     "face_vgg_s": (2, (2, 4)),
@@ -57,7 +57,7 @@ def reference_resnet(name: str, x: Tensor, p) -> Tensor:
 
 @pytest.mark.parametrize("name", [*VGG, *RESNET])
 def test_a_network_is_its_reference_in_value_and_gradient(name):
-    net, x, y = make(name, dropout=0.0).double().train(), faces(2).double(), torch.arange(2)
+    net, x, y = make(name, dropout=0.0).double().train(), random_faces(2).double(), torch.arange(2)
     weights = [p.detach().clone().requires_grad_() for p in net.parameters()]
     reference = reference_vgg if name in VGG else reference_resnet
     rest = iter(weights)
@@ -91,7 +91,7 @@ def test_stochastic_depth_rises_from_block_to_block_and_acts_in_training_alone(n
         if isinstance(layer, nn.BatchNorm2d):  # no branch is 0, and no result depends on the other images
             nn.init.ones_(layer.weight), layer.eval()
         layer.training = isinstance(layer, StochasticDepth | nn.Sequential)
-    x = faces(1).expand(8, -1, -1, -1)
+    x = random_faces(1).expand(8, -1, -1, -1)
     with torch.no_grad():
         assert len(net(x).round(decimals=3).unique(dim=0)) > 1
         assert len(net.eval()(x).round(decimals=3).unique(dim=0)) == 1

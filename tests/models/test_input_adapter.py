@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from src import models
 from src.dataset import PIXEL_MEAN, PIXEL_STD
 from src.models.input_adapter import InputAdapter, published_normalization
-from tests.support.networks import faces
+from tests.support.networks import random_faces
 
 
 def as_input(pixels: torch.Tensor) -> torch.Tensor:
@@ -22,7 +22,7 @@ def test_it_resizes_bilinearly_and_renormalizes_the_pixels():
 
 
 def test_images_of_its_size_and_normalization_pass_unchanged():
-    x = faces(2)
+    x = random_faces(2)
     assert InputAdapter(48)(x) is x
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from src import models
 from src.errors import UserError
 from src.models import registry
-from tests.support.networks import faces, make, parameters
+from tests.support.networks import make, parameters, random_faces
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Case:
 
 @pytest.fixture(scope="module", params=list(models.NETWORKS))
 def case(request) -> Case:
-    net, x = make(request.param), faces(3)
+    net, x = make(request.param), random_faces(3)
     with torch.no_grad():
         return Case(request.param, net, x, net(x))
 
@@ -46,7 +46,7 @@ def test_images_give_finite_logits_that_differ_repeat_and_leave_everything_uncha
     state = {key: value.clone() for key, value in case.net.state_dict().items()}
     assert case.logits.shape == (3, 7) and case.logits.dtype == torch.float32 and case.logits.isfinite().all()
     assert len(case.logits.unique(dim=0)) == 3
-    assert torch.equal(case.net(case.x), case.logits) and torch.equal(case.x, faces(3))
+    assert torch.equal(case.net(case.x), case.logits) and torch.equal(case.x, random_faces(3))
     assert all(torch.equal(value, state[key]) for key, value in case.net.state_dict().items())
 
 
@@ -63,7 +63,7 @@ def test_an_image_alone_channels_last_and_bf16_give_nearly_the_same_logits(case)
 def loss_of(net: nn.Module) -> Tensor:
     """A training loss with fixed dropout masks."""
     torch.manual_seed(3)
-    return F.cross_entropy(net(faces(4, seed=1)), torch.arange(4))
+    return F.cross_entropy(net(random_faces(4, seed=1)), torch.arange(4))
 
 
 def test_every_parameter_gets_a_gradient_and_a_small_step_lowers_the_loss(case):
@@ -156,6 +156,6 @@ def test_a_registered_function_is_a_network_of_its_name_and_image_size(monkeypat
         return nn.Sequential(nn.AvgPool2d(image_size), nn.Flatten(), nn.Linear(1, 7))
 
     assert models.native_image_size("averages") == 60
-    assert models.create("averages")(faces(2)).shape == (2, 7)
+    assert models.create("averages")(random_faces(2)).shape == (2, 7)
     with pytest.raises(ValueError, match="two networks are called averages"):
         registry.register()(averages)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from src import models
 from src.models.state_dict import load_weights
-from tests.support.networks import faces, seasoned
+from tests.support.networks import random_faces, seasoned
 
 
 def theirs(layers: int) -> nn.Module:
@@ -16,7 +16,7 @@ def theirs(layers: int) -> nn.Module:
     torch.manual_seed(layers)
     net = getattr(torchvision.models, f"resnet{layers}")(num_classes=7)
     with torch.no_grad():
-        net.train()(faces(3, seed=4).expand(-1, 3, -1, -1))
+        net.train()(random_faces(3, seed=4).expand(-1, 3, -1, -1))
     return net.eval()
 
 
@@ -32,7 +32,7 @@ def ours(name: str, reference: nn.Module, tmp_path) -> nn.Module:
 @pytest.mark.parametrize("layers", [18, 34, 50])
 @torch.no_grad()
 def test_a_resnet_answers_a_gray_image_as_torchvisions_answers_it_three_times(layers, tmp_path):
-    reference, x = theirs(layers), faces(2)
+    reference, x = theirs(layers), random_faces(2)
     net = ours(f"resnet{layers}", reference, tmp_path)
     torch.testing.assert_close(net.conv1.weight, reference.conv1.weight.sum(1, keepdim=True))
     torch.testing.assert_close(net(x), reference(x.expand(-1, 3, -1, -1)), rtol=1e-3, atol=1e-4)
@@ -50,7 +50,7 @@ def with_small_stem(net: nn.Module, weight: Tensor, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("layers", [18, 34])
 @torch.no_grad()
 def test_a_resnet_for_small_images_is_torchvisions_behind_another_stem(layers, tmp_path):
-    reference, x = theirs(layers), faces(1)
+    reference, x = theirs(layers), random_faces(1)
     net = ours(f"resnet{layers}_48", reference, tmp_path)
     torch.testing.assert_close(net(x), with_small_stem(reference, net.conv1.weight, x), rtol=1e-3, atol=1e-4)
 

@@ -10,7 +10,7 @@ from src import models
 from src.errors import UserError
 from src.models.input_adapter import InputAdapter
 from src.models.state_dict import load_weights
-from tests.support.networks import faces, seasoned
+from tests.support.networks import random_faces, seasoned
 
 TINY = "test_resnet"  # of timm's tests: 0.5 million parameters
 SIZES = {"vit_tiny_patch16_224": 64, "mobilevit_xxs": 64, TINY: 48}
@@ -40,7 +40,7 @@ def test_any_timm_network_takes_images_at_its_native_size_or_another(image_size,
     net = seasoned(models.create(f"timm:{TINY}", image_size=image_size))
     assert [layer.image_size for layer in net.modules() if isinstance(layer, InputAdapter)] == adapters
     assert models.native_image_size(f"timm:{TINY}") == 160 and models.family(f"timm:{TINY}") == "timm"
-    assert net(faces(2)).shape == (2, 7)
+    assert net(random_faces(2)).shape == (2, 7)
 
 
 @pytest.mark.parametrize(("name", "image_size"), [("vit", 32), ("deep_cnn_v1", 96), ("resnet18", 64)])

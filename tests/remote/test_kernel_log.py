@@ -296,6 +296,6 @@ def test_a_long_log_is_explained_in_seconds(built_project):
 
 
 def test_lines_that_come_in_pieces_are_put_together():
-    pieces = [("stdout", "epoch "), ("stderr", "warning\nTrace"), ("stdout", "1\r\nend")]
+    chunks = [("stdout", "epoch "), ("stderr", "warning\nTrace"), ("stdout", "1\r\nend")]
     lines = [("stderr", "warning"), ("stdout", "epoch 1"), ("stderr", "Trace"), ("stdout", "end")]
-    assert kernel_log.parse_log(log_text(*pieces)) == lines
+    assert kernel_log.parse_log(log_text(*chunks)) == lines

@@ -10,7 +10,7 @@ from src.errors import UserError
 from src.files import FULL
 from src.run import finish
 from src.run.disk_space import DiskSpace, require
-from src.run.folder import RunFolder
+from src.run.run_folder import RunFolder
 from src.submit.check import check_submission
 from tests.support.small_runs import train
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.run.finish import percent
-from src.run.folder import RunFolder
 from src.run.record import RunRecord
+from src.run.run_folder import RunFolder
 from tests.support.fuzzing import edited, edits, examples, read_or_refused
 from tests.support.run_records import RECORD
 from tools import record
@@ -37,7 +37,7 @@ json_values = st.recursive(
 def use(folder: Path, content: bytes) -> RunRecord | None:
     """Uses a run.json as the kit does: compares, prints, writes and records it."""
     run = RunFolder(folder)
-    run.run_json.write_bytes(content)
+    run.record_file.write_bytes(content)
     found = read_or_refused(run.read_record)
     if found is not None:
         RECORD.differences(found)

@@ -22,6 +22,6 @@ def test_the_log_names_the_data_of_the_folder_that_is_set_and_what_was_passed_ov
         context = prepare.prepare(request, signals, Process())
     context.log.close()
     assert len(context.data.train) == 60
-    log = context.folder.log.read_text()
+    log = context.folder.log_file.read_text()
     assert "/in/owner/b/train.csv" in log and "/in/a/" not in log
     assert "passed over: " in log and r"owner/b/\udcff/train.csv: the header is 'id,text'" in log

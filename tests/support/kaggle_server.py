@@ -68,8 +68,8 @@ class Version:
         (source / "script.py").write_text(self.request["text"], encoding="utf-8")
         source.chmod(0o555)
         inputs = self.mount()
-        own = ("KAGGLE_", "PYTHON", "http_proxy", "https_proxy", "no_proxy", "FER_")
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(own)}
+        cleared = ("KAGGLE_", "PYTHON", "http_proxy", "https_proxy", "no_proxy", "FER_")
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(cleared)}
         (self.folder / "tmp").mkdir()
         kernel = {"KAGGLE_KERNEL_RUN_TYPE": "Batch", "FER_INPUT": str(inputs), "FER_OUTPUT": str(self.working)}
         kernel |= {"TMPDIR": str(self.folder / "tmp"), "PYTHONUNBUFFERED": "1", "HOME": str(self.folder / "tmp")}

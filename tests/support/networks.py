@@ -6,7 +6,7 @@ from torch import nn
 from src import models
 
 
-def faces(n: int, seed: int = 0) -> torch.Tensor:
+def random_faces(n: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(n, 1, 48, 48, generator=torch.Generator().manual_seed(seed))
 
 
@@ -20,7 +20,7 @@ def seasoned(net: nn.Module) -> nn.Module:
         if not layer.weight.any():
             nn.init.normal_(layer.weight, std=0.1)
     with torch.no_grad():
-        net.train()(2 * faces(3, seed=100) + 0.5)
+        net.train()(2 * random_faces(3, seed=100) + 0.5)
     return net.eval()
 
 

@@ -18,7 +18,7 @@ SETTINGS = ("epochs=1", "batch_size=32", "max_train_rows=150")
 CODE = Code("0" * 16, "abc1234", False)
 
 
-def start(faces: Path, output: Path, *more: str, bundle: dict | None = None) -> int:
+def run_command(faces: Path, output: Path, *more: str, bundle: dict | None = None) -> int:
     """The exit code of the `run` command."""
     command = ["run", "--recipe", "quick", "--set", *SETTINGS, "--input", str(faces), "--output", str(output)]
     return main([*command, "--device", "cpu", *more], bundle or fake_bundle())
@@ -42,9 +42,9 @@ class Killed(BaseException):
 def train_killed(when: Callable, faces: Path, output: Path, *settings: str, **options) -> None:
     """Does that run up to the first step or epoch after which `when`, which takes trainer and state, is true."""
 
-    def killed(after: Callable) -> Callable:
+    def killed(hook: Callable) -> Callable:
         def call(self, trainer, state):
-            after(self, trainer, state)
+            hook(self, trainer, state)
             if when(trainer, state):
                 self.checkpoints.join()
                 raise Killed
@@ -58,7 +58,7 @@ def train_killed(when: Callable, faces: Path, output: Path, *settings: str, **op
             train(faces, output, *settings, **options)
 
 
-def log(output: Path) -> str:
+def read_log(output: Path) -> str:
     """The run's log."""
     return (output / "log.txt").read_text()
 

@@ -41,7 +41,7 @@ def tree(tmp_path, no_account):
 
 
 @pytest.fixture
-def start(tmp_path):
+def run_script(tmp_path):
     """Returns a function that starts a built script with a temporary folder of its own, away from the tree."""
     temporary, elsewhere = Path(tempfile.mkdtemp()), tmp_path / "elsewhere"  # sockets need short paths
     elsewhere.mkdir()

@@ -31,7 +31,7 @@ def callbacks(tmp_path):
     def make(max_epochs: int = 3, hours: float | None = None, **more) -> TrainingCallbacks:
         lines, progress = [], []
         manager = CheckpointManager(tmp_path, {"member": "m"}, lines.append)
-        budget = MemberBudget(Deadline(hours, 0.0, Clock(3600.0)), reserve=0.0, own_reserve=0.0)
+        budget = MemberBudget(Deadline(hours, 0.0, Clock(3600.0)), reserve=0.0, min_reserve=0.0)
         report = lambda history, scheduled: progress.append((len(history), scheduled))  # noqa: E731
         made = TrainingCallbacks(manager, budget, StopSignals(), max_epochs, report, lines.append, **more)
         made.lines, made.progress = lines, progress

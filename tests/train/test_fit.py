@@ -61,23 +61,23 @@ def scripted(monkeypatch):
     """Sets the validation accuracies; returns a list of the weights that were evaluated."""
 
     def script(*accuracies: float) -> list[dict]:
-        evaluated, evaluate, left = [], Trainer.evaluate, iter(accuracies)
+        states, evaluate, left = [], Trainer.evaluate, iter(accuracies)
 
         def with_accuracy(trainer, on_batch_end):
-            evaluated.append(weights(trainer.eval_model))
+            states.append(weights(trainer.eval_model))
             return evaluate(trainer, on_batch_end) | {"valid_accuracy": next(left)}
 
         monkeypatch.setattr(Trainer, "evaluate", with_accuracy)
-        return evaluated
+        return states
 
     return script
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.8])
 def test_the_weights_of_the_best_epoch_come_back(rows, held_out, scripted, ema):
-    evaluated = scripted(0.3, 0.6, 0.5, 0.4)
+    states = scripted(0.3, 0.6, 0.5, 0.4)
     result = fit(make_job(rows, held_out, epochs=4, lr=0.01, ema=ema))
-    assert result.best_epoch == 2 and len(result.history) == 4 and equal(weights(result.net), evaluated[1])
+    assert result.best_epoch == 2 and len(result.history) == 4 and equal(weights(result.net), states[1])
     probs = probabilities(result.net, held_out.images, "none", FLOAT32)
     losses = [row["valid_loss"] for row in result.history]
     assert nn.functional.nll_loss(probs.log(), held_out.labels).item() == pytest.approx(losses[1], rel=1e-5)

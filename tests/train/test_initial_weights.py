@@ -23,7 +23,7 @@ from src.train.fit import fit
 from src.train.initial_weights import create_network, find_initial_weights, freeze_body
 from src.train.trainer import Trainer
 from tests.conftest import fake_bundle
-from tests.support.networks import faces as random_faces
+from tests.support.networks import random_faces
 from tests.support.training import make_job, make_member, weights
 
 TINY = {"network": "timm:test_resnet", "image_size": 48, "batch_size": 16, "epochs": 2}
@@ -58,7 +58,7 @@ def changed(net: nn.Module, before: dict) -> set[str]:
 def test_by_default_the_weights_are_random_and_nothing_is_searched(file):
     found = find_initial_weights(member(), file.parent)
     assert found.file is None and found.description == "from scratch"
-    assert found.size == sum(value.nbytes for value in create_network(member()).state_dict().values())
+    assert found.num_bytes == sum(value.nbytes for value in create_network(member()).state_dict().values())
 
 
 @pytest.mark.parametrize(
@@ -88,10 +88,10 @@ def test_without_a_file_and_a_hub_it_is_from_scratch_with_the_reason(tmp_path):
     assert "TimeoutError: timed out" in found.description
 
 
-@pytest.mark.parametrize("size", [48, 64])
+@pytest.mark.parametrize("image_size", [48, 64])
 @pytest.mark.parametrize("normalization", ["dataset", "pretrained"])
-def test_a_training_starts_with_the_files_weights_and_a_random_head(file, rows, size, normalization):
-    settings = TINY | {"image_size": size, "normalization": normalization}
+def test_a_training_starts_with_the_files_weights_and_a_random_head(file, rows, image_size, normalization):
+    settings = TINY | {"image_size": image_size, "normalization": normalization}
     net, fresh = (Trainer(make_job(rows, **settings, initial_weights=f)).net for f in (file, None))
     key = "layer2.0.conv1.weight"
     assert torch.equal(models.body_of(net).state_dict()[key], torch.load(file)[key])
@@ -213,7 +213,7 @@ def test_a_named_file_that_is_damaged_stops_a_run_before_the_first_member_trains
 def earlier(faces, tmp_path_factory) -> dict[str, Path]:
     """Two finished runs: of timm's network with its own normalization, and of the kit's own network."""
     folder = tmp_path_factory.mktemp("earlier")
-    settings = {"timm": ["normalization=pretrained"], "own": ["network=compact_cnn", "image_size=none"]}
+    settings = {"timm": ["normalization=pretrained"], "kit": ["network=compact_cnn", "image_size=none"]}
     for name, changes in settings.items():
         assert run(faces, folder / name, *changes) == 0
     return {name: folder / name for name in settings}
@@ -226,13 +226,13 @@ def test_the_weights_of_a_run_say_network_classes_and_normalization(earlier):
     assert json.loads(said["classes"]) == list(CLASS_NAMES)
     mean, std = published_normalization(timm.create_model("test_resnet"))
     assert json.loads(said["normalization"]) == {"mean": round(mean, 6), "std": round(std, 6)}
-    with safe_open(earlier["own"] / "members" / "baseline" / "model.safetensors", "pt") as file:
+    with safe_open(earlier["kit"] / "members" / "baseline" / "model.safetensors", "pt") as file:
         assert json.loads(file.metadata()["normalization"]) == {"mean": PIXEL_MEAN, "std": PIXEL_STD}
 
 
-@pytest.mark.parametrize("kind", ["timm", "own"])
+@pytest.mark.parametrize("kind", ["timm", "kit"])
 def test_a_run_starts_from_an_earlier_runs_member_with_its_last_layer(earlier, kind, faces, tmp_path):
-    settings = ["network=compact_cnn", "image_size=none"] if kind == "own" else []
+    settings = ["network=compact_cnn", "image_size=none"] if kind == "kit" else []
     changes = [*settings, f"pretrained={earlier[kind]}", "lr=1e-9", "weight_decay=0", "normalization=dataset"]
     assert run(faces, tmp_path / "out", *changes) == 0
     before, after = (
@@ -253,14 +253,14 @@ def test_another_networks_run_and_a_run_without_weights_are_refused(earlier, tmp
     with pytest.raises(
         UserError, match=r"pretrained=.*model\.safetensors: weights of another network than test_resnet"
     ):
-        find_initial_weights(member(pretrained=str(earlier["own"])), tmp_path)
+        find_initial_weights(member(pretrained=str(earlier["kit"])), tmp_path)
     (tmp_path / "run.json").touch()
     with pytest.raises(UserError, match="no weight file there of a finished member"):
         find_initial_weights(member(pretrained=str(tmp_path)), tmp_path)
 
 
 def test_a_run_does_not_start_from_weights_that_it_would_overwrite(earlier, faces, capsys):
-    assert run(faces, earlier["own"], f"pretrained={earlier['own']}", "network=compact_cnn", "image_size=none") == 2
+    assert run(faces, earlier["kit"], f"pretrained={earlier['kit']}", "network=compact_cnn", "image_size=none") == 2
     assert "model.safetensors is in this run's own folder; give another --output" in capsys.readouterr().err
 
 

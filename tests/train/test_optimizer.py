@@ -63,11 +63,11 @@ def test_weight_decay_on_weights_spares_norms_biases_and_what_the_network_names(
 # --- rates by layers ------------------------------------------------------------------------------------------------
 
 
-def decayed(network: str, size: int | None = None, **settings) -> tuple[nn.Module, torch.optim.Optimizer]:
+def decayed(network: str, image_size: int | None = None, **settings) -> tuple[nn.Module, torch.optim.Optimizer]:
     torch.manual_seed(1)
-    net = models.create(network, image_size=size)
+    net = models.create(network, image_size=image_size)
     common = {"optimizer": "adamw", "lr": 0.1, "weight_decay": 0.05, "layer_decay": 0.5}
-    return net, make_optimizer(member(network=network, image_size=size, **(common | settings)), net)
+    return net, make_optimizer(member(network=network, image_size=image_size, **(common | settings)), net)
 
 
 def by_name(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, tuple[float, float]]:
@@ -85,13 +85,13 @@ def depth_in_a_vit(name: str, blocks: int) -> int:
     return {"norm": blocks, "head": blocks + 1}.get(name.split(".")[0], 0)
 
 
-@pytest.mark.parametrize("size", [None, 48])
-def test_each_layer_of_a_vit_learns_at_half_the_rate_of_the_next(size):
-    net, optimizer = decayed("timm:test_vit", size)
+@pytest.mark.parametrize("image_size", [None, 48])
+def test_each_layer_of_a_vit_learns_at_half_the_rate_of_the_next(image_size):
+    net, optimizer = decayed("timm:test_vit", image_size)
     blocks = len(models.body_of(net).blocks)
-    for name, (rate, _) in by_name(net, optimizer).items():
+    for name, (lr, _) in by_name(net, optimizer).items():
         below = blocks + 1 - depth_in_a_vit(name, blocks)
-        assert rate == pytest.approx(0.1 * 0.5**below), name
+        assert lr == pytest.approx(0.1 * 0.5**below), name
 
 
 def test_norms_biases_and_position_embeddings_have_no_weight_decay():
@@ -105,7 +105,7 @@ def test_norms_biases_and_position_embeddings_have_no_weight_decay():
 @pytest.mark.parametrize("network", ["resnet18", "mobilevit_xxs", "timm:test_resnet", "timm:mobilenetv3_small_050"])
 def test_learning_rates_rise_from_the_first_layer_to_the_last(network):
     net, optimizer = decayed(network)
-    rates = [rate for rate, _ in by_name(net, optimizer).values()]
+    rates = [lr for lr, _ in by_name(net, optimizer).values()]
     order = by_name(net, optimizer)
     body, head = models.body_of(net), models.head_of(net)
     names = [name for name, p in body.named_parameters() if not any(p is q for q in head.parameters())]
@@ -118,4 +118,4 @@ def test_learning_rates_rise_from_the_first_layer_to_the_last(network):
 @pytest.mark.parametrize("name", REFERENCES)
 def test_every_optimizer_takes_rates_by_layers(name):
     net, optimizer = decayed("timm:test_vit", 48, optimizer=name)
-    assert type(optimizer) is REFERENCES[name][0] and len({rate for rate, _ in by_name(net, optimizer).values()}) > 3
+    assert type(optimizer) is REFERENCES[name][0] and len({lr for lr, _ in by_name(net, optimizer).values()}) > 3

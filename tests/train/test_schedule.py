@@ -59,38 +59,38 @@ def test_cosine_with_warm_up_starts_low_peaks_at_its_end_and_falls_to_nearly_zer
     assert rises(seen[:11]) and falls(seen[10:]) and 0 < seen[-1] < 0.001
 
 
-@pytest.mark.parametrize("warmup", [0.0, 0.1])
-def test_a_cosine_of_some_epochs_comes_back_as_torchs_does_past_its_t_max(warmup):
+@pytest.mark.parametrize("warmup_fraction", [0.0, 0.1])
+def test_a_cosine_of_some_epochs_comes_back_as_torchs_does_past_its_t_max(warmup_fraction):
     """The notebooks' T_max of 10 in 50 epochs: down in ten epochs, up in ten, and so on."""
-    seen = learning_rates(6, epochs=50, lr=0.2, schedule="cosine", cosine_epochs=10, warmup_fraction=warmup)
+    seen = learning_rates(6, epochs=50, lr=0.2, schedule="cosine", cosine_epochs=10, warmup_fraction=warmup_fraction)
     optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), 0.2)
     reference, expected = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10 * 6), []
     for _ in range(300):
         expected.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         reference.step()
-    warmup_steps = round(300 * warmup)
+    warmup_steps = round(300 * warmup_fraction)
     assert seen[warmup_steps:] == pytest.approx(expected[: 300 - warmup_steps], abs=1e-9)
     assert rises(seen[: warmup_steps + 1]) and seen[warmup_steps + 60] == pytest.approx(0, abs=1e-12)
 
 
-@pytest.mark.parametrize(("warmup", "peak"), [(0.2, 7), (0.5, 19), (0.0, 11)])
-def test_one_cycle_peaks_where_the_warm_up_ends(warmup, peak):
+@pytest.mark.parametrize(("warmup_fraction", "peak"), [(0.2, 7), (0.5, 19), (0.0, 11)])
+def test_one_cycle_peaks_where_the_warm_up_ends(warmup_fraction, peak):
     """Without a warm-up of its own it is torch's three tenths."""
-    seen = learning_rates(10, epochs=4, lr=0.2, schedule="one_cycle", warmup_fraction=warmup)
+    seen = learning_rates(10, epochs=4, lr=0.2, schedule="one_cycle", warmup_fraction=warmup_fraction)
     assert seen[peak] == max(seen) == pytest.approx(0.2)
     assert seen[0] == pytest.approx(0.2 / 25) and seen[-1] < 1e-6
     assert rises(seen[: peak + 1]) and falls(seen[peak:])
 
 
-@pytest.mark.parametrize("warmup", [0.0, 0.1, 0.2, 0.5, 0.9])
+@pytest.mark.parametrize("warmup_fraction", [0.0, 0.1, 0.2, 0.5, 0.9])
 @pytest.mark.parametrize("epochs", [1, 2, 3, 5, 10])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_training_of_any_few_steps_goes_through_at_rates_within_the_peak(kind, epochs, warmup):
+def test_a_training_of_any_few_steps_goes_through_at_rates_within_the_peak(kind, epochs, warmup_fraction):
     """One cycle once divided by zero where its rise was one step long: 5 steps and a warm-up of a fifth."""
     for steps in (1, 2):
-        seen = learning_rates(steps, epochs=epochs, lr=0.2, schedule=kind, warmup_fraction=warmup)
-        assert len(seen) == epochs * steps and all(0 < rate <= 0.2 + 1e-9 for rate in seen)
+        seen = learning_rates(steps, epochs=epochs, lr=0.2, schedule=kind, warmup_fraction=warmup_fraction)
+        assert len(seen) == epochs * steps and all(0 < lr <= 0.2 + 1e-9 for lr in seen)
 
 
 def per_epoch(seen: list[float], steps: int) -> list[float]:

@@ -14,11 +14,11 @@ from tests.conftest import ROOT
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_the_first_signal_waits_for_the_check_and_names_the_exit_code(number, code, capsys):
-    with StopSignals() as stop:
-        stop.check()
+    with StopSignals() as signals:
+        signals.check()
         os.kill(os.getpid(), number)
         with pytest.raises(Stopped, match=signal.Signals(number).name) as stopped:
-            stop.check()
+            signals.check()
     assert stopped.value.code == code and "once more ends at once" in capsys.readouterr().err
 
 
@@ -42,8 +42,8 @@ def test_another_thread_changes_no_handler():
 
     def work() -> None:
         try:
-            with StopSignals() as stop:
-                stop.check()
+            with StopSignals() as signals:
+                signals.check()
         except BaseException as error:
             faults.append(error)
 

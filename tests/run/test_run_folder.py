@@ -8,8 +8,8 @@ import pytest
 from src import recipes
 from src.config import as_dict, override
 from src.errors import UserError
-from src.run.folder import OWN, RunFolder
 from src.run.record import Code
+from src.run.run_folder import RUN_FILES, RunFolder
 from tests.support.run_records import RECORD, RESULT
 
 OURS = RECORD
@@ -24,7 +24,7 @@ def folder(tmp_path):
     folder.member("m").mkdir(parents=True)
     folder.write_record(RECORD)
     folder.write_result("m", RESULT)
-    for file in (folder.log, folder.submission, folder.predictions("m"), folder.history("m")):
+    for file in (folder.log_file, folder.submission, folder.predictions("m"), folder.history("m")):
         file.write_text("content")
     for name in ("notes.txt", "faces/train.csv", "submission.csv.old"):
         (folder.path / name).parent.mkdir(exist_ok=True)
@@ -43,7 +43,7 @@ RUN = {"run.json", "log.txt", "submission.csv", "predictions/m.npz", *INSIDE}
 
 def test_the_files_of_a_run_have_their_known_places(folder):
     assert files(folder) == RUN | FOREIGN
-    assert {name.split("/")[0] for name in RUN} == set(OWN)
+    assert {name.split("/")[0] for name in RUN} == set(RUN_FILES)
     assert set(folder.digests()) == RUN - {"run.json", "log.txt"}
 
 
@@ -148,7 +148,7 @@ def test_clear_removes_a_link_and_not_what_it_leads_to(tmp_path):
 
 @pytest.mark.parametrize("text", [b"", b"{", b'{"recipe": ', b"[1, 2]", b"null", b"\xff\xfe{}", b"{}"], ids=repr)
 def test_a_damaged_run_json_is_refused_with_the_way_out_and_overwrite_takes_it(folder, text):
-    folder.run_json.write_bytes(text)
+    folder.record_file.write_bytes(text)
     with pytest.raises(UserError, match=r"run\.json.*--overwrite"):
         folder.claim(OURS, overwrite=False)
     assert files(folder) == RUN | FOREIGN

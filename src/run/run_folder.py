@@ -17,7 +17,7 @@ from src.files import digest, replacing
 from src.run.record import MemberResult, RunRecord, read_json, read_record
 from src.train.checkpoint import FILE_NAMES, LATEST, MID_EPOCH, PREVIOUS
 
-OWN = ("submission.csv", "run.json", "log.txt", "predictions", "members")
+RUN_FILES = ("submission.csv", "run.json", "log.txt", "predictions", "members")
 CARRIED = ("predictions", "members", "submission.csv", "run.json")  # what another start of the run needs
 ADVICE = "give another --output, or --overwrite to delete what a run left there."
 
@@ -29,8 +29,8 @@ class RunFolder:
     path: Path
 
     submission = property(lambda self: self.path / "submission.csv")
-    run_json = property(lambda self: self.path / "run.json")
-    log = property(lambda self: self.path / "log.txt")
+    record_file = property(lambda self: self.path / "run.json")
+    log_file = property(lambda self: self.path / "log.txt")
     rehearsal = property(lambda self: self.path / ".rehearsal.csv")  # a submission, written and deleted before training
 
     def predictions(self, member: str) -> Path:
@@ -46,7 +46,7 @@ class RunFolder:
     def history(self, member: str) -> Path:
         return self.member(member) / "history.csv"
 
-    def weights(self, member: str) -> Path:
+    def weights_file(self, member: str) -> Path:
         return self.member(member) / "model.safetensors"
 
     def checkpoints(self, member: str) -> list[Path]:
@@ -85,8 +85,8 @@ class RunFolder:
 
     def earlier_run(self, record: RunRecord) -> RunRecord | None:
         """The run.json of an earlier start of the same run; None where there is nothing worth keeping."""
-        if not self.run_json.exists():
-            if foreign := [name for name in OWN if (self.path / name).exists()]:
+        if not self.record_file.exists():
+            if foreign := [name for name in RUN_FILES if (self.path / name).exists()]:
                 raise UserError(f"{self.path} holds {', '.join(foreign)} but no run.json; {ADVICE}")
             return None
         earlier = self.read_record()
@@ -99,7 +99,7 @@ class RunFolder:
 
     def clear(self) -> None:
         """Deletes what an earlier run left, by its known names."""
-        for name in OWN:
+        for name in RUN_FILES:
             target = self.path / name
             if target.is_dir() and not target.is_symlink():
                 shutil.rmtree(target)
@@ -119,10 +119,10 @@ class RunFolder:
 
     def read_record(self) -> RunRecord:
         """run.json; UserError where it is damaged or not of this kit."""
-        return read_record(self.run_json, ADVICE)
+        return read_record(self.record_file, ADVICE)
 
     def write_record(self, record: RunRecord) -> None:
-        write_json(self.run_json, record)
+        write_json(self.record_file, record)
 
     def read_results(self, members: list[str]) -> dict[str, MemberResult]:
         """The results of those of the members that are finished; UserError where one is damaged."""
