@@ -42,7 +42,8 @@ WORDS = {
     "augment.flip": "hflip horizontal_flip", "augment.rotation": "degrees rotate rotation_range",
     "augment.scale": "zoom zoom_range", "augment.resized_crop": "random_resized_crop",
     "augment.shift": "crop height_shift_range random_crop translate translation width_shift_range",
-    "mix_probability": "mix_prob mixup_prob", "mixup": "mixup_alpha", "cutmix": "cutmix_alpha",
+    "drop_path": "drop_path_rate stochastic_depth", "preprocessing": "preprocess", "sam_fraction": "sam",
+    "sam_rho": "rho", "mix_probability": "mix_prob mixup_prob", "mixup": "mixup_alpha", "cutmix": "cutmix_alpha",
 }
 # fmt: on
 OTHER_NAMES = {word: key for key, words in WORDS.items() for word in words.split()}
@@ -56,6 +57,9 @@ OTHER_CHOICES = {
     "hosts": "no_header",
     "hflip": "flip",
     "true": "flip",
+    "standardise": "standardize",
+    "equalise": "equalize",
+    "hist_eq": "equalize",
     "onecycle": "one_cycle",
     "cosine_annealing": "cosine",
     "reduce_on_plateau": "plateau",
@@ -149,6 +153,8 @@ class Member(Checked):
     initial_image_size: int = setting(IMAGE_SIZE, "size of the training images in the first epoch", 24, IMAGE_SIZE)
     resize_fraction: float = setting(0.0, "fraction of the epochs in which these grow to 48, by 12 pixels", 0, 1)
     normalization: str = setting("dataset", "mean and deviation of the input", choices=("dataset", "pretrained"))
+    preprocessing: str = setting("none", "of each image at the input", choices=("none", "standardize", "equalize"))
+    drop_path: float = setting(0.0, "stochastic depth: probability that the last block is skipped", 0, 0.9)
     pretrained: str = setting("none", "none; auto: from the input folder, else the hub; or a file, folder or run")
     freeze_epochs: int = setting(0, "number of first epochs that train the last layer only", 0, 10_000)
     layer_decay: float = setting(1.0, "learning rate of each layer, as a fraction of the next layer's", 0.1, 1)
@@ -172,6 +178,8 @@ class Member(Checked):
     mix_probability: float = setting(1.0, "fraction of the batches that are mixed", 0.01, 1)
     cutmix_share: float = setting(0.5, "with mixup and cutmix: fraction of the mixed batches with cutmix", 0, 1)
     mix_off_fraction: float = setting(0.0, "fraction of the epochs, at the end, without mixing", 0, 0.9)
+    sam_fraction: float = setting(0.0, "fraction of the epochs, at the end, with sharpness-aware steps", 0, 1)
+    sam_rho: float = setting(0.05, "how far sharpness-aware steps look", 0.0001, 10)
     ema: float = setting(0.0, "decay per step of the moving average of the weights; 0: off", 0, 0.99999)
     tta: str = setting("none", "test-time augmentation: the views to average", choices=("none", "flip"))
     precision: str = setting("auto", "auto: by the device's capability", choices=("auto", "float32", "bf16", "fp16"))

@@ -44,6 +44,7 @@ NEEDS = {
     "mix_probability": mixing(1, lambda *values: any(values), "or"),
     "mix_off_fraction": mixing(0, lambda *values: any(values), "or"),
     "cutmix_share": mixing(0.5, lambda *values: all(values), "and"),
+    "sam_rho": Need(0.05, ("sam_fraction",), lambda value: value > 0, "sam_fraction above 0"),
     "augment.erase_max_area": Need(0.33, ("augment.erase",), lambda value: value > 0, "augment.erase above 0"),
 }
 
@@ -70,6 +71,8 @@ def contradictions(recipe: Recipe, assignments: list[str]) -> Iterator[str]:
             yield from filter(None, map(frozen_to_the_end, members))
         if key in ("mixup", "cutmix", "class_balancing"):
             yield from filter(None, map(mixes_a_sample, members))
+        if key in ("preprocessing", "normalization"):
+            yield from filter(None, map(normalizes_twice, members))
 
 
 def unmet_need(key: str, config: Recipe | Member) -> str:
@@ -88,6 +91,13 @@ def mixes_a_sample(member: Member) -> str:
         return ""
     words = f"{mixing}={getattr(member, mixing)} with class_balancing={member.class_balancing}"
     return f"{words} would mix rare images with copies of themselves; set class_balancing=weights, or none"
+
+
+def normalizes_twice(member: Member) -> str:
+    """That each image gets a mean and a deviation of its own and the pretrained ones too; else nothing."""
+    if (member.preprocessing, member.normalization) != ("standardize", "pretrained"):
+        return ""
+    return "preprocessing=standardize replaces normalization=pretrained; set normalization=dataset"
 
 
 def frozen_to_the_end(member: Member) -> str:

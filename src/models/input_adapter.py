@@ -1,9 +1,10 @@
-"""Resizes and renormalizes the input of a network that was made for other images than FER2013's."""
+"""Preprocesses, renormalizes and resizes the input of a network."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from src.dataset import PIXEL_MEAN, PIXEL_STD
+from src.models.preprocessing import PREPROCESSING
 
 
 def published_normalization(body: nn.Module) -> tuple[float, float]:
@@ -25,14 +26,17 @@ class InputAdapter(nn.Module):
     """Turns images (n, 1, h, w), normalized with the dataset's mean and deviation, into (n, 1, size, size) with others.
 
     It resizes bilinearly on the device, one batch at a time, so that the data stays in memory at its own size.
+    preprocessing: a name in PREPROCESSING, for what happens before that.
     """
 
-    def __init__(self, image_size: int, mean: float = PIXEL_MEAN, std: float = PIXEL_STD):
+    def __init__(self, image_size: int, mean: float = PIXEL_MEAN, std: float = PIXEL_STD, preprocessing: str = "none"):
         super().__init__()
+        self.preprocess = PREPROCESSING[preprocessing]
         self.image_size, self.gain, self.offset = image_size, PIXEL_STD / std, (PIXEL_MEAN - mean) / std
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, 1, h, w) → (n, 1, image_size, image_size)."""
+        x = self.preprocess(x)
         if (self.gain, self.offset) != (1.0, 0.0):
             x = x * self.gain + self.offset
         size = (self.image_size, self.image_size)

@@ -11,6 +11,6 @@ from src.models.timm_networks import timm_network
 
 
 @register(image_size=64)
-def mobilevit_xxs(dropout: float | None = None, image_size: int = 64) -> nn.Module:
+def mobilevit_xxs(dropout: float | None = None, image_size: int = 64, drop_path: float = 0.0) -> nn.Module:
     """MobileViT-XXS."""
-    return timm_network("mobilevit_xxs", dropout, image_size)
+    return timm_network("mobilevit_xxs", dropout, image_size, drop_path)

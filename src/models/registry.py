@@ -1,9 +1,10 @@
 """The registry of networks: each family's file registers its functions, and `create` makes a network by its name.
 
 Every network takes images that are normalized with FER2013's mean and deviation, float (n, 1, 48, 48), and returns
-logits, float (n, 7). A network that was made for other images gets an `InputAdapter` that resizes and renormalizes.
+logits, float (n, 7). A network that was made for other images, or gets them preprocessed, has an `InputAdapter`.
 """
 
+import inspect
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
@@ -64,21 +65,35 @@ def native_image_size(name: str) -> int:
 
 
 def create(
-    name: str, dropout: float | None = None, image_size: int | None = None, normalization: str = "dataset"
+    name: str,
+    dropout: float | None = None,
+    image_size: int | None = None,
+    normalization: str = "dataset",
+    preprocessing: str = "none",
+    drop_path: float = 0.0,
 ) -> nn.Module:
     """A new network with random initial weights, drawn from torch's global generator.
 
     dropout: the rate; None: the network's default. image_size: pixels a side that images are resized to; None: the
     network's native size. normalization: "dataset" keeps that of the input, "pretrained" takes that of the published
-    weights. Raises UserError for an unknown name.
+    weights. preprocessing: of each image, "none", "standardize" or "equalize". drop_path: the rate of stochastic depth.
+    Raises UserError for an unknown name, and for a `drop_path` that the network does not take.
     """
     make, pixels = find(name), image_size or native_image_size(name)
-    takes_size = name.startswith(TIMM) or name in IMAGE_SIZES
-    body = make(dropout=dropout, image_size=pixels) if takes_size else make(dropout=dropout)
-    if pixels == IMAGE_SIZE and normalization == "dataset":
+    sizes = {"image_size": pixels} if name.startswith(TIMM) or name in IMAGE_SIZES else {}
+    body = make(dropout=dropout, **sizes, **stochastic_depth(name, make, drop_path))
+    if pixels == IMAGE_SIZE and normalization == "dataset" and preprocessing == "none":
         return body
-    adapter = InputAdapter(pixels, *normalization_of(body, normalization))
+    adapter = InputAdapter(pixels, *normalization_of(body, normalization), preprocessing)
     return nn.Sequential(OrderedDict(adapter=adapter, body=body))
+
+
+def stochastic_depth(name: str, make: Make, rate: float) -> dict:
+    """The argument for the rate of stochastic depth; none for 0. UserError if the network does not take it."""
+    if rate and "drop_path" not in inspect.signature(make).parameters:
+        able = [other for other, function in NETWORKS.items() if "drop_path" in inspect.signature(function).parameters]
+        raise UserError(f"drop_path={rate}: {name} has no stochastic depth; {', '.join(able)} and most of timm's do")
+    return {"drop_path": rate} if rate else {}
 
 
 def body_of(net: nn.Module) -> nn.Module:

@@ -25,11 +25,14 @@ def pretrained_image_size(name: str) -> int:
     return timm.get_pretrained_cfg(name).input_size[-1]
 
 
-def timm_network(name: str, dropout: float | None = None, image_size: int | None = None) -> nn.Module:
+def timm_network(
+    name: str, dropout: float | None = None, image_size: int | None = None, drop_path: float = 0.0
+) -> nn.Module:
     """timm's network of that name for gray images, with random initial weights.
 
     dropout: before the last layer; None: timm's default. image_size: pixels a side; None: that of timm's weights.
-    Raises UserError for an unknown name, and for a size or a dropout that the network does not take.
+    drop_path: the rate of stochastic depth. Raises UserError for an unknown name, and for a size, a dropout or a
+    stochastic depth that the network does not take.
     """
     import timm
 
@@ -37,6 +40,7 @@ def timm_network(name: str, dropout: float | None = None, image_size: int | None
     fixed = timm.get_pretrained_cfg(name).fixed_input_size
     sizes = {"img_size": image_size} if fixed and image_size not in (None, native) else {}
     rates = {} if dropout is None else {"drop_rate": dropout}
+    rates |= {"drop_path_rate": drop_path} if drop_path else {}
     try:
         return timm.create_model(name, in_chans=1, num_classes=NUM_CLASSES, **sizes, **rates)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:

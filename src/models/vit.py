@@ -11,6 +11,6 @@ from src.models.timm_networks import timm_network
 
 
 @register(image_size=224)
-def vit(dropout: float | None = None, image_size: int = 224) -> nn.Module:
+def vit(dropout: float | None = None, image_size: int = 224, drop_path: float = 0.0) -> nn.Module:
     """ViT-Tiny: 16x16 patches, 12 blocks of width 192 with 3 heads."""
-    return timm_network("vit_tiny_patch16_224", dropout, image_size)
+    return timm_network("vit_tiny_patch16_224", dropout, image_size, drop_path)

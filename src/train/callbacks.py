@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from src.train.budget import MemberBudget
 from src.train.checkpoint import CheckpointManager
 from src.train.fit import Callback, TimeUp, TrainState
+from src.train.sam import mean_passes
 from src.train.signals import Stopped, StopSignals
 from src.train.tracking import epoch_line
 from src.train.trainer import Trainer
@@ -62,8 +63,10 @@ class TrainingCallbacks(Callback):
 
     def on_epoch_end(self, trainer: Trainer, state: TrainState) -> None:
         """Logs the epoch, and shortens the schedule to the epochs that still fit, by the mean of those before."""
-        self.log(epoch_line(state.history[-1], trainer.schedule.epochs, state.best_epoch == state.epochs))
-        seconds = sum(row["seconds"] for row in state.history) / state.epochs
+        done, epochs = state.epochs, trainer.schedule.epochs
+        self.log(epoch_line(state.history[-1], epochs, state.best_epoch == done))
+        seconds = sum(row["seconds"] for row in state.history) / done / mean_passes(trainer.member, 1, done, epochs)
+        seconds *= mean_passes(trainer.member, done + 1, epochs, epochs)
         self.shorten_schedule(trainer, state.epochs + self.budget.epochs_left(seconds))
         self.on_progress(state.history, trainer.schedule.epochs)
 

@@ -7,6 +7,7 @@ from src.config import Member
 from src.data.batches import steps
 from src.train.budget import TimeEstimate
 from src.train.predict import TTA_VIEWS, probabilities
+from src.train.sam import mean_passes
 from src.train.trainer import Trainer, TrainJob, training_image_size
 
 WARMUP_SECONDS, MIN_STEPS, MAX_STEPS = 2.0, 3, 10
@@ -15,12 +16,13 @@ WARMUP_SECONDS, MIN_STEPS, MAX_STEPS = 2.0, 3, 10
 def estimate_member(job: TrainJob, test_rows: int, clock: Callable[[], float] = time.perf_counter) -> TimeEstimate:
     """Trains a few steps on the job's own rows and discards the network. UserError where it does not fit into memory.
 
-    The epoch is the mean one if images grow from epoch to epoch. The prediction is of the validation rows and
-    `test_rows` more.
+    The epoch is the mean one if images grow from epoch to epoch, or the last epochs take two passes. The prediction is
+    of the validation rows and `test_rows` more.
     """
     trainer, member, valid = Trainer(job), job.member, job.valid
     sizes = [training_image_size(member, epoch, member.epochs) for epoch in range(1, member.epochs + 1)]
     step = sum(step_seconds(trainer, side, clock) * sizes.count(side) for side in set(sizes)) / len(sizes)
+    step *= mean_passes(member, 1, member.epochs, member.epochs)
     images = valid.images[:256]
     probabilities(trainer.eval_model, images[:8], "none", job.precision)
     started = clock()

@@ -33,7 +33,8 @@ class InitialWeights:
 
 def create_network(member: Member, file: Path | None = None) -> nn.Module:
     """The member's network, with the weights in `file`; all other weights are drawn from torch's global generator."""
-    net = models.create(member.network, member.dropout, member.image_size, member.normalization)
+    inputs = member.image_size, member.normalization, member.preprocessing
+    net = models.create(member.network, member.dropout, *inputs, member.drop_path)
     if file is not None:
         load_weights(models.body_of(net), file, pretrained.parse_wish(member.pretrained)[1])
     return net
@@ -75,6 +76,9 @@ def notes_on_run(member: Member, body: nn.Module, file: Path) -> list[str]:
     normalization = describe_normalization(body, member.normalization)
     if "normalization" in metadata and metadata["normalization"] != normalization:
         notes.append(f"warning: trained with normalization {metadata['normalization']}, here {normalization}")
+    preprocessing = metadata.get("preprocessing", "none")
+    if "classes" in metadata and preprocessing != member.preprocessing:
+        notes.append(f"warning: trained with preprocessing {preprocessing}, here {member.preprocessing}")
     return notes
 
 
@@ -86,6 +90,7 @@ def weights_metadata(member: Member, net: nn.Module) -> dict[str, str]:
         "image_size": str(member.image_size or models.native_image_size(member.network)),
         "classes": json.dumps(CLASS_NAMES),
         "normalization": describe_normalization(models.body_of(net), member.normalization),
+        "preprocessing": member.preprocessing,
     }
 
 

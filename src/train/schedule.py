@@ -79,7 +79,8 @@ class LRSchedule:
 
 def is_in_last_part(epoch: int, epochs: int, fraction: float) -> bool:
     """Whether an epoch, counted from 1, is in the last `fraction` of `epochs` epochs, to the nearest whole epoch."""
-    return epoch > epochs - round(fraction * epochs)
+    last = round(fraction * epochs)
+    return last > 0 and epoch > epochs - last
 
 
 def one_cycle(step: int, total: int, warmup_fraction: float) -> float:

@@ -25,6 +25,7 @@ from src.train.mixing import mixed_batches, mixes
 from src.train.optimizer import make_optimizer
 from src.train.precision import Precision
 from src.train.predict import probabilities
+from src.train.sam import perturbed, uses_sam
 from src.train.schedule import LRSchedule
 from src.train.tracking import progress_bar
 
@@ -78,6 +79,11 @@ class Trainer:
         """The network that is evaluated: the moving average if the member has one."""
         return self.ema.module if self.ema else self.net
 
+    @property
+    def uses_sam(self) -> bool:
+        """Whether the steps of the epoch in progress are sharpness-aware."""
+        return bool(self.epoch_state) and uses_sam(self.member, self.epoch_state.number, self.schedule.epochs)
+
     def epoch(self, number: int, on_batch_end: Callable[[], None] = lambda: None) -> dict:
         """Trains epoch `number`, or the rest of it, and evaluates. Returns its row of the history.
 
@@ -130,9 +136,13 @@ class Trainer:
         A batch that does not fit into memory is split into twice as many parts, then and in all later steps. The
         gradient stays that of the whole batch; only batch norm sees fewer images. UserError if two images do not fit.
         """
+        x = x.contiguous(memory_format=torch.channels_last)
         while True:
             try:
-                loss, hits = self.gradient(x.contiguous(memory_format=torch.channels_last), y)
+                loss, hits = self.gradient(x, y)
+                if self.uses_sam:
+                    with perturbed(self.net, self.member.sam_rho):
+                        self.gradient(x, y)
                 break
             except RuntimeError as error:
                 if not is_out_of_memory(error):

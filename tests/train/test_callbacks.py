@@ -8,8 +8,9 @@ import pytest
 from src.train.budget import Deadline, MemberBudget
 from src.train.callbacks import TrainingCallbacks
 from src.train.checkpoint import LATEST, MID_EPOCH, CheckpointManager
-from src.train.fit import TimeUp, fit
+from src.train.fit import TimeUp, TrainState, fit
 from src.train.signals import Stopped, StopSignals
+from src.train.trainer import Trainer
 from tests.support.training import equal, make_job, weights, without_seconds
 
 
@@ -89,6 +90,17 @@ def test_the_schedule_ends_with_the_epochs_that_are_allocated(rows, callbacks):
     assert made.lines[0] == "m: 2 epochs instead of 3, to end in time"
     reference = fit(make_job(rows, schedule="one_cycle", lr=0.01, epochs=2))
     assert [row["lr"] for row in result.history] == [row["lr"] for row in reference.history]
+
+
+@pytest.mark.parametrize(("sam_fraction", "epochs"), [(0.0, 9), (0.5, 6)])
+def test_epochs_of_two_passes_are_expected_to_take_twice_the_time(rows, callbacks, sam_fraction, epochs):
+    """880 s are left after one epoch of 100 s: eight more fit, or five if most take twice the time."""
+    made, trainer = callbacks(max_epochs=10), Trainer(make_job(rows, epochs=10, sam_fraction=sam_fraction))
+    made.budget = MemberBudget(Deadline(880 / 3600, 0.0, lambda: 0.0), reserve=0.0, min_reserve=0.0)
+    row = {"epoch": 1, "lr": 0.1, "train_loss": 1.0, "train_accuracy": 0.5, "valid_loss": 1.0, "valid_accuracy": 0.5}
+    state = TrainState([row | {"valid_f1": 0.5, "seconds": 100.0, "train_seconds": 100.0}], best_epoch=1)
+    made.on_epoch_end(trainer, state)
+    assert trainer.schedule.epochs == epochs
 
 
 @pytest.mark.parametrize(("hours", "epochs"), [(5.0, 0), (10.0, 1)])

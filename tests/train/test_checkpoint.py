@@ -42,6 +42,8 @@ KINDS = {
         "mixup": 0.4,
         "cutmix": 1.0,
         "mix_off_fraction": 0.3,
+        "sam_fraction": 0.7,
+        "preprocessing": "equalize",
         "label_smoothing": 0.1,
         "weight_decay": 0.1,
         "weight_decay_on": "weights",

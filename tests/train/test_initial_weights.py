@@ -226,6 +226,7 @@ def test_the_weights_of_a_run_say_network_classes_and_normalization(earlier):
     assert json.loads(said["classes"]) == list(CLASS_NAMES)
     mean, std = published_normalization(timm.create_model("test_resnet"))
     assert json.loads(said["normalization"]) == {"mean": round(mean, 6), "std": round(std, 6)}
+    assert said["preprocessing"] == "none"
     with safe_open(earlier["kit"] / "members" / "baseline" / "model.safetensors", "pt") as file:
         assert json.loads(file.metadata()["normalization"]) == {"mean": PIXEL_MEAN, "std": PIXEL_STD}
 

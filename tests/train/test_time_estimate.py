@@ -51,6 +51,10 @@ def test_one_batch_is_enough_and_the_rows_do_not_change(rows):
     assert few.images.equal(rows.images[:10])
 
 
+def test_an_epoch_is_the_mean_one_if_the_last_ones_take_two_passes(rows, held_out):
+    assert measured(rows, held_out, 80, epochs=10, sam_fraction=0.3).epoch == pytest.approx(5 * 1.3 + 40 / 40)
+
+
 def test_an_epoch_of_growing_images_is_the_mean_of_all_sizes(rows, held_out):
     """A clock that only runs in the network: as many seconds as an image has pixels a side."""
     now = [0.0]

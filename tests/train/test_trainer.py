@@ -148,11 +148,13 @@ def greedy(monkeypatch):
 
 
 SGD = {"network": "greedy", "batch_size": 32, "epochs": 2, "optimizer": "sgd", "lr": 0.1}
+SMOOTHED = {"label_smoothing": 0.2, "class_balancing": "weights"}
+METHODS = SMOOTHED | {"mixup": 0.4, "cutmix": 1.0, "sam_fraction": 0.5}
 ERRORS = [Greedy.error, RuntimeError("DefaultCPUAllocator: can't allocate memory: 4096 GB")]
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=["cuda", "cpu"])
-@pytest.mark.parametrize("settings", [{}, {"label_smoothing": 0.2, "class_balancing": "weights"}], ids=str)
+@pytest.mark.parametrize("settings", [{}, SMOOTHED, METHODS], ids=str)
 @pytest.mark.parametrize(("most", "parts"), [(64, 1), (31, 2), (9, 4), (5, 8)])
 def test_accumulated_gradients_are_those_of_the_whole_batch(rows, greedy, error, settings, most, parts):
     greedy(64)
