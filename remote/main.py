@@ -87,8 +87,10 @@ def score(submission: Path, source: Path, leaderboard: Path | None) -> None:
     """Prints the score; UserError where the labels are of other data than the run's."""
     from remote import fetched_runs
     from src.data import competition
+    from src.run.intact import require_intact
     from src.submit.score import format_score, score_submission
 
+    require_intact(submission.parent, submission)
     if (submission.parent / "run.json").is_file():
         fetched_runs.check_data(submission.parent, source, competition.read_competition(source).digest)
     print(format_score(score_submission(submission, source, leaderboard)))
@@ -114,8 +116,10 @@ def command_submissions(a: argparse.Namespace) -> None:
 def command_submit(a: argparse.Namespace) -> None:
     """Sends a submission to the competition, where Kaggle accepts late ones."""
     from remote import fetched_runs, submit
+    from src.run.intact import require_intact
 
     file = a.submission or fetched_runs.newest_folder(a.root) / "submission.csv"
+    require_intact(file.parent, file)
     print(f"Kaggle: {submit.submit(a.client, file, a.message or f'{file.parent.name} by fer2013-kit')}")
 
 

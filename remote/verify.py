@@ -9,6 +9,7 @@ import pandas as pd
 from src.ensemble.predictions import load_predictions
 from src.errors import UserError
 from src.files import digest
+from src.run.intact import stated_digests
 from src.run.run_folder import RunFolder
 from src.submit.check import parse_submission
 
@@ -46,14 +47,6 @@ def damage_by_form(file: Path, folder: Path) -> str:
     elif file.suffix == ".safetensors":
         return check_weights(file)
     return ""
-
-
-def stated_digests(folder: Path) -> dict[str, str]:
-    """Name → SHA-256, as the fetched run.json has them; empty where it is not there, is damaged, or has none."""
-    try:
-        return RunFolder(folder).read_record().files
-    except UserError:
-        return {}
 
 
 def check_submission(file: Path, folder: Path) -> str:

@@ -183,9 +183,11 @@ def command_recipes(arguments: argparse.Namespace, bundle: dict) -> int:
 
 def command_ensemble(arguments: argparse.Namespace, bundle: dict) -> int:
     """Blends the members of finished runs."""
-    from src.ensemble.reblend import blend_runs
+    from src.run.reblend import BlendRequest, blend_runs
+    from src.run.record import Code
 
-    print(blend_runs(arguments.runs, arguments.input, arguments.output, arguments.form, arguments.blend))
+    folders, code = (arguments.runs, arguments.input, arguments.output), Code(**bundle["code"])
+    print(blend_runs(BlendRequest(*folders, code, arguments.form, arguments.blend)))
     return 0
 
 
@@ -206,8 +208,10 @@ def command_check(arguments: argparse.Namespace, bundle: dict) -> int:
 
 def command_score(arguments: argparse.Namespace, bundle: dict) -> int:
     """What would the submission have scored, and ranked?"""
+    from src.run.intact import require_intact
     from src.submit.score import format_score, score_submission
 
+    require_intact(arguments.submission.parent, arguments.submission)
     print(format_score(score_submission(arguments.submission, arguments.input, arguments.leaderboard)))
     return 0
 

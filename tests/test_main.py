@@ -159,6 +159,22 @@ def test_check_and_score_end_well_for_a_valid_submission(faces, capsys):
     assert "80 rows" in said and "PublicTest" in said and "warning: " in said
 
 
+@pytest.mark.parametrize("stated", ["its own", "another", "none", "damaged"])
+def test_score_compares_the_submission_with_the_digest_in_run_json(faces, tmp_path, capsys, stated):
+    folder = RunFolder(tmp_path)
+    shutil.copy(faces / "example_submission.csv", folder.submission)
+    files = {"its own": folder.digests(), "another": {"submission.csv": "f" * 64}}.get(stated, {})
+    folder.write_record(replace(RECORD, files=files))
+    if stated == "damaged":
+        folder.record_file.write_text("{")
+    command = ["score", str(folder.submission), "--input", str(faces)]
+    if stated != "another":
+        assert main(command, fake_bundle()) == 0
+    else:
+        error = says(capsys, *command)
+        assert "submission.csv: changed since the run wrote it" in error and "another folder" in error
+
+
 def test_recipes_prints_every_recipe_and_every_setting_of_one(capsys):
     assert main(["recipes"], fake_bundle()) == 0
     table = capsys.readouterr().out

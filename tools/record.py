@@ -20,11 +20,12 @@ import pandas as pd
 
 from src.config import hash_of_settings
 from src.csv_cells import read_cells
-from src.ensemble.blend import mean_blend
+from src.ensemble.blend import blend
 from src.ensemble.predictions import load_predictions
 from src.errors import UserError
 from src.recipe_changes import folder_name
-from src.run.record import FINISHED, RunRecord, read_record
+from src.run.intact import require_intact
+from src.run.record import BLEND, FINISHED, RunRecord, read_record
 from src.run.run_folder import RunFolder, write_json
 from src.submit.score import score_submission
 from src.train.tracking import PERCENT
@@ -38,13 +39,17 @@ def record(run: Path, source: Path, results: Path) -> Path:
     """Copies what a result needs from the folder of a finished run into a folder of `results`; returns that folder.
 
     source: where the competition's files and the labels for scoring are. Raises UserError for a run that is not
-    finished, for predictions of other data, and for a submission that cannot be scored.
+    finished, for predictions of other data, for files that were changed since, and for a submission that cannot be
+    scored. A blend is recorded too; it has no history.
     """
     folder = RunFolder(run)
     recorded = read_finished(folder)
-    recorded.config_hash = hash_of_settings(recorded.recipe)  # older sources counted settings at their default too
+    if not recorded.blend:  # older sources counted settings at their default too
+        recorded.config_hash = hash_of_settings(recorded.recipe)
+    files = [folder.predictions(name) for name in ([BLEND] if recorded.blend else recorded.ensemble.members)]
+    require_intact(run, folder.submission, *files)
     scored = asdict(score_submission(folder.submission, source))
-    members = [load_predictions(folder.predictions(m), recorded.data_digest) for m in recorded.ensemble.members]
+    members = [load_predictions(file, recorded.data_digest) for file in files]
     histories = [read_history(folder.history(m)).assign(member=m) for m in recorded.members]
     for earlier in resumed_results(results, recorded):
         shutil.rmtree(earlier)
@@ -52,14 +57,17 @@ def record(run: Path, source: Path, results: Path) -> Path:
     target.mkdir(parents=True, exist_ok=True)
     write_json(target / "run.json", recorded)
     write_json(target / "score.json", scored)
-    np.savez_compressed(target / "test_probs.npz", probs=mean_blend(members).test.astype(np.float16))
-    pd.concat(histories).to_csv(target / "history.csv", index=False, float_format="%.6g")
+    np.savez_compressed(target / "test_probs.npz", probs=blend(members).test.astype(np.float16))
+    if histories:
+        pd.concat(histories).to_csv(target / "history.csv", index=False, float_format="%.6g")
     return target
 
 
 def read_finished(folder: RunFolder) -> RunRecord:
     """The run.json of a finished run; UserError for another one, and for settings of no recipe."""
     recorded = read_record(folder.record_file, MIGRATE)
+    if recorded.blend and recorded.status == FINISHED and recorded.ensemble:
+        return recorded
     if recorded.status != FINISHED or not recorded.members or recorded.ensemble is None:
         raise UserError(f"{folder.record_file}: the run is {recorded.status}; run the same command again to finish it")
     members, used = recorded.recipe.get("members"), recorded.ensemble.members
@@ -101,6 +109,8 @@ def result_folder(results: Path, recorded: RunRecord) -> Path:
 
 def result_name(recorded: RunRecord) -> str:
     """<recipe>-<changed settings>-<device>-seed<S> as a file's name; long ones are cut and end with the config hash."""
+    if recorded.blend:
+        return f"{recorded.recipe_name}{folder_name([recorded.blend.method, recorded.config_hash], '')}"
     device = re.sub(r"[^a-z0-9]+", "-", recorded.device.split("(")[0].lower()).strip("-")
     changed = folder_name(changes(recorded), recorded.config_hash)
     return f"{recorded.recipe_name}{changed}-{device}-seed{recorded.recipe['seed']}"

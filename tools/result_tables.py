@@ -38,7 +38,14 @@ are also in train.csv. A `+` after the commit: the tree had uncommitted changes.
 
 
 def changes(run: RunRecord) -> list[str]:
-    """How a run differed from the recipe of its name as it is now: settings as `--set` takes them, and lost members."""
+    """How a run differed from the recipe of its name as it is now: settings as `--set` takes them, and lost members.
+
+    Of a blend: its method and its members.
+    """
+    if run.blend:
+        fold = {m: f" fold {m.fold}" if m.fold not in ("", "0") else "" for m in run.blend.members}
+        members = [f"{m.recipe}.{m.name} seed {m.seed}{fold[m]}" for m in run.blend.members]
+        return [f"{run.blend.method} of {' + '.join(members)}"]
     if run.recipe_name not in recipes.RECIPES:
         return ["recipe no longer here"]
     named = config.as_dict(recipes.get(run.recipe_name))
@@ -62,13 +69,13 @@ def row_of_run(folder: Path) -> dict:
     return {
         "recipe": run.recipe_name,
         "changed": ", ".join(changes(run)) or NONE,
-        "seed": run.recipe["seed"],
+        "seed": NONE if run.blend else run.recipe["seed"],
         "commit": run.code.commit + ("+" if run.code.dirty else ""),
-        "device": run.device,
-        "epochs": " + ".join(f"{m.best_epoch} of {m.epochs}" for m in members),
-        "seconds": f"{run.seconds:.0f}",
-        "images/s": " + ".join(f"{m.images_per_second:.0f}" for m in members),
-        "train": " + ".join(f"{100 * m.train_accuracy:.2f}" for m in members),
+        "device": run.device or NONE,
+        "epochs": " + ".join(f"{m.best_epoch} of {m.epochs}" for m in members) or NONE,
+        "seconds": NONE if run.blend else f"{run.seconds:.0f}",
+        "images/s": " + ".join(f"{m.images_per_second:.0f}" for m in members) or NONE,
+        "train": " + ".join(f"{100 * m.train_accuracy:.2f}" for m in members) or NONE,
         "valid": f"{100 * run.ensemble.valid_accuracy:.2f}",
         "valid F1": f"{100 * run.ensemble.valid_f1:.2f}",
         "PublicTest": f"{100 * public['all']['accuracy']:.2f}",

@@ -9,7 +9,7 @@ from sklearn.metrics import f1_score
 from src.config import Recipe
 from src.data.competition import Competition
 from src.dataset import NUM_CLASSES
-from src.ensemble.blend import mean_blend
+from src.ensemble.blend import blend
 from src.ensemble.predictions import Predictions, load_predictions
 from src.errors import UserError
 from src.run.context import RunContext
@@ -38,14 +38,16 @@ def best_blend(members: list[Predictions], labels: np.ndarray) -> tuple[int, Pre
 
     labels: of the training data. The choice depends on the members alone, not on where a run was interrupted.
     """
-    blends = [mean_blend(members[: number + 1]) for number in range(len(members))]
+    blends = [blend(members[: number + 1]) for number in range(len(members))]
     accuracies = [quality(labels[b.valid_rows], b.valid)[0] for b in blends]
     best = max(range(len(blends)), key=lambda number: (accuracies[number], number))
     return best + 1, blends[best]
 
 
 def quality(labels: np.ndarray, probs: np.ndarray) -> tuple[float, float]:
-    """Accuracy and macro-F1, 0-1, of probabilities (n, 7) for labels (n,)."""
+    """Accuracy and macro-F1, 0-1, of probabilities (n, 7) for labels (n,); NaN where there are no rows."""
+    if not len(labels):
+        return float("nan"), float("nan")
     predicted = probs.argmax(1)
     f1 = f1_score(labels, predicted, average="macro", zero_division=0.0)
     return float((predicted == labels).mean()), float(f1)

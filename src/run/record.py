@@ -17,6 +17,7 @@ from src.recipe_changes import described_differences
 MAX_BYTES = 4_000_000  # a run of two members has 5,000
 MAX_TEXT = 500  # characters
 FINISHED, RUNNING, INTERRUPTED, FAILED = "finished", "running", "interrupted", "failed"
+BLEND = "blend"  # the recipe's name in a blend's run.json, and the name of its predictions file
 
 Name = typing.NewType("Name", str)  # a text that may become part of a file name
 Sha256 = typing.NewType("Sha256", str)
@@ -83,6 +84,25 @@ class EnsembleResult:
 
 
 @dataclass(frozen=True)
+class BlendedMember:
+    """A trained member of a blend. digest: of its probabilities; the texts are what its predictions file says."""
+
+    name: Name
+    digest: Sha256
+    recipe: str = ""
+    seed: str = ""
+    fold: str = ""
+
+
+@dataclass(frozen=True)
+class BlendResult:
+    """How finished members were blended, of several runs."""
+
+    method: str
+    members: list[BlendedMember]
+
+
+@dataclass(frozen=True)
 class Progress:
     """Epochs that a member has finished, and those of its schedule."""
 
@@ -100,7 +120,10 @@ class MemberEstimate:
 
 @dataclass
 class RunRecord:
-    """run.json. failed, skipped: name → reason; files: name → SHA-256; ranks: the devices of several processes."""
+    """run.json. failed, skipped: name → reason; files: name → SHA-256; ranks: the devices of several processes.
+
+    blend: None for a run that trains.
+    """
 
     status: str
     code: Code
@@ -117,6 +140,7 @@ class RunRecord:
     progress: dict[Name, Progress] = field(default_factory=dict)
     estimate: dict[Name, MemberEstimate] = field(default_factory=dict)
     ensemble: EnsembleResult | None = None
+    blend: BlendResult | None = None
     files: dict[str, Sha256] = field(default_factory=dict)
     ranks: list[str] = field(default_factory=list)
 
@@ -185,6 +209,11 @@ def decode_fields(kind: type, value: dict, where: str) -> object:
 def as_text(text: str) -> str:
     """A text as a record may hold it: one line of printable characters, cut where it is too long."""
     return "".join(character if character.isprintable() else " " for character in text)[:MAX_TEXT]
+
+
+def as_name(text: str) -> str:
+    """A text as a name: other characters become hyphens, and it is cut where it is too long."""
+    return re.sub(r"[^A-Za-z0-9_.+-]+", "-", text).lstrip("_.+-")[:100] or "member"
 
 
 def is_number(value: object) -> bool:

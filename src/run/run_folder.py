@@ -90,7 +90,7 @@ class RunFolder:
                 raise UserError(f"{self.path} holds {', '.join(foreign)} but no run.json; {ADVICE}")
             return None
         earlier = self.read_record()
-        if not any(self.path.glob("members/*/result.json")) and not self.expendable():
+        if not (earlier.blend or any(self.path.glob("members/*/result.json")) or self.expendable()):
             return None
         if found := record.differences(earlier):
             what = f"a run of recipe {earlier.recipe_name} with {found}"

@@ -106,7 +106,7 @@ def test_a_signals_exit_code_outlives_a_run_json_that_cannot_be_written(faces, t
 
 def test_a_folder_with_another_run_is_refused_and_left_as_it_is(done, faces, capsys):
     before = (done / "run.json").read_bytes()
-    for change in (["--seed", "5"], ["--set", "lr=0.1"], ["--rows", "200"]):
+    for change in (["--seed", "5"], ["--set", "lr=0.1"], ["--set", "max_train_rows=200"]):
         assert run_command(faces, done, *change) == 2
         assert "--overwrite" in capsys.readouterr().err
     assert run_command(faces, done, bundle=fake_bundle(digest="f" * 16)) == 2

@@ -211,3 +211,12 @@ def test_where_kaggle_takes_no_late_submission_that_is_said(complete, left, stat
 def test_an_upload_that_does_not_get_through_is_said(complete, left):
     complete.kaggle.fail("upload", 400, "broken", times=9)
     assert "the upload failed" in complete.error("submit", str(left / "submission.csv"), code=1)
+
+
+def test_a_submission_that_was_changed_since_is_neither_scored_nor_sent(complete):
+    complete("fetch")
+    file = complete.root / "output/kernel/v1/submission.csv"
+    file.write_bytes(file.read_bytes()[:-2] + b"5\n")
+    for command in (["score"], ["submit"], ["score", str(file)], ["submit", str(file)]):
+        assert "submission.csv: changed since the run wrote it" in complete.error(*command, code=2)
+    assert not [name for name, _ in complete.kaggle.calls if "ubmission" in name]

@@ -150,6 +150,28 @@ def test_a_run_that_is_not_whole_is_refused(run, faces, project, capsys, change,
     assert words in capsys.readouterr().err and not any((project / "results").iterdir())
 
 
+@pytest.mark.parametrize("name", ["submission.csv", "predictions/compact_cnn.npz"])
+def test_a_run_whose_files_were_changed_since_is_not_recorded(run, faces, project, capsys, name):
+    changed = shutil.copytree(run, project / "changed")
+    (changed / name).write_bytes((changed / name).read_bytes()[::-1])
+    assert call(project, str(changed), "--input", str(faces)) == 2
+    assert f"{name}: changed since the run wrote it" in capsys.readouterr().err
+    assert not any((project / "results").iterdir())
+
+
+def test_a_blend_of_runs_is_recorded_with_its_members(run, faces, project):
+    command = ["ensemble", str(run), "--input", str(faces), "--output", str(project / "blend")]
+    assert main(command, fake_bundle()) == 0
+    assert call(project, str(project / "blend"), "--input", str(faces)) == 0
+    (folder,) = (folder for folder in (project / "results").iterdir() if folder.is_dir())
+    assert folder.name.startswith("blend-mean-")
+    assert sorted(file.name for file in folder.iterdir()) == ["run.json", "score.json", "test_probs.npz"]
+    probs = np.load(folder / "test_probs.npz")["probs"]
+    assert np.array_equal(probs.argmax(1), check_submission(project / "blend/submission.csv", 80).labels)
+    page = (project / "results" / "README.md").read_text()
+    assert "| blend | mean of quick.compact_cnn seed 3 + quick.simple_cnn_v2 seed 3 | – |" in page
+
+
 # ------------------------------------------------------------------------------------- "changed"
 
 

@@ -1,0 +1,162 @@
+"""Blends the members of runs into a folder of the same form, which can be blended again."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from src.data import competition
+from src.data.competition import Competition
+from src.dataset import CLASS_NAMES
+from src.ensemble.blend import METHODS, blend
+from src.ensemble.predictions import Predictions, load_predictions, save_predictions
+from src.errors import UserError
+from src.run.finish import quality
+from src.run.intact import require_intact
+from src.run.record import (
+    BLEND,
+    FINISHED,
+    RUNNING,
+    BlendedMember,
+    BlendResult,
+    Code,
+    EnsembleResult,
+    RowCounts,
+    RunRecord,
+    as_name,
+    as_text,
+)
+from src.run.run_folder import RUN_FILES, RunFolder
+from src.submit.write import write_submission
+
+
+@dataclass(frozen=True)
+class BlendRequest:
+    """What a blend is asked to do."""
+
+    runs: list[Path]  # folders of runs and of earlier blends
+    input: Path  # where the competition's files are searched
+    output: Path
+    code: Code
+    form: str = "auto"
+    method: str = "mean"
+
+
+def blend_runs(request: BlendRequest) -> str:
+    """Blends all members of the runs and returns a line with the validation accuracy.
+
+    The output gets run.json, predictions/blend.npz and submission.csv. Raises UserError for an unknown method, a folder
+    without predictions, predictions of other data or changed since, a member that occurs twice, and an output folder
+    that holds anything but this very blend.
+    """
+    if request.method not in METHODS:
+        raise UserError(f"--blend {request.method}: choose one of {', '.join(METHODS)}")
+    data, folder = competition.read_competition(request.input), RunFolder(request.output)
+    files = prediction_files(request.runs)
+    found = [load_predictions(file, data.digest, len(data.test)) for file in files]
+    members = leaf_members(files, found)
+    blended = blend(found, METHODS[request.method])
+    header = describe(blended, request.method, members)
+    record = new_record(request, blended, members, data)
+    claim(folder, record)
+    folder.predictions(BLEND).parent.mkdir(parents=True, exist_ok=True)
+    folder.write_record(record)
+    save_predictions(folder.predictions(BLEND), Predictions(header, blended.valid_rows, blended.valid, blended.test))
+    write_submission(folder.submission, blended.test.argmax(1), data.example, request.form)
+    record.status, record.files = FINISHED, folder.digests()
+    folder.write_record(record)
+    rows, accuracy = len(blended.valid_rows), 100 * record.ensemble.valid_accuracy
+    quality_words = f"{accuracy:.2f} % of {rows:,} validation rows" if rows else "no validation rows"
+    return f"{request.method} of {len(found)}: {quality_words}; {folder.submission}"
+
+
+def prediction_files(runs: list[Path]) -> list[Path]:
+    """The predictions files of the runs; UserError for a folder without any, and for a file changed since."""
+    files = []
+    for folder in runs:
+        found = sorted((folder / "predictions").glob("*.npz"))
+        if not found:
+            raise UserError(f"{folder}: no predictions/*.npz there; name the folder of a run")
+        require_intact(folder, *found)
+        files += found
+    return files
+
+
+def leaf_members(files: list[Path], found: list[Predictions]) -> list[BlendedMember]:
+    """The trained members in the files, also those inside earlier blends; UserError where one occurs twice."""
+    seen: dict[str, Path] = {}
+    members = []
+    for file, predictions in zip(files, found, strict=True):
+        for member in members_of(predictions):
+            if member.digest in seen:
+                twice = f"{member.name} of {file} is the same member as one of {seen[member.digest]}"
+                raise UserError(f"{twice}: it would count twice.\nName each run once, and no run that a blend holds.")
+            seen[member.digest] = file
+            members.append(member)
+    return members
+
+
+def members_of(predictions: Predictions) -> list[BlendedMember]:
+    """The members of a blend by its header; of other predictions the one itself, whose digest is of its content."""
+    header = predictions.header
+    try:
+        inside = [BlendedMember(**member) for member in header["members"]]
+        if inside and all(isinstance(member.digest, str) for member in inside):
+            return inside
+    except (KeyError, TypeError):  # not a blend of this kit
+        pass
+    content = hashlib.sha256()
+    for array in (predictions.valid_rows, predictions.valid, predictions.test):
+        content.update(array.tobytes())
+    origin = {key: as_text(str(header[key])) for key in ("recipe", "seed", "fold") if key in header}
+    return [BlendedMember(as_name(header["member"]), content.hexdigest(), **origin)]
+
+
+def describe(blended: Predictions, method: str, members: list[BlendedMember]) -> dict:
+    """The header of a blend's predictions file, by which it can be read without this kit."""
+    return blended.header | {
+        "blend": method,
+        "members": [asdict(member) for member in members],
+        "classes": list(CLASS_NAMES),
+        "rows": {"valid": len(blended.valid_rows), "test": len(blended.test)},
+        "columns": {
+            "classes": "names of the columns of probs",
+            "rows": "row of train.csv (split valid) or of test.csv (split test), from 0",
+            "split": "valid or test",
+            "probs": "probabilities, each row sums to 1",
+        },
+    }
+
+
+def new_record(
+    request: BlendRequest, blended: Predictions, members: list[BlendedMember], data: Competition
+) -> RunRecord:
+    """run.json of the blend; UserError for validation rows that the training data does not have."""
+    rows = blended.valid_rows
+    if len(rows) and rows[-1] >= len(data.train):
+        raise UserError(f"validation row {rows[-1]} is predicted; the training data has {len(data.train):,} rows")
+    what = [request.method, *sorted(member.digest for member in members)]
+    return RunRecord(
+        status=RUNNING,
+        code=request.code,
+        recipe={"name": BLEND, "seed": 0},
+        config_hash=hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16],
+        data_digest=data.digest,
+        rows=RowCounts(0, len(rows), len(data.test)),
+        device="",
+        ensemble=EnsembleResult([member.name for member in members], *quality(data.train.labels[rows], blended.valid)),
+        blend=BlendResult(request.method, members),
+    )
+
+
+def claim(folder: RunFolder, record: RunRecord) -> None:
+    """Raises UserError where the folder holds a run, another blend, or files of a run's names without run.json."""
+    if folder.path.exists() and not folder.path.is_dir():
+        raise UserError(f"{folder.path} is a file; give a folder as --output")
+    holds = [name for name in RUN_FILES if (folder.path / name).exists()]
+    if folder.record_file.exists():
+        earlier = folder.read_record()
+        same = earlier.blend and (earlier.config_hash, earlier.data_digest) == (record.config_hash, record.data_digest)
+        holds = [] if same else ["another blend" if earlier.blend else f"a run of recipe {earlier.recipe_name}"]
+    if holds:
+        raise UserError(f"{folder.path} holds {', '.join(holds)}. Give another --output.")

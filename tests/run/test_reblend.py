@@ -1,0 +1,189 @@
+"""Runs and blends are blended into folders that are blended again; no member counts twice, no run is overwritten."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from src.data import competition
+from src.dataset import CLASS_NAMES
+from src.ensemble.predictions import Predictions, load_predictions, save_predictions
+from src.errors import UserError
+from src.main import main
+from src.run.reblend import BlendRequest, blend_runs
+from src.run.run_folder import RunFolder
+from src.submit.check import check_submission
+from tests.conftest import fake_bundle
+from tests.support.run_records import RECORD
+from tests.support.small_runs import CODE
+
+
+@pytest.fixture(scope="module")
+def data_digest(faces) -> str:
+    return competition.read_competition(faces).digest
+
+
+@pytest.fixture
+def make(tmp_path, data_digest):
+    """Makes the folder of a run with these members, each with random probabilities that its name decides."""
+
+    def made(name: str, *members: str, rows=(0, 3, 7), test: int = 80, digest: str = data_digest) -> Path:
+        folder = tmp_path / name
+        (folder / "predictions").mkdir(parents=True)
+        for member in members:
+            draw = np.random.default_rng(list(member.encode())).dirichlet
+            valid, tests = (draw(np.ones(7), count).astype(np.float32) for count in (len(rows), test))
+            header = {"member": member, "data_digest": digest, "recipe": "quick", "seed": 3, "fold": 0}
+            content = Predictions(header, np.array(rows, dtype=np.int64), valid, tests)
+            save_predictions(folder / "predictions" / f"{member}.npz", content)
+        return folder
+
+    return made
+
+
+def blended(faces: Path, output: Path, *runs: Path, **options) -> Path:
+    blend_runs(BlendRequest([*runs], faces, output, CODE, **options))
+    return output
+
+
+def probabilities(folder: Path) -> np.ndarray:
+    (file,) = (folder / "predictions").glob("*.npz")
+    return load_predictions(file).test
+
+
+def finished(folder: Path) -> Path:
+    """The folder of a run that has a run.json with digests."""
+    run = RunFolder(folder)
+    shutil.copy(next(folder.glob("predictions/*")), run.submission)
+    run.write_record(replace(RECORD, files=run.digests()))
+    return folder
+
+
+def test_a_blend_has_a_run_json_predictions_and_a_submission_of_its_own(make, faces, tmp_path):
+    two = make("two", "a", "b")
+    line = blend_runs(BlendRequest([two], faces, tmp_path / "out", CODE))
+    assert line.startswith("mean of 2: ") and "of 3 validation rows" in line
+    record = RunFolder(tmp_path / "out").read_record()
+    assert (record.status, record.blend.method, record.ensemble.members) == ("finished", "mean", ["a", "b"])
+    assert [(m.name, m.recipe, m.seed, m.fold) for m in record.blend.members] == [
+        ("a", "quick", "3", "0"),
+        ("b", *("quick", "3", "0")),
+    ]
+    assert record.files == RunFolder(tmp_path / "out").digests() and len(record.files) == 2
+    header = load_predictions(tmp_path / "out" / "predictions" / "blend.npz").header
+    assert header["classes"] == list(CLASS_NAMES) and header["rows"] == {"valid": 3, "test": 80}
+    assert header["blend"] == "mean" and [m["name"] for m in header["members"]] == ["a", "b"]
+    assert header["columns"].keys() == {"classes", "rows", "split", "probs"}
+
+
+def test_blends_nest_and_keep_the_members_inside(make, faces, tmp_path):
+    first = blended(faces, tmp_path / "first", make("two", "a", "b"))
+    second = blended(faces, tmp_path / "second", first, make("one", "c"), form="no_header")
+    third = blended(faces, tmp_path / "third", make("d", "d"), second)
+    expected = (probabilities(first) + probabilities(tmp_path / "one")) / 2
+    np.testing.assert_allclose(probabilities(second), expected, rtol=1e-6)
+    labels = check_submission(second / "submission.csv", 80).labels
+    np.testing.assert_array_equal(labels, probabilities(second).argmax(1))
+    assert RunFolder(third).read_record().ensemble.members == ["d", "a", "b", "c"]
+
+
+def test_members_of_different_folds_are_blended_and_none_is_needed(make, faces, tmp_path):
+    runs = make("one", "a", rows=(0, 3)), make("two", "b", rows=(7, 250)), make("three", "c", rows=())
+    blended(faces, tmp_path / "out", *runs)
+    assert load_predictions(tmp_path / "out/predictions/blend.npz").valid_rows.tolist() == [0, 3, 7, 250]
+    assert "no validation rows" in blend_runs(BlendRequest([runs[2]], faces, tmp_path / "none", CODE))
+    assert RunFolder(tmp_path / "none").read_record().rows.valid == 0
+
+
+def test_the_same_blend_again_is_written_again(make, faces, tmp_path):
+    run = make("run", "a", "b")
+    for _ in range(2):
+        blended(faces, tmp_path / "out", run)
+    (tmp_path / "out" / "submission.csv").unlink()
+    blended(faces, tmp_path / "out", run)
+    assert check_submission(tmp_path / "out" / "submission.csv", 80).rows == 80
+
+
+@pytest.mark.parametrize(
+    "way", ["path", "dots", "link", "copy", "renamed", "in a blend", "in two blends", "by a blend"]
+)
+def test_a_member_that_occurs_twice_is_refused(make, faces, tmp_path, way):
+    run, other = make("run", "a", "b"), make("other", "c")
+    (tmp_path / "link").symlink_to(run)
+    copy = shutil.copytree(run, tmp_path / "copy")
+    if way == "renamed":
+        (copy / "predictions/a.npz").rename(copy / "predictions/z.npz")
+        (copy / "predictions/b.npz").unlink()
+    mixed = blended(faces, tmp_path / "mixed", run, other)
+    runs = {
+        "path": [run, run],
+        "dots": [run, run / ".." / "run"],
+        "link": [run, tmp_path / "link"],
+        "copy": [run, copy],
+        "renamed": [run, copy],
+        "in a blend": [mixed, other],
+        "in two blends": [mixed, blended(faces, tmp_path / "more", other)],
+        "by a blend": [mixed, mixed],
+    }[way]
+    with pytest.raises(UserError, match=r"is the same member as one of .*it would count twice"):
+        blended(faces, tmp_path / "out", *runs)
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_output_is_taken_that_holds_anything_else(make, faces, tmp_path, capsys):
+    run, done = make("run", "a"), finished(make("done", "b"))
+    (tmp_path / "file").write_text("mine")
+    outputs = {
+        done: "holds a run of recipe quick",
+        make("foreign", "c"): "holds predictions",
+        run: "holds predictions",
+        blended(faces, tmp_path / "blend", done): "holds another blend",
+        tmp_path / "file": "is a file",
+    }
+    for output, words in outputs.items():
+        before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+        command = ["ensemble", str(run), "--input", str(faces), "--output", str(output)]
+        assert main(command, fake_bundle()) == 2
+        error = capsys.readouterr().err
+        assert words in error and "another --output" in error.replace("a folder as", "another"), error
+        assert before == {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+
+
+def test_a_run_does_not_delete_a_blend_in_its_folder(make, faces, tmp_path):
+    folder = RunFolder(blended(faces, tmp_path / "out", make("run", "a")))
+    with pytest.raises(UserError, match="holds a run of recipe blend with other settings"):
+        folder.claim(RECORD, overwrite=False)
+    assert check_submission(folder.submission, 80).rows == 80
+
+
+def test_predictions_that_were_changed_since_are_refused(make, faces, tmp_path):
+    done = finished(make("done", "a", "b"))
+    shutil.copy(make("other", "c") / "predictions/c.npz", done / "predictions/a.npz")
+    with pytest.raises(UserError, match=r"a\.npz: changed since the run wrote it"):
+        blended(faces, tmp_path / "out", done)
+
+
+def test_what_cannot_be_blended_is_refused_and_nothing_is_written(make, faces, tmp_path):
+    run = make("run", "a", rows=(0, 299))
+    for runs, options, message in (
+        ([tmp_path / "nothing"], {}, "no predictions"),
+        ([make("beyond", "a", rows=(0, 300))], {}, "validation row 300"),
+        ([make("foreign", "a", digest="other")], {}, "other data"),
+        ([make("short", "a", test=79)], {}, "79 test rows"),
+        ([run], {"method": "median"}, "--blend median: choose one of mean"),
+    ):
+        with pytest.raises(UserError, match=message):
+            blended(faces, tmp_path / "out", *runs, **options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("members", [None, 3, [], [3], [{}], [{"name": "a"}], [{"name": "a", "digest": 3}], "abc"])
+def test_a_header_of_another_program_makes_one_member(make, faces, tmp_path, members):
+    run = make("run", "a")
+    found = load_predictions(run / "predictions/a.npz")
+    other = {"member": "näher/../" * 30, "members": members, "seed": {"x": "\n" * 600}}
+    save_predictions(run / "predictions/a.npz", replace(found, header=found.header | other))
+    record = RunFolder(blended(faces, tmp_path / "out", run)).read_record()
+    assert len(record.blend.members) == 1
