@@ -181,6 +181,15 @@ def command_recipes(arguments: argparse.Namespace, bundle: dict) -> int:
     return 0
 
 
+def command_explore(arguments: argparse.Namespace, bundle: dict) -> int:
+    """Shows the data on one page: classes, faces, copies, the split, augmented faces."""
+    recipe = configured(arguments, bundle)
+    from src.report.explore import explore
+
+    print(explore(arguments.input, arguments.output, recipe))
+    return 0
+
+
 def command_ensemble(arguments: argparse.Namespace, bundle: dict) -> int:
     """Blends the members of finished runs."""
     from src.run.reblend import BlendRequest, blend_runs
@@ -219,7 +228,16 @@ def command_score(arguments: argparse.Namespace, bundle: dict) -> int:
 # ------------------------------------------------------------------------------------- the command line
 
 
-COMMANDS = [command_run, command_plan, command_quick, command_recipes, command_ensemble, command_check, command_score]
+COMMANDS = [
+    command_run,
+    command_plan,
+    command_quick,
+    command_recipes,
+    command_explore,
+    command_ensemble,
+    command_check,
+    command_score,
+]
 
 
 def parser(bundle: dict) -> argparse.ArgumentParser:
@@ -238,6 +256,7 @@ def parser(bundle: dict) -> argparse.ArgumentParser:
         for name in names.split():
             made[name].add_argument(option, **more)
     made["plan"].set_defaults(output=None, overwrite=False)
+    made["explore"].set_defaults(seed=None, hours=None)
     made["quick"].set_defaults(device="auto", overwrite=True, leaderboard=None)
     return top
 
@@ -251,14 +270,19 @@ def options(bundle: dict) -> list[tuple[str, str, dict]]:
     source["default"] = default_folder("FER_INPUT", KERNEL_INPUT, "input")
     place = output if os.environ.get("FER_OUTPUT") or KERNEL_OUTPUT.is_dir() else "output/<recipe>-<changes>-seed<S>"
     target = folder | {"help": "the run's folder (default: %(default)s)"}
+    page = folder | {"help": "the folder for explore.html and figures/ (default: %(default)s)"}
     nproc = "processes that share the members, by torchrun (default: in a kernel one a GPU, elsewhere 1)"
     settings = {"nargs": "+", "action": "extend", "default": [], "metavar": "KEY=VALUE", "help": "change a setting"}
     board = {"type": path, "metavar": "CSV", "help": "as `kaggle competitions leaderboard --download` writes it"}
     return [
-        ("run plan", "--recipe", {"metavar": "R", "default": recipe, "help": "see `recipes` (default: %(default)s)"}),
-        ("run plan", "--set", settings),
-        ("run plan ensemble check score", "--input", source),
-        ("run plan", "--rows", {"metavar": "N", "help": "train on the first N rows: a quick look"}),
+        (
+            "run plan explore",
+            "--recipe",
+            {"metavar": "R", "default": recipe, "help": "see `recipes` (default: %(default)s)"},
+        ),
+        ("run plan explore", "--set", settings),
+        ("run plan explore ensemble check score", "--input", source),
+        ("run plan explore", "--rows", {"metavar": "N", "help": "train on the first N rows: a quick look"}),
         ("run plan", "--hours", {"metavar": "H", "help": "end in order within so many hours (in a kernel: 11.5)"}),
         ("run plan", "--device", {"metavar": "D", "default": "auto", "help": "auto, cpu, cuda, cuda:1, mps"}),
         ("run plan", "--seed", {"metavar": "S", "help": "seed of the training"}),
@@ -266,6 +290,7 @@ def options(bundle: dict) -> list[tuple[str, str, dict]]:
         ("run", "--output", folder | {"help": f"the run's folder (default: {place})"}),
         ("run", "--overwrite", {"action": "store_true", "help": "delete the run that is in the output folder"}),
         ("quick", "--output", target | {"default": output / "quick"}),
+        ("explore", "--output", page | {"default": output / "explore"}),
         ("recipes", "recipe", {"nargs": "?", "help": "print every setting of this one"}),
         ("ensemble", "runs", {"nargs": "+", "type": path, "metavar": "RUN", "help": "folder of a run"}),
         ("ensemble", "--output", folder | {"required": True}),

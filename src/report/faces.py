@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-_TILE, _CAPTION, _COLUMNS = 112, 14, 8  # of the PNG, in pixels: a face's cell, a line of its caption, cells in a row
+# Of the PNG of a grid: a face's height, a line's height and the gap between faces in pixels; faces in a row.
+_SIDE, _LINE, _GAP, _COLUMNS = 96, 14, 12, 8
 
 
 @dataclass(frozen=True)
@@ -35,24 +36,28 @@ class Face:
 
 @dataclass(frozen=True)
 class FaceGrid:
-    """Faces side by side, in as many rows as the screen needs. name: of figures/<name>.png."""
+    """Faces side by side, in as many rows as the screen needs. name: of figures/<name>.png; title: above the faces."""
 
     name: str
     faces: Sequence[Face]
     caption: str = ""
+    title: str = ""
 
     def png(self) -> bytes:
         """All faces with their lines on white, eight in a row."""
-        lines = max((len(face.lines) for face in self.faces), default=0)
-        high, rows = _TILE + _CAPTION * lines, -(-len(self.faces) // _COLUMNS)
-        sheet = Image.new("RGB", (_TILE * min(_COLUMNS, max(1, len(self.faces))), max(1, high * rows)), "white")
+        pictures = [Image.fromarray(face.image).convert("RGB") for face in self.faces]
+        pictures = [picture.resize((_SIDE * picture.width // picture.height, _SIDE)) for picture in pictures]
+        wide = _GAP + max((picture.width for picture in pictures), default=0)
+        high = _GAP + _SIDE + _LINE * max((len(face.lines) for face in self.faces), default=0)
+        columns, rows = min(_COLUMNS, len(pictures)), -(-len(pictures) // _COLUMNS)
+        sheet = Image.new("RGB", (_GAP + wide * columns, _GAP + high * rows), "white")
         pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
-        for number, face in enumerate(self.faces):
-            left, top = number % _COLUMNS * _TILE, number // _COLUMNS * high
-            side = _TILE - 16
-            sheet.paste(Image.fromarray(face.image).convert("RGB").resize((side, side)), (left + 8, top + 8))
+        for number, (face, picture) in enumerate(zip(self.faces, pictures, strict=True)):
+            left, top = _GAP + number % _COLUMNS * wide, _GAP + number // _COLUMNS * high
+            sheet.paste(picture, (left, top))
             for line, text in enumerate(face.lines):
-                pen.text((left + 8, top + _TILE - 6 + line * _CAPTION), printable(text)[:18], fill="black", font=font)
+                shown = printable(text)[: picture.width // 6]
+                pen.text((left, top + _SIDE + 2 + line * _LINE), shown, fill="black", font=font)
         return png(sheet)
 
 

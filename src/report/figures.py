@@ -82,6 +82,7 @@ def bars(axes, names: Sequence[str], values: Sequence[float], labels: Sequence[s
     axes.bar_label(drawn, labels, padding=3)
     axes.invert_yaxis()
     axes.grid(False, axis="y")
+    axes.xaxis.set_major_formatter("{x:,.0f}" if max(values, default=0) >= 1000 else "{x:g}")
     axes.set_xmargin(0.2)  # room for the labels
 
 
@@ -127,4 +128,5 @@ def _for_page(svg: str) -> str:
     start, rest = svg[svg.index("<svg") :].split(">", 1)
     start = re.sub(r' (width|height|xmlns:xlink)="[^"]*"', "", start)
     # In the text of an element "<" is written as &lt;, so this finds elements alone.
-    return start + ">" + re.sub(r'<g id="[^"]*"', "<g", rest).replace(_FOREGROUND, "currentColor")
+    rest = re.sub(r'<g id="[^"]*"', "<g", rest).replace(_FOREGROUND, "currentColor")
+    return f"{start}>{rest}".replace(BLUE, f"var(--blue, {BLUE})")  # lighter on a dark page

@@ -22,3 +22,8 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def counted(number: int, name: str) -> str:
+    """`1 group`, `39 groups`, `1,236 rows`. name: in the singular, with an s as its plural."""
+    return f"{number:,} {name}{'' if number == 1 else 's'}"

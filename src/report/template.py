@@ -2,11 +2,12 @@
 
 _CSS = """
 :root { color-scheme: light dark; --back: #fbfbfa; --box: #ffffff; --text: #1d2430; --soft: #5b6573; --line: #d9dde3;
-  --link: #0b5fa5; --warn: #8a4b00; --right: #0072b2; --wrong: #d55e00; }
+  --link: #0b5fa5; --warn: #8a4b00; --right: #0072b2; --wrong: #d55e00;
+  --blue: #0072b2; }
 @media (prefers-color-scheme: dark) { :root { --back: #14171c; --box: #1b1f26; --text: #e4e7ec; --soft: #a2abb8;
-  --line: #343b46; --link: #7cc0f5; --warn: #f0b35c; --right: #56b4e9; --wrong: #f08a4b; } }
+  --line: #343b46; --link: #7cc0f5; --warn: #f0b35c; --right: #56b4e9; --wrong: #f08a4b; --blue: #2f8fd6; } }
 @media print { :root { color-scheme: light; --back: #fff; --box: #fff; --text: #000; --soft: #444; --line: #bbb;
-  --link: #000; --warn: #000; --right: #0072b2; --wrong: #d55e00; } }
+  --link: #000; --warn: #000; --right: #0072b2; --wrong: #d55e00; --blue: #0072b2; } }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
 body { margin: 0; background: var(--back); color: var(--text); font: 16px/1.5 system-ui, -apple-system, "Segoe UI",
@@ -21,31 +22,35 @@ nav { display: flex; flex-wrap: wrap; gap: 4px 16px; margin: 16px 0 0; font-size
 .notice { border-left: 4px solid var(--warn); padding: 6px 12px; background: var(--box); }
 figure, .table { margin: 12px 0 20px; }
 figcaption, .caption { font-size: .875rem; color: var(--soft); margin: 6px 0 0; max-width: 72ch; }
-.figures { display: grid; gap: 16px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); }
+.figures { display: grid; gap: 16px; grid-template-columns: repeat(auto-fill, minmax(min(100%, 480px), 1fr)); }
 .figures figure { margin: 0; min-width: 0; background: var(--box); border: 1px solid var(--line); border-radius: 6px;
   padding: 10px; }
 .figures .wide { grid-column: 1 / -1; }
 .scroll { overflow-x: auto; }
 svg { display: block; width: 100%; height: auto; margin: 0 auto; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; background: var(--box); }
+table { border-collapse: collapse; width: max-content; font-size: .9rem; font-variant-numeric: tabular-nums;
+  background: var(--box); }
 .table .scroll { width: fit-content; max-width: 100%; border: 1px solid var(--line); border-radius: 6px; }
 th, td { padding: 5px 10px; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line);
   overflow-wrap: normal; max-width: 42ch; }
 tr:last-child > * { border-bottom: 0; }
-thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
+thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; max-width: 16ch; }
 tbody th { font-weight: 600; }
 .fixed th:first-child { position: sticky; left: 0; background: var(--box); }
-.right { text-align: right; white-space: nowrap; }
+td.right { white-space: nowrap; }
+.right { text-align: right; }
+.title { font-weight: 600; margin: 0 0 6px; }
 .faces { display: flex; flex-wrap: wrap; gap: 12px 10px; }
-.face { width: 84px; font-size: .75rem; line-height: 1.25; }
-.face img { display: block; width: 84px; height: 84px; border-radius: 4px; background: #888; margin-bottom: 3px; }
-.face.right img { outline: 3px solid var(--right); text-align: left; }
+.face { width: min-content; font-size: .75rem; line-height: 1.25; }
+.face img { display: block; width: auto; height: 84px; max-width: none; border-radius: 4px; margin-bottom: 3px;
+  box-shadow: 0 0 0 1px var(--line); }
+.face.right img { outline: 3px solid var(--right); }
 .face.wrong img { outline: 3px dashed var(--wrong); }
-.face.right { text-align: left; white-space: normal; }
+.face.right { text-align: left; }
 dl { max-width: 80ch; } dt { font-weight: 600; } dd { margin: 0 0 10px; color: var(--soft); }
 @media (max-width: 600px) { main { padding: 16px 12px 32px; } h1 { font-size: 1.4rem; }
-  .figures { grid-template-columns: 100%; } .figures figure { padding: 6px; } .face, .face img { width: 72px; }
-  .face img { height: 72px; } th, td { padding: 4px 7px; } }
+  .figures { grid-template-columns: 100%; } .figures figure { padding: 6px; }
+  th, td { padding: 4px 7px; } tbody th, td { max-width: 24ch; } }
 @media print { nav { display: none; } body { font-size: 11pt; } main { max-width: none; padding: 0; }
   .figures figure, .face, tr, .notice { break-inside: avoid; } h2 { break-after: avoid; }
   .scroll { overflow: visible; } .fixed th:first-child { position: static; } }
@@ -111,6 +116,9 @@ TEMPLATE = (
 </dl>
 {% elif kind == "FaceGrid" %}
 <figure>
+{% if block.title %}
+<p class="title">{{ block.title }}</p>
+{% endif %}
 <div class="faces">
 {% for one in block.faces %}
 {{ face(one) }}

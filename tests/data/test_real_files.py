@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
+from src import recipes
 from src.data import competition
 from src.data.split import copy_groups, split
 from src.dataset import PIXEL_MEAN, PIXEL_STD
+from src.report.explore import summary
+from src.report.explored import examine
 
 
 @pytest.fixture(scope="module")
@@ -31,3 +34,11 @@ def test_the_copies_are_those_known_and_none_is_on_both_sides_of_the_split(data)
     shares = [np.bincount(data.train.labels[rows], minlength=7) / len(rows) for rows in (train, valid)]
     assert np.abs(shares[0] - shares[1]).max() < 0.004
     assert len(valid) / len(groups) == pytest.approx(0.2, abs=0.002)
+
+
+def test_explore_finds_what_is_known_of_the_files(data):
+    found = summary(examine(data, recipes.get("baseline")))
+    assert found["classes"].endswith("16.55:1") and found["gray values"].startswith("129.47 ± 65.04")
+    assert found["exact copies"].startswith("1,236 extra rows in train.csv")
+    assert found["conflicting labels"].startswith("39 groups") and found["flat images"].startswith("12 in train.csv")
+    assert found["near copies"].startswith("1,863 pairs") and "(6.50 %)" in found["split"]

@@ -1,7 +1,6 @@
 """A page is one HTML file that needs nothing beside it, says what it was given, and runs nothing that a name holds."""
 
 import re
-from html.parser import HTMLParser
 from urllib.request import urlopen
 
 import numpy as np
@@ -10,26 +9,12 @@ from PIL import Image
 
 from src.report.faces import Face, FaceGrid
 from src.report.figures import draw
-from src.report.numbers import duration, percent, points, ratio
+from src.report.numbers import counted, duration, percent, points, ratio
 from src.report.page import Notice, Page, Section, Table, Terms, write_page
+from tests.support.html import Elements
 
 EVIL = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
 IMAGE = np.arange(48 * 48, dtype=np.uint32).reshape(48, 48).astype(np.uint8)
-
-
-class Elements(HTMLParser):
-    """The names and attributes of a page's elements, and its text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements, self.text = [], ""
-        self.feed(html)
-
-    def handle_starttag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-
-    def handle_data(self, data):
-        self.text += data
 
 
 def page_of(*blocks) -> Page:
@@ -70,7 +55,7 @@ def test_each_picture_is_a_png_file_too(tmp_path):
     curve = draw("curve", "A curve.", lambda axes: axes.plot([1, 2]), size=(4, 2))
     written(tmp_path, page_of(curve, FaceGrid("grid", [Face(IMAGE, ("Fear", "1.00 %"))] * 9), FaceGrid("none", [])))
     sizes = {file.name: Image.open(file).size for file in (tmp_path / "figures").iterdir()}
-    assert sizes["curve.png"] == (600, 300) and sizes["grid.png"][0] == 8 * 112 and len(sizes) == 3
+    assert sizes["curve.png"] == (600, 300) and sizes["grid.png"] == (8 * 108 + 12, 2 * 136 + 12) and len(sizes) == 3
 
 
 def test_a_face_is_embedded_to_the_pixel():
@@ -124,4 +109,5 @@ def test_numbers_have_one_form():
         "-1.23",
         "16.55:1",
     ]
+    assert [counted(1, "group"), counted(1236, "row")] == ["1 group", "1,236 rows"]
     assert [duration(s) for s in (48.31, 59.99, 1510, 11100)] == ["48.3 s", "60.0 s", "25 min 10 s", "3 h 05 min"]
