@@ -54,8 +54,8 @@ def push(
     if answer["error"]:
         raise refusal(answer["error"])
     pushed = kernel_version(answer, header, metadata, seconds)
-    print(f"{pushed.name} pushed, {seconds / 3600:g} h at most: {pushed.url}")
     name, problem = git_tags.create_tag(root, pushed), " ".join(build.git_problem(root).split())
+    print(f"{pushed.name} pushed, {seconds / 3600:g} h at most: {pushed.url}")
     print(f"tag {name} on commit {pushed.commit}" if name else f"warning: this version has no tag. {problem}".rstrip())
     check_sources(pushed, answer["invalid"])
     return pushed
@@ -96,7 +96,7 @@ def refuse_uncommitted(root: Path, allowed: bool) -> None:
 
 
 def session_limit(header: dict, hours: float | None) -> int:
-    """Seconds after which Kaggle ends the session: as given, or some time after the recipe's own end."""
+    """Seconds after which Kaggle ends the session: as told, or some time after the recipe's own end."""
     most = kernel_metadata.MAX_HOURS
     if hours is not None:
         if not 0 < hours <= most:

@@ -173,10 +173,10 @@ print("the next line of the cell")
 
 
 @pytest.fixture
-def run_cell(start, tmp_path):
+def run_cell(run_script, tmp_path):
     """Returns a function that runs a built script as a cell does: without a file, in a process with these arguments."""
     (tmp_path / "cell.py").write_text(CELL)
-    return lambda script, arguments: start(tmp_path / "cell.py", str(script), *arguments)
+    return lambda script, arguments: run_script(tmp_path / "cell.py", str(script), *arguments)
 
 
 @pytest.mark.parametrize("arguments", CELLS.values(), ids=CELLS)
@@ -193,18 +193,18 @@ def test_a_cell_whose_run_fails_ends_with_its_exit_code(tree, run_cell):
     assert (code, out) == (2, "")
 
 
-def test_a_second_cell_runs_its_own_version_of_the_script(tree, start, tmp_path):
+def test_a_second_cell_runs_its_own_version_of_the_script(tree, run_script, tmp_path):
     first = Path(shutil.copy(built(tree()), tmp_path / "first.py"))
     second = built(tree(work=WORK.replace("42", "43")))
     cells = CELL.splitlines()[:-2] + [f"exec(Path({str(s)!r}).read_text(), cell.__dict__)" for s in (first, second)]
     (tmp_path / "cells.py").write_text("\n".join(cells))
-    code, out, err = start(tmp_path / "cells.py", "-", *CELLS["ipykernel"])
+    code, out, err = run_script(tmp_path / "cells.py", "-", *CELLS["ipykernel"])
     assert (code, err) == (0, "") and [line.split()[0] for line in out.splitlines()] == ["42", "43"]
 
 
 @pytest.mark.parametrize("arguments", [["-f", "x"], ["--file=x.json"], ["x.json"], ["kernel-1.json", "-f"]])
-def test_other_arguments_are_the_users(tree, start, arguments):
-    assert start(built(tree()), *arguments)[1].split()[3:] == arguments
+def test_other_arguments_are_the_users(tree, run_script, arguments):
+    assert run_script(built(tree()), *arguments)[1].split()[3:] == arguments
 
 
 def test_a_user_without_a_name_can_start_it(tree, nameless):

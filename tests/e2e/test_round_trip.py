@@ -57,10 +57,8 @@ def test_the_readmes_commands_lead_to_a_scored_run_and_its_score_to_the_commit(r
     run = json.loads((project / "output/kernel/v1/run.json").read_text())
     assert run["status"] == "finished" and run["environment"]["kernel"] == "Batch"
     assert [len(v) for v in kaggle.kernels.values()] == [1] and kaggle.count("SaveKernel") == 1
-    assert (
-        not any((project / "results").iterdir())
-        and git(project, "status", "--porcelain") == " M kernel-metadata.json\n"
-    )
+    assert not any((project / "results").iterdir())
+    assert git(project, "status", "--porcelain") == " M kernel-metadata.json\n"  # the owner's name
     assert git(project, "rev-parse", "kernel-v1^{}").startswith(run["code"]["commit"])
 
 

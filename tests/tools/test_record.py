@@ -1,5 +1,6 @@
 """Recorded results: what is copied from a run, and that the tables say it of runs as they were."""
 
+import contextlib
 import json
 import shutil
 from dataclasses import replace
@@ -12,6 +13,7 @@ from hypothesis import example, given
 
 from src import config, recipes
 from src.ensemble.predictions import load_predictions
+from src.errors import UserError
 from src.files import digest
 from src.main import main
 from src.run.record import RunRecord, read_record
@@ -201,6 +203,22 @@ def ran(run):
 def test_what_changed_is_said_as_set_takes_it(ran, assignments):
     found = result_tables.changes(ran(*assignments))
     assert sorted(found) == sorted(assignments)
+
+
+VALUES = ("none", "0.5", "3", "24", "1e-05", "cosine", "flip", "bf16", "weights+sampler", "timm:vit_tiny", "a/b c#d")
+
+
+@pytest.mark.parametrize("recipe", ["quick", "baseline"])
+def test_every_setting_that_changed_is_said_as_set_takes_it(recipe):
+    named, tried = recipes.get(recipe), {}
+    for key in set(config.keys(named)) - {"seed", "time_budget_hours", "data_folder", "form"}:
+        for value in VALUES:
+            with contextlib.suppress(UserError):
+                tried[key, value] = config.override(named, [f"{key}={value}"])
+    for changed in tried.values():
+        found = result_tables.changed_settings(config.as_dict(changed), config.as_dict(named))
+        assert config.override(named, found) == changed
+    assert len({key for key, _ in tried}) > 40
 
 
 def test_seed_texts_and_budget_are_no_changes(ran):

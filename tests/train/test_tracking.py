@@ -30,7 +30,7 @@ def test_a_line_is_printed_and_stands_in_the_file_at_once(tmp_path, capsys):
     log.close()
 
 
-def test_a_run_that_continues_appends_to_its_log(tmp_path):
+def test_a_run_that_goes_on_appends_to_its_log(tmp_path):
     for line in ("one", "two"):
         log = Log(tmp_path / "log.txt")
         log(line)
