@@ -2,6 +2,7 @@
 
 from src.config import Augment, Recipe, nearest
 from src.errors import UserError
+from src.face_recipes import FACE_RECIPES
 from src.notebook_recipes import NOTEBOOK_RECIPES
 from src.recipe_builders import single, together, varied
 
@@ -26,6 +27,7 @@ SPRINT = varied(
 
 RECIPES = {recipe.name: recipe for recipe in (
     QUICK, BASELINE, SPRINT,
+    *FACE_RECIPES,
     *NOTEBOOK_RECIPES,
 )}
 

@@ -1,0 +1,36 @@
+"""What the recipes for a high accuracy promise: families, seeds, equal conditions, and a kernel's time."""
+
+import dataclasses
+
+import pytest
+
+from src import models, recipes
+from tools.kernel_time import HOURS, rehearse
+
+ENSEMBLES = ("final_cpu", "final", "final_pretrained")
+
+
+@pytest.mark.parametrize("name", ENSEMBLES)
+def test_an_ensemble_has_eight_members_or_more_that_differ_in_network_or_seed(name):
+    members = recipes.get(name).members
+    assert len(members) >= 8
+    assert len({(member.network, member.seed) for member in members}) == len(members)
+
+
+@pytest.mark.parametrize("name", ["final_cpu", "final"])
+def test_a_run_that_ends_early_has_members_of_different_families(name):
+    families = [models.family(member.network) for member in recipes.get(name).members]
+    assert len(set(families[:2])) == 2 and set(families[:3]) == set(families)
+
+
+def test_the_pretrained_network_is_compared_with_the_same_from_scratch():
+    pretrained, scratch = (recipes.get(name).members[0] for name in ("pretrained_lite0", "scratch_lite0"))
+    assert (pretrained.pretrained, scratch.pretrained) == ("auto", "none")
+    assert dataclasses.replace(pretrained, name=scratch.name, pretrained="none") == scratch
+
+
+@pytest.mark.parametrize("name", ["best_single", "final", "final_pretrained"])
+def test_a_recipe_for_a_kernel_fits_into_its_time(name):
+    shares = rehearse(recipes.get(name), HOURS)
+    assert all(share.epochs == share.member.epochs for share in shares)
+    assert max(share.ends for share in shares) < 0.85 * 3600 * HOURS
