@@ -1,5 +1,6 @@
 """Whether a submission's labels seem to number the classes in another order: alphabetical order is common."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,8 @@ from sklearn.metrics import confusion_matrix
 
 from src.dataset import CLASS_NAMES, NUM_CLASSES
 
-FAR_HIGHER = 0.1  # of accuracy; also, the 95 % intervals of both orders must not meet
+FAR_HIGHER = 0.1  # of accuracy; also, the intervals of both orders must not meet
+CONFIDENCE = {True: 0.95, False: 1 - 0.05 / math.factorial(NUM_CLASSES)}  # alphabetical; the best of all orders
 CLOSE = 0.02  # of accuracy: an alphabetical order so close to the best one is the likelier mistake
 FEWEST_LABELS = 4  # different ones in the submission: with fewer, an order explains little
 
@@ -33,12 +35,13 @@ def better_order(predicted: np.ndarray, labels: np.ndarray) -> ClassOrder | None
     meant = linear_sum_assignment(counts, maximize=True)[1]
     alphabetical = np.array([CLASS_NAMES.index(name) for name in sorted(CLASS_NAMES)])
     right, right_alphabetical = (int(counts[np.arange(NUM_CLASSES), order].sum()) for order in (meant, alphabetical))
-    if right_alphabetical >= right - CLOSE * len(labels):
+    is_alphabetical = right_alphabetical >= right - CLOSE * len(labels)
+    if is_alphabetical:
         meant, right = alphabetical, right_alphabetical
     n, now = len(labels), int(np.trace(counts))
     if right - now < FAR_HIGHER * n or len(np.unique(predicted)) < FEWEST_LABELS:
         return None
-    low, high = (binomtest(count, n).proportion_ci(0.95, method="wilson") for count in (right, now))
-    if low.low <= high.high:
+    better, worse = (binomtest(k, n).proportion_ci(CONFIDENCE[is_alphabetical], "wilson") for k in (right, now))
+    if better.low <= worse.high:
         return None
     return ClassOrder(tuple(CLASS_NAMES[label] for label in meant), right / n, now / n)
