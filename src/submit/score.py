@@ -199,7 +199,7 @@ def _notes(score: Score) -> list[str]:
         notes.append(f"{score.unlabelled:,} test rows have no label in {score.labels}")
     if other := score.other_order:
         which = "in alphabetical order" if other.is_alphabetical else "in another order"
-        figures = f"{100 * other.accuracy:.2f} % in place of {100 * other.as_it_is:.2f} %"
-        notes.append(f"warning: with the classes {which} it would score {figures}")
+        figures = f"{100 * other.accuracy:.2f} %, not {100 * other.as_it_is:.2f} %"
+        notes.append(f"warning: with the classes {which} it has {figures}")
         notes.append(f"  its 0 to 6 would be {', '.join(other.names)}")
     return notes
