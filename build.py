@@ -14,6 +14,7 @@ same bytes. Standard library only.
 import argparse
 import ast
 import hashlib
+import io
 import os
 import re
 import subprocess
@@ -133,10 +134,10 @@ def resolve_import(root: Path, module: str, names: list[str]) -> list[str]:
             raise LookupError(f"{top} is neither standard library nor in the kernel's image (KERNEL_IMAGE in build.py)")
         return []
     modules = [f"{module}.{name}" for name in names if module_file(root, f"{module}.{name}")]
-    file = module_file(root, module)
-    if file is None and not names:
+    own = module_file(root, module)
+    if own is None and not names:
         raise LookupError(f"there is no module {module}")
-    text = (root / file).read_text(encoding="utf-8", errors="replace") if file else ""
+    text = (root / own).read_text(encoding="utf-8", errors="replace") if own else ""
     for name in names:
         # Generous, and enough against typing errors: the word is somewhere in the file, or comes from another one.
         known = name == "*" or "import *" in text or re.search(rf"\b{name}\b", text)
@@ -155,8 +156,8 @@ def files_of(root: Path, module: str) -> list[str]:
     """The files that importing a module of src/ runs: the __init__.py of each parent that has one, then its own."""
     parts = module.split(".")
     parents = [f"{'/'.join(parts[:end])}/__init__.py" for end in range(1, len(parts))]
-    file = module_file(root, module)
-    return [path for path in parents if (root / path).is_file()] + ([file] if file else [])
+    own = module_file(root, module)
+    return [path for path in parents if (root / path).is_file()] + ([own] if own else [])
 
 
 # The script: its head, the sources, and the start ---------------------------------------------
@@ -423,9 +424,11 @@ def push_hint(root: Path) -> str:
 
 
 def print_lines(lines: list[str]) -> None:
-    """Prints; a reader that leaves early, such as `head`, is no error."""
+    """Prints; a reader that leaves early, such as `head`, is no error, nor is a character that the terminal lacks."""
     try:
-        print("\n".join(lines), flush=True)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
+        print(*lines, sep="\n", end="\n" if lines else "", flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again at its end
 
@@ -462,4 +465,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    finally:
+        print_lines([])  # what argparse may have left

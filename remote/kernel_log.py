@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import build
+from src.terminal import CONTINUED, WIDTH
 
 FRAME = re.compile(r'File "([^"]*?/fer2013-[^/"]+/(src/[\w/]+\.py))", line (\d+)')  # of the unpacked sources
 FIRST_LINE = re.compile(r"fer2013-kit ([0-9a-f]{16}), commit (\S+)")  # the script prints it when it starts
 FINISHED = re.compile(r"rows, checked; [\d,.]+ s in all$")  # the last line of a run that reached its end
 MISSING = re.compile(r"warning: (\S+) is missing: (.*)")
+CONTINUES = re.compile(r"warning: (.*); the run continues without (\S+)$")
 FAILED = "failed: "  # in the run's log, beside the error on stderr
 ERROR = re.compile(r"(fer2013[\w ]*: )?error: ")  # also as argparse writes it
 NO_MEMBER = "error: no member has finished"  # a consequence: where there is a traceback, that is the cause
@@ -163,10 +165,25 @@ def visible(line: str) -> str:
     return text[bar.end() :].lstrip(" ") if bar and text[bar.end() :].strip() else text
 
 
+def unwrap(texts: list[str]) -> list[str]:
+    """The lines as they were before the script wrapped them."""
+    found, last = [], ("", "")  # rank and rest of the line before
+    for text in texts:
+        rank = match[0] if (match := RANK.match(text)) else ""
+        line = text.removeprefix(rank)
+        word = line.removeprefix(CONTINUED).split(" ")[0] if line.startswith(CONTINUED) else ""
+        if word and last[0] == rank and len(" ".join(["".join(last), word])) > WIDTH and found[-1][len(rank)] != " ":
+            found[-1] += line[len(CONTINUED) - 1 :]
+        else:
+            found.append(text)
+        last = rank, line
+    return found
+
+
 def mark_lines(texts: list[str]) -> list[Line]:
     """The lines of one stream: who wrote each, and whether it is the script's own."""
     found, converting, warned = [], False, False
-    for at, text in enumerate(texts):
+    for at, text in enumerate(unwrap(texts)):
         prefix = RANK.match(text)
         rank, text = (int(prefix[1]), text[prefix.end() :]) if prefix else (None, text)
         converting = converting or text.startswith(CONVERSION)
@@ -298,7 +315,8 @@ def explain_silence(streams: dict[str, list[Line]]) -> Failure:
     ended = next(filter(None, map(first_rank_end, streams.values())), None)
     said = last_script_lines(streams)
     if any(FINISHED.search(line.text) for line in said):
-        missing = [f"{found[1]} is missing: {found[2]}" for line in every if (found := MISSING.match(line.text))]
+        missing = [f"{found[2]} is missing: {found[1]}" for line in every if (found := CONTINUES.match(line.text))]
+        missing += [f"{found[1]} is missing: {found[2]}" for line in every if (found := MISSING.match(line.text))]
         more = [f"rank {ended.rank}: {ended.reason}"] if ended else []
         return Failure((), "; ".join(["the run finished", *missing, *more]))
     if failed := [line.text for line in said[-LAST_LINES:] if line.text.startswith(FAILED)]:

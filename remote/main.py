@@ -18,16 +18,22 @@ from remote.client import Client, KaggleError, without_key
 from remote.git_tags import KernelVersion
 from src.errors import UserError
 from src.home_folder import ensure_home
+from src.terminal import announce_loading, print_wrapped, run_command
 
 
 def main(argv: list[str], root: Path = build.ROOT, client: Client | None = None) -> int:
     """Runs one command on the project under `root`; returns the exit code.
 
     0; 1 where something is wrong on Kaggle's side, or the kernel failed; 2 for what the user can put right; 130 for
-    Ctrl-C. Anything else that is raised is a defect and keeps its traceback. client: stays open; by default one of this
-    command's own.
+    Ctrl-C; 141 where nobody reads what it prints. Anything else that is raised is a defect and keeps its traceback.
+    client: stays open; by default one of this command's own.
     """
     ensure_home()
+    return run_command(lambda: call_command(argv, root, client))
+
+
+def call_command(argv: list[str], root: Path, client: Client | None) -> int:
+    """Reads the command line and calls its command; see `main`."""
     arguments = parser().parse_args(argv)
     arguments.root, arguments.client = root, client or Client()
     try:
@@ -67,6 +73,7 @@ def command_watch(a: argparse.Namespace) -> None:
 
 def command_fetch(a: argparse.Namespace) -> None:
     """Downloads what the kernel left and checks it; with --record, the run becomes a row of results/README.md."""
+    announce_loading("torch")
     from remote import fetch, fetched_runs
 
     pushed = newest_pushed(a)
@@ -78,6 +85,7 @@ def command_fetch(a: argparse.Namespace) -> None:
 
 def command_score(a: argparse.Namespace) -> None:
     """Scores the submission that was fetched last, with the labels that were published later."""
+    announce_loading("torch")
     from remote import fetched_runs
 
     score(a.submission or fetched_runs.newest_folder(a.root) / "submission.csv", a.input, a.leaderboard)
@@ -93,21 +101,22 @@ def score(submission: Path, source: Path, leaderboard: Path | None) -> None:
     require_intact(submission.parent, submission)
     if (submission.parent / "run.json").is_file():
         fetched_runs.check_data(submission.parent, source, competition.read_competition(source).digest)
-    print(format_score(score_submission(submission, source, leaderboard)))
+    print_wrapped(format_score(score_submission(submission, source, leaderboard)))
 
 
 def command_go(a: argparse.Namespace) -> None:
     """Builds, pushes, watches, fetches and scores: the whole round."""
-    from remote import fetched_runs
-
     command_push(a)
     command_watch(a)
     command_fetch(a)
+    from remote import fetched_runs
+
     score(fetched_runs.newest_folder(a.root) / "submission.csv", a.input, a.leaderboard)
 
 
 def command_submissions(a: argparse.Namespace) -> None:
     """Compares all submissions that were fetched, paired."""
+    announce_loading("torch")
     from remote import compare, fetched_runs
 
     print(compare.compare_submissions(fetched_runs.fetched_folders(a.root), a.input))
@@ -115,6 +124,7 @@ def command_submissions(a: argparse.Namespace) -> None:
 
 def command_submit(a: argparse.Namespace) -> None:
     """Sends a submission to the competition, where Kaggle accepts late ones."""
+    announce_loading("torch")
     from remote import fetched_runs, submit
     from src.run.intact import require_intact
 

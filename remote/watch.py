@@ -7,6 +7,7 @@ from pathlib import Path
 from remote import kernel_log
 from remote.client import Client, KaggleError
 from remote.git_tags import KernelVersion
+from src.terminal import WIDTH
 
 FIRST_PAUSE, GROWTH, LONGEST_PAUSE = 5.0, 1.5, 60.0  # seconds between two calls
 LISTEN_SECONDS = 3.0  # for the last line of the log
@@ -24,7 +25,8 @@ def watch(client: Client, root: Path, kernel: str, pushed: KernelVersion | None,
         line = client.call("last_line", kernel=kernel, seconds=LISTEN_SECONDS)["line"] if state == "RUNNING" else ""
         line = kernel_log.visible(line.rsplit("\n", 1)[-1])
         if (state, line) != shown:
-            print(f"{name}: {state} {hours_minutes_seconds(elapsed)}  {line[:160]}".rstrip(), flush=True)
+            head = f"{name}: {state} {hours_minutes_seconds(elapsed)}"
+            print(f"{head}  {line[: max(0, WIDTH - len(head) - 2)]}".rstrip(), flush=True)
             shown = state, line
         if state in FINISHED_STATES:
             return check_end(client, root, kernel, name, answer)

@@ -1,7 +1,6 @@
 """The commands of the kit. Without one it is `run` in a Kaggle kernel, and elsewhere the small `quick`."""
 
 import argparse
-import io
 import os
 import sys
 from dataclasses import replace
@@ -15,6 +14,7 @@ from src.errors import UserError
 from src.home_folder import ensure_home
 from src.recipe_changes import changed_settings, folder_name
 from src.run import ranks
+from src.terminal import announce, announce_loading, announce_reading, print_wrapped, run_command
 from src.train.allocator import keep_freed_memory
 from src.train.budget import process_started
 
@@ -24,15 +24,18 @@ KERNEL_HOURS = 11.5  # of the 12 that Kaggle allows: whether a kernel that is cu
 
 def main(argv: list[str], bundle: dict) -> int:
     """Runs one command and returns the exit code: 0, 1 where something was found wrong, 2 for the user's error, 130
-    for Ctrl-C, 143 for SIGTERM. Anything else that is raised is a defect and keeps its traceback.
+    for Ctrl-C, 141 where nobody reads what it prints, 143 for SIGTERM. Anything else that is raised is a defect and
+    keeps its traceback.
 
     bundle: code {digest, commit, dirty}, recipe and overrides, as `build.py` found them.
     """
     keep_freed_memory()  # before torch is imported
     ensure_home()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # paths need not be UTF-8, and the terminal may know fewer characters
-            stream.reconfigure(errors="backslashreplace")
+    return run_command(lambda: call_command(argv, bundle))
+
+
+def call_command(argv: list[str], bundle: dict) -> int:
+    """Reads the command line and calls its command; see `main`."""
     arguments = parser(bundle).parse_args(argv := argv or [default_command()])
     arguments.argv = argv
     try:
@@ -77,7 +80,10 @@ def command_run(arguments: argparse.Namespace, bundle: dict) -> int:
     """Trains, blends, writes."""
     recipe, number = configured(arguments, bundle), ranks.number_of_rank()
     if number is None and (nproc := processes_of(arguments)) > 1:
+        announce(f"starting {nproc} processes, each of which loads torch …", sys.stdout)
         return ranks.launch(nproc, arguments.argv, started(), lambda: blend_finished(arguments, recipe, bundle))
+    if not ranks.launched():
+        announce_loading("torch", sys.stdout)
     from src.run.run import run  # torch takes seconds to import: the small commands do without it
 
     def run_to_exit_code(rank: ranks.Rank | None = None) -> int | None:
@@ -132,7 +138,7 @@ def configured(arguments: argparse.Namespace, bundle: dict) -> config.Recipe:
     given = [*arguments.set, *options_as_settings(arguments)]
     recipe = configure(configure(recipe, built_in), given)
     if (built_in or given) and not ranks.launched():
-        print(f"overrides: {' '.join([*built_in, *given])}", flush=True)
+        announce(f"overrides: {' '.join([*built_in, *given])}", sys.stdout)
     if recipe.time_budget_hours is None and in_kernel():
         recipe = replace(recipe, time_budget_hours=KERNEL_HOURS)
     return recipe
@@ -151,15 +157,17 @@ def options_as_settings(arguments: argparse.Namespace) -> list[str]:
 
 def command_plan(arguments: argparse.Namespace, bundle: dict) -> int:
     """What each member of a run would cost, from a short warm-up, and the sum against the budget."""
+    recipe = configured(arguments, bundle)
+    announce_loading("torch", sys.stdout)
     from src.run.estimate import estimate
 
-    request = request_of(arguments, configured(arguments, bundle), bundle)
-    print("\n".join(estimate(request, processes_of(arguments))))
+    print_wrapped("\n".join(estimate(request_of(arguments, recipe, bundle), processes_of(arguments))))
     return 0
 
 
 def command_quick(arguments: argparse.Namespace, bundle: dict) -> int:
     """An end-to-end run on synthetic faces: draws, trains, blends, writes, checks, scores."""
+    announce_loading("torch", sys.stdout)
     from src.data import synthetic
     from src.run.run import run
     from src.run.run_folder import RunFolder
@@ -169,59 +177,64 @@ def command_quick(arguments: argparse.Namespace, bundle: dict) -> int:
         raise UserError(f"{output.path} holds a run that is not a quick one; give another --output")
     arguments.input, arguments.submission = output.path / "faces", output.submission
     synthetic.write_files(arguments.input)
-    print(f"synthetic faces in {arguments.input}, in the competition's own file formats")
+    announce(f"synthetic faces in the competition's own file formats: {arguments.input}", sys.stdout)
     run(request_of(arguments, recipes.get("quick"), bundle))
     return command_score(arguments, bundle)
 
 
 def command_recipes(arguments: argparse.Namespace, bundle: dict) -> int:
     """The table of recipes, or every setting of one."""
-    one = arguments.recipe and recipes.get(arguments.recipe)
-    print(recipe_table.settings_table(one) if one else recipe_table.recipes_table())
+    if arguments.recipe:
+        print(recipe_table.settings_table(recipes.get(arguments.recipe)))
+        return 0
+    announce_loading("torch")
+    print(recipe_table.recipes_table())
     return 0
 
 
 def command_explore(arguments: argparse.Namespace, bundle: dict) -> int:
     """Shows the data on one page: classes, faces, copies, the split, augmented faces."""
     recipe = configured(arguments, bundle)
+    announce_loading("torch", sys.stdout)
     from src.report.explore import explore
 
-    print(explore(arguments.input, arguments.output, recipe))
+    print_wrapped(explore(arguments.input, arguments.output, recipe))
     return 0
 
 
 def command_ensemble(arguments: argparse.Namespace, bundle: dict) -> int:
     """Blends the members of finished runs."""
+    announce_reading()
     from src.run.reblend import BlendRequest, blend_runs
     from src.run.record import Code
 
     folders, code = (arguments.runs, arguments.input, arguments.output), Code(**bundle["code"])
-    print(blend_runs(BlendRequest(*folders, code, arguments.form, arguments.blend)))
+    print_wrapped(blend_runs(BlendRequest(*folders, code, arguments.form, arguments.blend)))
     return 0
 
 
 def command_check(arguments: argparse.Namespace, bundle: dict) -> int:
     """Is the submission valid?"""
+    announce_reading()
     from src.data import competition
     from src.submit.check import check_submission
 
     data = competition.read_competition(arguments.input)
     checked = check_submission(arguments.submission, len(data.test), data.example)
-    print(f"{arguments.submission}: valid; {checked.rows:,} rows, {checked.form}")
-    for name, count in zip(CLASS_NAMES, checked.counts, strict=True):
-        print(f"  {name:9s} {count:6,}")
-    for warning in checked.warnings:
-        print(f"warning: {warning}")
+    lines = [f"{arguments.submission}: valid; {checked.rows:,} rows, {checked.form}"]
+    lines += [f"  {name:9s} {count:6,}" for name, count in zip(CLASS_NAMES, checked.counts, strict=True)]
+    print_wrapped("\n".join([*lines, *(f"warning: {warning}" for warning in checked.warnings)]))
     return 0
 
 
 def command_score(arguments: argparse.Namespace, bundle: dict) -> int:
     """What would the submission have scored, and ranked?"""
+    announce_reading()
     from src.run.intact import require_intact
     from src.submit.score import format_score, score_submission
 
     require_intact(arguments.submission.parent, arguments.submission)
-    print(format_score(score_submission(arguments.submission, arguments.input, arguments.leaderboard)))
+    print_wrapped(format_score(score_submission(arguments.submission, arguments.input, arguments.leaderboard)))
     return 0
 
 

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -176,21 +175,12 @@ def test_score_compares_the_submission_with_the_digest_in_run_json(faces, tmp_pa
         assert "submission.csv: changed since the run wrote it" in error and "another folder" in error
 
 
-def test_check_and_score_take_a_zipped_submission(faces, tmp_path, capsys):
-    packed = tmp_path / "submission.csv.zip"
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.write(faces / "example_submission.csv", "submission.csv")
-    for command in ("check", "score"):
-        assert main([command, str(packed), "--input", str(faces)], fake_bundle()) == 0
-    assert "submission.csv.zip: 80 rows, scored" in capsys.readouterr().out
-
-
 def test_recipes_prints_every_recipe_and_every_setting_of_one(capsys):
     assert main(["recipes"], fake_bundle()) == 0
     table = capsys.readouterr().out
     assert all(f"\n{name} " in table for name in recipes.RECIPES)
     assert main(["recipes", "quick"], fake_bundle()) == 0
-    assert "simple_cnn_v2.augment.flip" in capsys.readouterr().out
+    assert "simple_cnn_v2.network  " in capsys.readouterr().out
 
 
 def test_quick_does_not_touch_a_real_run(tmp_path, capsys):
@@ -249,6 +239,6 @@ def test_paths_that_are_not_utf_8_are_printed_with_escapes(faces, tmp_path, caps
     shutil.copytree(faces, folder)
     sheet = str(folder / "example_submission.csv")
     assert main(["check", sheet, "--input", str(folder)], fake_bundle()) == 0
-    assert r"caf\udce9/example_submission.csv: valid" in capsys.readouterr().out
+    assert r"caf\udce9/example_submission.csv: valid" in " ".join(capsys.readouterr().out.split())
     error = says(capsys, "check", sheet, "--input", str(folder / "none"))
     assert r"caf\udce9/none: there is no such folder or file" in error

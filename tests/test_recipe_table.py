@@ -1,31 +1,46 @@
 """The tables of the command line: every recipe with its size and cost, and every setting with its meaning."""
 
+from dataclasses import replace
+
 import pytest
 import torchvision
 
 from src import recipe_table, recipes
-from src.config import keys, override
+from src.config import Augment, Member, Recipe, override, settable_fields
 
 
-def parse_rows(text: str) -> list[list[str]]:
-    """The cells of an aligned table, without its head and what follows it; columns are two spaces apart."""
-    lines = text.split("\n\n")[0].splitlines()[1:]
-    return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines]
+def cells(line: str) -> list[str]:
+    """The cells of a line of an aligned table; columns are two spaces apart."""
+    return [cell.strip() for cell in line.split("  ") if cell.strip()]
 
 
 @pytest.fixture(scope="module")
-def recipe_rows() -> dict[str, list[str]]:
-    return {row[0]: row for row in parse_rows(recipe_table.recipes_table())}
+def text() -> str:
+    return recipe_table.recipes_table()
 
 
-def test_the_table_has_a_line_for_each_recipe_in_order_with_every_column(recipe_rows):
-    assert list(recipe_rows) == list(recipes.RECIPES)
-    assert {len(row) for row in recipe_rows.values()} == {len(recipe_table.HEAD)}
+@pytest.fixture(scope="module")
+def table(text) -> dict[str, tuple[list[str], str]]:
+    """By the recipe's name: the cells of its line, and the text below it."""
+    entries: dict[str, tuple[list[str], str]] = {}
+    for line in text.split("\n\n")[0].splitlines()[1:]:
+        if line.startswith(" "):
+            name = list(entries)[-1]
+            entries[name] = entries[name][0], f"{entries[name][1]} {line.strip()}".strip()
+        else:
+            entries[cells(line)[0]] = cells(line), ""
+    return entries
+
+
+def test_the_table_has_an_entry_for_each_recipe_in_order_within_100_columns(table, text):
+    assert list(table) == list(recipes.RECIPES)
+    assert {len(row) for row, _ in table.values()} == {len(recipe_table.HEAD)}
+    assert max(map(len, text.splitlines())) <= 100
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)
-def test_a_line_sums_the_members_costs_and_has_their_sizes_epochs_and_texts(recipe_rows, name):
-    recipe, line = recipes.get(name), recipe_rows[name]
+def test_an_entry_sums_the_members_costs_and_has_their_sizes_epochs_and_texts(table, name):
+    recipe, (line, below) = recipes.get(name), table[name]
     costs = [recipe_table.network_cost(member.network, member.image_size) for member in recipe.members]
     families = {cost.family for cost in costs}
     assert line[1] == (families.pop() if len(families) == 1 else f"{len(families)} families")
@@ -33,7 +48,7 @@ def test_a_line_sums_the_members_costs_and_has_their_sizes_epochs_and_texts(reci
     assert int(line[3].replace(",", "")) == round(sum(cost.flop for cost in costs) / 1e6)
     for cell, values in ((line[4], [c.image_size for c in costs]), (line[5], [m.epochs for m in recipe.members])):
         assert [int(value) for value in cell.split("-")] == sorted({min(values), max(values)})
-    assert line[6:] == [recipe.published or "-", recipe.description]
+    assert below == recipe.description + (f"; published, %: {recipe.published}" if recipe.published else "")
 
 
 # ------------------------------------------------------------------------------------------- the cost
@@ -88,20 +103,45 @@ def test_the_cost_of_a_resnet_at_224_is_torchvisions_without_two_channels_and_99
 # ---------------------------------------------------------------------------------------- the settings
 
 
+def sections(recipe: Recipe) -> dict[str, list[list[str]]]:
+    """By the heading of each group of settings: key, value and the beginning of the meaning of each."""
+    found = {}
+    for part in recipe_table.settings_table(recipe).split("\n\n")[1:]:
+        title, *lines = part.splitlines()
+        found[title] = [cells(line) for line in lines if not line.startswith("   ")]
+    return found
+
+
 @pytest.mark.parametrize("name", recipes.RECIPES)
-def test_the_settings_hold_every_key_once_with_a_value_that_can_be_set(name):
+def test_the_settings_alone_make_the_recipe_out_of_the_defaults(name):
     recipe = recipes.get(name)
-    listed = [(row[0], row[1]) for row in parse_rows(recipe_table.settings_table(recipe))]
-    several = len(recipe.members) > 1
-    prefix = tuple(f"{m.name}." for m in recipe.members)
-    of_recipe = {key for key in keys(recipe) if hasattr(recipe, key)}
-    of_members = {key for key in keys(recipe) if key.startswith(prefix) == several} - of_recipe
-    assert sorted(key for key, _ in listed) == sorted(of_recipe | of_members)
-    assert override(recipe, [f"{key}={value}" for key, value in listed]) == recipe
+    listed = [row[:2] for rows in sections(recipe).values() for row in rows]
+    defaults = Recipe(name=name, members=tuple(Member(name=member.name) for member in recipe.members))
+    made = override(defaults, [f"{key}={value}" for key, value in listed])
+    assert replace(made, description=recipe.description, published=recipe.published) == recipe
+    of_members = {key.removeprefix(f"{m.name}.") for m in recipe.members for key, _ in listed}
+    assert of_members >= {*settable_fields(Recipe), *settable_fields(Member)}
+    assert of_members >= {f"augment.{key}" for key in settable_fields(Augment)}
+    assert len({key for key, _ in listed}) == len(listed)
+    assert max(map(len, recipe_table.settings_table(recipe).splitlines())) <= 100
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_what_differs_from_the_defaults_comes_first_and_the_rest_is_in_groups(name):
+    found = sections(recipes.get(name))
+    titles = list(found)
+    different = [title for title in titles if title.endswith("differs from the defaults")]
+    assert titles[: len(different)] == different != [] and set(titles[len(different) :]) >= {"training", "augmentation"}
+    defaults = override(Recipe(name="r", members=(Member(name="m"),)), [])
+    for title in titles:
+        for key, value, *_ in found[title]:
+            key = key.split(".", 1)[1] if key.split(".")[0] in [m.name for m in recipes.get(name).members] else key
+            alone = override(defaults, [f"{'m.' if key == 'seed' else ''}{key}={value}"])
+            assert (alone != defaults) == (title in different), (title, key)
 
 
 def test_the_settings_follow_an_override():
-    changed = override(recipes.get("quick"), ["simple_cnn_v2.lr=0.0123", "folds=9"])
-    listed = {row[0]: row[1] for row in parse_rows(recipe_table.settings_table(changed))}
-    assert listed["simple_cnn_v2.lr"] == "0.0123" and listed["folds"] == "9"
-    assert listed["compact_cnn.lr"] == "0.003"
+    found = sections(override(recipes.get("quick"), ["simple_cnn_v2.lr=0.0123", "folds=9", "compact_cnn.lr=0.001"]))
+    assert found["simple_cnn_v2 differs from the defaults"][1][:2] == ["simple_cnn_v2.lr", "0.0123"]
+    assert found["differs from the defaults"][0][:2] == ["folds", "9"]
+    assert ["lr", "0.001"] in [row[:2] for row in found["training"]]

@@ -13,6 +13,11 @@ import argparse
 import sys
 from dataclasses import dataclass
 
+from src.terminal import announce_loading, run_command
+
+if __name__ == "__main__":
+    announce_loading("torch")  # before the imports that take seconds
+
 from src import recipes
 from src.config import Member, Recipe
 from src.errors import UserError
@@ -87,4 +92,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_command(lambda: main(sys.argv[1:])))

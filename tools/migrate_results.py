@@ -19,6 +19,7 @@ import pandas as pd
 from src.config import hash_of_settings
 from src.dataset import CLASS_NAMES
 from src.files import digest, replacing
+from src.terminal import run_command
 from src.train.tracking import PERCENT
 
 RUN = {
@@ -132,4 +133,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_command(lambda: main(sys.argv[1:])))

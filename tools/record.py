@@ -15,6 +15,11 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from src.terminal import announce_loading, run_command
+
+if __name__ == "__main__":
+    announce_loading("torch")  # before the imports that take seconds
+
 import numpy as np
 import pandas as pd
 
@@ -151,4 +156,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_command(lambda: main(sys.argv[1:])))

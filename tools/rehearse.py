@@ -18,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from src.terminal import run_command
+
 ROOT = Path(__file__).resolve().parent.parent
 SLUG = "challenges-in-representation-learning-facial-expression-recognition-challenge"
 LAYOUTS = {"new": f"competitions/{SLUG}", "old": SLUG}
@@ -158,4 +160,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_command(lambda: main(sys.argv[1:])))

@@ -14,10 +14,7 @@ from src.dataset import NUM_CLASSES
 
 
 class LabelledImages(NamedTuple):
-    """Images (n, 1, 48, 48), uint8 as stored or float32 as the network gets them; labels int64 (n,); on one device.
-
-    In training the labels may be rows of class probabilities, float32 (n, 7).
-    """
+    """Images (n, 1, 48, 48), uint8 as stored or float32 as the network gets them; labels int64 (n,); on one device."""
 
     images: Tensor
     labels: Tensor

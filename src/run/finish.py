@@ -80,29 +80,32 @@ def finish(context: RunContext) -> RunRecord:
     """
     with context.changing_record() as record:
         known = context.folder.read_results(context.member_names) | record.failed | record.skipped
-        lost = "the process that trained it died; run the same command again to train it"
-        record.failed |= {name: lost for name in context.member_names if name not in known}
+        reason = "the process that trained it died; run the same command again to train it"
+        lost = {name: reason for name in context.member_names if name not in known}
+        record.failed |= lost
     record = context.folder.read_record()
     untrained = record.failed | record.skipped
     if not record.members:
-        reasons = [f"{name}: {reason}" for name, reason in untrained.items()]
+        reasons = [f"{name}: {reason.removeprefix(f'{name}: ')}" for name, reason in untrained.items()]
         more = f"; and {len(reasons) - 2} more" if len(reasons) > 2 else ""
         raise UserError(f"no member has finished, so there is no submission ({'; '.join(reasons[:2])}{more})")
     with context.changing_record() as record:
         record.status, record.files = FINISHED, context.folder.digests()
-    context.log(f"mean of {', '.join(record.ensemble.members)}: {percent(record.ensemble)}")
-    for name, reason in untrained.items():
-        context.log(f"warning: {name} is missing: {reason}")
+    blended = record.ensemble.members
+    context.log(f"{'mean of ' if len(blended) > 1 else ''}{', '.join(blended)}: {percent(record.ensemble)}")
+    for name in untrained:
+        context.log(f"warning: {name} is missing{f': {lost[name]}' if name in lost else ', as said above'}")
     checked = check_submission(context.folder.submission, len(context.data.test), context.data.example)
     for warning in checked.warnings:
         context.log(f"warning: {warning}")
-    context.log(f"{context.folder.submission}: {checked.rows:,} rows, checked; {record.seconds:.0f} s in all")
+    context.log(f"submission: {context.folder.submission}")
+    context.log(f"{checked.rows:,} rows, checked; {record.seconds:.0f} s in all")
     return record
 
 
 def record_end(context: RunContext, error: BaseException) -> None:
-    """How a run ended that did not end well, in log and run.json."""
+    """How a run ended that did not end well, in log.txt and run.json; on the terminal the error itself says it."""
     status = INTERRUPTED if isinstance(error, Stopped) else FAILED
-    context.log(f"{status}: {error or type(error).__name__}")
+    context.log.to_file(f"{status}: {error or type(error).__name__}")
     with contextlib.suppress(OSError, UserError), context.changing_record() as record:  # the error itself says more
         record.status = status

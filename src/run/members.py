@@ -75,7 +75,8 @@ def train_next(context: RunContext, name: str, mine: list[Demand | UserError]) -
         fitted = train(context, [demand for demand in mine if isinstance(demand, Demand)])
         finish_member(context, mine[0].member, fitted)
     except (TimeUp, UserError) as reason:
-        context.log(f"warning: {reason}; the run continues without {name}")
+        log = context.log if len(context.recipe.members) > 1 else context.log.to_file  # else it is the run's error
+        log(f"warning: {reason}; the run continues without {name}")
         with context.changing_record() as record:
             (record.skipped if isinstance(reason, TimeUp) else record.failed)[name] = as_text(str(reason))
         return
@@ -101,10 +102,6 @@ def train(context: RunContext, demands: list[Demand]) -> FitResult:
     context.log(f"{member.name}: {what}; seed {job.seed}; {weights.description}")
     for note in weights.notes:
         context.log(f"{member.name}: {note}")
-    for key in ("soft_targets", "pseudo_labels"):
-        if getattr(member, key) != "none":
-            digest = inputs.soft_targets[member.name].digest
-            context.log(f"{member.name}: {key} of {getattr(member, key)} [{digest}]")
     if member.class_balancing == "weights+sampler":
         context.log("warning: class_balancing=weights+sampler corrects the imbalance twice")
     folder.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,6 @@ from src.run.ranks import Process
 from src.run.record import RUNNING, RowCounts, RunRecord
 from src.run.resume import resume
 from src.run.run_folder import RunFolder
-from src.run.soft_targets import find_soft_targets
 from src.submit.write import read_example
 from src.train import device as devices
 from src.train.initial_weights import find_initial_weights
@@ -77,9 +76,7 @@ def read_inputs(request: RunRequest, process: Process) -> Inputs:
             raise UserError(f"{name}.pretrained: {weights.file} is in this run's own folder; give another --output")
     if recipe.form == "auto" and data.example:
         read_example(data.example, len(data.test))
-    train_rows, valid_rows = split_rows(recipe, data)
-    soft_targets = {m.name: find_soft_targets(m, request.input, data, train_rows) for m in recipe.members}
-    return Inputs(data, train_rows, valid_rows, initial_weights, soft_targets, device, reason, aside, seconds)
+    return Inputs(data, *split_rows(recipe, data), initial_weights, device, reason, aside, seconds)
 
 
 def choose_device(wish: str, process: Process) -> tuple[torch.device, str, bool]:
@@ -121,7 +118,7 @@ def needed_bytes(inputs: Inputs, processes: int) -> int:
 
 def new_record(request: RunRequest, inputs: Inputs, process: Process) -> RunRecord:
     """run.json before the first member."""
-    identity = request.identity(inputs)
+    identity = request.identity(inputs.data)
     environment = {  # what a result may depend on
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -136,7 +133,6 @@ def new_record(request: RunRequest, inputs: Inputs, process: Process) -> RunReco
         recipe=config.as_dict(request.recipe),
         config_hash=identity.config_hash,
         data_digest=identity.data_digest,
-        targets_digest=identity.targets_digest,
         rows=RowCounts(len(inputs.train_rows), len(inputs.valid_rows), len(inputs.data.test)),
         device=devices.describe_device(str(inputs.device)),
         environment=environment,
@@ -148,10 +144,12 @@ def log_beginning(log: Log, request: RunRequest, inputs: Inputs, record: RunReco
     """The first lines of the log: sources, recipe, data, device."""
     code, recipe, rows, data = record.code, request.recipe, record.rows, inputs.data
     dirty = " (tree was dirty)" if code.dirty else ""
-    log(f"fer2013-kit {code.digest}, commit {code.commit}{dirty}")
+    log(f"fer2013-kit {code.digest}, commit {code.commit}{dirty}, {time.strftime('%Y-%m-%d')}")
     log(f"recipe {recipe.name} [{record.config_hash}], seed {recipe.seed}: {recipe.description}")
     counts = f"{len(data.train):,} train, {rows.test:,} test, read in {inputs.read_seconds:.1f} s"
-    log(f"data [{data.digest}] {', '.join(map(str, data.files))}: {counts}")
+    log(f"data [{data.digest}]: {counts}")
+    for file in data.files:
+        log(f"  {file}")
     for line in data.passed_over:
         log(f"passed over: {line}")
     fold = "the same rows" if recipe.valid == "train" else f"fold {recipe.fold} of {recipe.folds}"

@@ -55,7 +55,7 @@ def estimate_table(
     for member, estimate, n in zip(members, estimates, epochs, strict=True):
         total = format_duration(estimate.total(n))
         spent = f"{n:4d} epochs of {estimate.epoch:.4g} s, {estimate.predict:.3g} s to predict: {total}"
-        short = f" (shortened, of {member.epochs})" if n < member.epochs else ""
+        short = f" (of {member.epochs})" if n < member.epochs else ""
         lines.append(f"  {member.name:{width}} {spent + short if n else '   0 epochs: left out'}")
     total = sum(estimate.total(n) for estimate, n in zip(estimates, epochs, strict=True) if n)
     budget = "no budget" if left == float("inf") else f"{format_duration(left)} are left of the budget"

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,24 +10,37 @@ import pandas as pd
 from tqdm import tqdm
 
 from src.files import replacing
+from src.terminal import WIDTH, discard_unread, wrap
 
 SHARES = ("train_accuracy", "valid_accuracy", "valid_f1")  # 0-1 in a row of the history
 PERCENT = {name: f"{name}_percent" for name in SHARES}  # the columns of history.csv for them
 
 
 class Log:
-    """Prints each line, after `prefix`, and appends it to log.txt. A full disk or closed terminal loses only lines."""
+    """Prints each message, after `prefix`, in lines of 79 columns, and appends it to log.txt, each line with its time.
+
+    A full disk or a closed terminal loses only lines.
+    """
 
     def __init__(self, path: Path, prefix: str = ""):
         self.file, self.prefix = path.open("ab", buffering=0), prefix
 
-    def __call__(self, line: str = "") -> None:
-        line = f"{self.prefix}{line}\n".encode("utf-8", "backslashreplace").decode()  # paths need not be UTF-8
-        with contextlib.suppress(OSError):
-            self.file.write(line.encode())
-        with contextlib.suppress(OSError, ValueError):  # the terminal may have gone
-            tqdm.write(line, file=sys.stdout, end="")  # does not tear a progress bar
+    def __call__(self, message: str = "") -> None:
+        self.to_file(message)
+        lines = wrap(message, WIDTH - len(self.prefix)).split("\n")
+        try:
+            # tqdm does not tear a progress bar.
+            tqdm.write("".join(f"{self.prefix}{line}\n" for line in lines), file=sys.stdout, end="")
             sys.stdout.flush()
+        except (OSError, ValueError, AttributeError):  # the terminal may have gone, or may never have been there
+            discard_unread()
+
+    def to_file(self, message: str) -> None:
+        """Appends to log.txt alone: what the terminal gets to know in another way."""
+        now = time.strftime("%H:%M:%S")
+        text = "".join(f"{now} {self.prefix}{line}\n" for line in message.split("\n"))
+        with contextlib.suppress(OSError):
+            self.file.write(text.encode("utf-8", "backslashreplace"))  # paths need not be UTF-8
 
     def close(self) -> None:
         self.file.close()
@@ -38,13 +52,28 @@ def progress_bar(steps: Iterable, total: int, title: str, first: int = 0) -> Ite
 
 
 def epoch_line(row: dict, epochs: int, is_best: bool) -> str:
-    """One row of the history as a line for people."""
-    return (
-        f"  epoch {row['epoch']:3d}/{epochs}  lr {row['lr']:.1e}"
-        f"  train {row['train_loss']:.4f} {100 * row['train_accuracy']:6.2f} %"
-        f"  valid {row['valid_loss']:.4f} {100 * row['valid_accuracy']:6.2f} %  F1 {100 * row['valid_f1']:.2f} %"
-        f"  {row['seconds']:6.1f} s{'  best' if is_best else ''}"
-    )
+    """One row of the history as a line for people, of up to 79 columns; shares are in per cent."""
+    parts = [
+        f"{row['epoch']:{len(str(epochs))}d}/{epochs}",
+        f"lr {row['lr']:.1e}".replace("e-0", "e-"),
+        f"train {short_loss(row['train_loss'])} {short_percent(row['train_accuracy'], 1)}",
+        f"valid {short_loss(row['valid_loss'])} {short_percent(row['valid_accuracy'], 2)}",
+        f"F1 {short_percent(row['valid_f1'], 1)}",
+        f"{row['seconds']:4.{0 if row['seconds'] >= 99.95 else 1}f} s",
+    ]
+    line, best = " ".join(parts), " best" if is_best else ""
+    return f"epoch {line}{best}" if len(f"epoch {line} best") <= WIDTH else f"{line}{best}"
+
+
+def short_loss(loss: float) -> str:
+    """A loss in five characters, as long as it is below 10,000."""
+    return f"{loss:.3f}" if loss < 9.9995 else f"{loss:5.4g}"
+
+
+def short_percent(share: float, digits: int) -> str:
+    """A share of 1 in per cent. The whole has no digits after the point, so that all have one width."""
+    text = f"{100 * share:.{digits}f}"
+    return f"{text if len(text) <= 3 + digits else '100':>{3 + digits}}%"
 
 
 def write_history(path: Path, rows: list[dict]) -> None:

@@ -16,6 +16,7 @@ import pytest
 from src.submit.check import check_submission
 from tests.conftest import ROOT
 from tests.support.project import build_script
+from tests.support.terminal import too_wide
 
 FAULT = """
 import torch.nn.functional as F
@@ -61,7 +62,12 @@ def test_alone_and_without_arguments_it_does_the_run_that_was_built_in(script, f
     assert [m["epochs"] for m in record["recipe"]["members"]] == [1, 1]
     assert record["environment"]["kernel"] == "Batch"
     digest = record["code"]["digest"]
-    assert re.fullmatch("[0-9a-f]{16}", digest) and digest in done.stdout.splitlines()[1]
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["overrides: epochs=1", "loading torch …"]
+    assert re.fullmatch("[0-9a-f]{16}", digest) and lines[2].startswith(f"fer2013-kit {digest}, commit ")
+    assert not too_wide(done.stdout + done.stderr) and done.stderr == ""
+    logged = (tmp_path / "out" / "log.txt").read_text().splitlines()
+    assert all(re.match(r"[0-2]\d:[0-5]\d:[0-5]\d ", line) for line in logged) and len(logged) > 10
     assert check_submission(tmp_path / "out" / "submission.csv", 80, faces / "example_submission.csv").rows == 80
     assert [f.name for f in script.parent.iterdir()] == ["script.py"]
     assert not any((tmp_path / "elsewhere").iterdir())

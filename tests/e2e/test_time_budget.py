@@ -60,11 +60,11 @@ def test_with_too_little_all_are_shortened_and_end_in_time(faces, tmp_path, cloc
     record = budget(faces, tmp_path, clock, 1.3)
     assert epochs(record)[0] == 3 and epochs(record)[1] in (3, 4) and not record.skipped
     assert clock.now + PREDICT <= 1.3 * 3600
-    assert read_log(tmp_path).count(" epochs instead of 6, to end in time") == 2 and "epoch   3/3" in read_log(tmp_path)
+    assert read_log(tmp_path).count(" epochs instead of 6, to end in time") == 2 and "epoch 3/3" in read_log(tmp_path)
     assert check_submission(tmp_path / "submission.csv", 80).rows == 80
     assert [estimate.epochs for estimate in record.estimate.values()] == [3, 3]
     # The shortened cycle comes to its end: the last epoch begins far below the peak of 3e-3.
-    last = next(line for line in read_log(tmp_path).splitlines() if "epoch   3/" in line)
+    last = next(line for line in read_log(tmp_path).splitlines() if "epoch 3/" in line)
     assert float(last.split("lr ")[1].split()[0]) < 1.2e-3
 
 

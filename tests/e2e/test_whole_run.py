@@ -1,7 +1,10 @@
 """A run, called as the command line calls it: what it leaves, repeats, continues and refuses; it sees no test label."""
 
+import io
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -17,6 +20,7 @@ from src.submit.check import check_submission
 from src.train.signals import Stopped
 from tests.conftest import fake_bundle
 from tests.support.small_runs import run_command
+from tests.support.terminal import too_wide
 
 
 @pytest.fixture(scope="module")
@@ -156,3 +160,28 @@ def test_a_recipe_can_validate_on_its_training_rows_and_a_double_correction_warn
     assert main([*command, *settings, "--device", "cpu"], fake_bundle()) == 0
     assert json.loads((tmp_path / "run.json").read_text())["rows"] == {"train": 60, "valid": 60, "test": 80}
     assert capsys.readouterr().out.count("twice") == 1
+
+
+def test_a_reader_that_leaves_after_the_first_line_does_not_stop_a_run(faces, tmp_path, monkeypatch):
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert run_command(faces, tmp_path, "--set", "max_train_rows=100") == 0
+        monkeypatch.undo()
+    assert json.loads((tmp_path / "run.json").read_text())["status"] == "finished"
+    assert "rows, checked" in (tmp_path / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_a_run_prints_on_a_terminal_that_lacks_its_characters(done, tmp_path, monkeypatch, encoding):
+    """A finished run, started again on data whose folder has other characters, says all it has to say."""
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding, errors="strict")
+    folder, source = tmp_path / "lauf 面", tmp_path / "gesichter ü 面"
+    synthetic.write_files(source, train=300, test=80, seed=1)
+    shutil.copytree(done, folder)
+    monkeypatch.setattr(sys, "stdout", stdout)
+    assert run_command(source, folder) == 0
+    monkeypatch.undo()
+    text = stdout.buffer.getvalue().decode(encoding)
+    assert "already finished" in text and "rows, checked" in text and "\\u9762" in text and not too_wide(text)

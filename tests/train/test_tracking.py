@@ -1,7 +1,9 @@
 """The log in its file and on the terminal, the line of an epoch, the progress bar, history.csv."""
 
 import io
+import re
 import sys
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -21,13 +23,43 @@ ROW = {
 }
 
 
-def test_a_line_is_printed_and_stands_in_the_file_at_once(tmp_path, capsys):
+TIME = r"(?m)^[0-2]\d:[0-5]\d:[0-5]\d "
+
+
+def lines_of(path: Path) -> str:
+    """log.txt, whose lines all begin with the time of day, without it."""
+    text = path.read_text(encoding="utf-8")
+    assert len(re.findall(TIME, text)) == len(text.splitlines())
+    return re.sub(TIME, "", text)
+
+
+def test_a_line_is_printed_and_stands_in_the_file_at_once_with_its_time(tmp_path, capsys):
     log = Log(tmp_path / "log.txt")
     log("first ± ü")
     log()
-    assert (tmp_path / "log.txt").read_text(encoding="utf-8") == "first ± ü\n\n"
+    assert lines_of(tmp_path / "log.txt") == "first ± ü\n\n"
     assert capsys.readouterr().out == "first ± ü\n\n"
     log.close()
+
+
+@pytest.mark.parametrize("prefix", ["", "[3] "])
+def test_a_long_message_is_wrapped_on_the_terminal_and_whole_in_the_file(tmp_path, capsys, prefix):
+    message = "warning: " + "seven of these words would fill one line " * 5 + "/a/path" * 20
+    log = Log(tmp_path / "log.txt", prefix)
+    log(message)
+    log.close()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 3 and max(map(len, lines[:-1])) <= 79 and all(line.startswith(prefix) for line in lines)
+    assert lines[-1] == f"{prefix}    {'/a/path' * 20}"  # never cut
+    assert " ".join(line.removeprefix(prefix).strip() for line in lines) == message
+    assert lines_of(tmp_path / "log.txt") == f"{prefix}{message}\n"
+
+
+def test_what_the_terminal_gets_in_another_way_is_in_the_file_alone(tmp_path, capsys):
+    log = Log(tmp_path / "log.txt")
+    log.to_file("failed: why")
+    log.close()
+    assert lines_of(tmp_path / "log.txt") == "failed: why\n" and capsys.readouterr() == ("", "")
 
 
 def test_a_run_that_goes_on_appends_to_its_log(tmp_path):
@@ -35,20 +67,20 @@ def test_a_run_that_goes_on_appends_to_its_log(tmp_path):
         log = Log(tmp_path / "log.txt")
         log(line)
         log.close()
-    assert (tmp_path / "log.txt").read_text() == "one\ntwo\n"
+    assert lines_of(tmp_path / "log.txt") == "one\ntwo\n"
 
 
-@pytest.mark.parametrize("broken", [BrokenPipeError, ValueError])
+@pytest.mark.parametrize("broken", [BrokenPipeError, ValueError, None])
 def test_a_terminal_that_has_gone_costs_nothing_of_the_log(tmp_path, monkeypatch, broken):
     class Gone(io.StringIO):
         def write(self, text):
             raise broken
 
-    monkeypatch.setattr(sys, "stdout", Gone())
+    monkeypatch.setattr(sys, "stdout", broken and Gone())
     log = Log(tmp_path / "log.txt")
     log("one")
     log.close()
-    assert (tmp_path / "log.txt").read_text() == "one\n"
+    assert lines_of(tmp_path / "log.txt") == "one\n"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
@@ -66,9 +98,23 @@ def test_without_a_terminal_there_is_no_progress_bar(capsys):
 
 def test_an_epochs_line_holds_its_figures():
     line = epoch_line(ROW, 20, is_best=False)
-    for part in ("3/20", "1.3e-03", "train 1.2346  50.00 %", "valid 1.5000  43.75 %", "F1 33.33 %", "12.2 s"):
+    for part in ("3/20", "lr 1.3e-3", "train 1.235 50.0%", "valid 1.500 43.75%", "F1 33.3%", "12.2 s"):
         assert part in line
-    assert "\n" not in line and epoch_line(ROW, 20, is_best=True) == line + "  best"
+    assert "\n" not in line and epoch_line(ROW, 20, is_best=True) == line + " best"
+
+
+@pytest.mark.parametrize("epochs", [1, 20, 300, 9999])
+def test_epochs_lines_fit_79_columns_and_those_of_one_training_are_aligned(epochs):
+    places = set()
+    figures = product((0.0, 0.05, 0.43759, 0.99996, 1.0), (0.0, 9.99951, 12.3456, 1234.5), (0.04, 9.96, 99.96, 1234.5))
+    for share, loss, seconds in figures:
+        shares = dict.fromkeys(("train_accuracy", "valid_accuracy", "valid_f1"), share)
+        row = ROW | shares | {"epoch": epochs, "train_loss": loss, "valid_loss": loss, "seconds": seconds}
+        line = epoch_line(row, epochs, is_best=True)
+        assert len(line) <= 79 and line.endswith(" best") and epoch_line(row, epochs, False) == line[:-5]
+        assert epochs > 99 or line.startswith("epoch ")
+        places.add(tuple(at for at, sign in enumerate(line) if sign == "%"))
+    assert len(places) == 1
 
 
 def test_history_is_read_back_to_six_digits_in_its_own_order(tmp_path):
@@ -87,5 +133,5 @@ def test_accuracies_are_per_cent_in_the_log_and_in_the_history(tmp_path):
     written = pd.read_csv(tmp_path / "history.csv").iloc[0]
     figures = [written[name] for name in ("train_accuracy_percent", "valid_accuracy_percent", "valid_f1_percent")]
     assert figures == [50, 43.75, 33.3333]
-    assert all(f"{figure:.2f} %" in epoch_line(ROW, 20, is_best=False) for figure in figures)
+    assert all(re.search(rf" {int(figure)}\.\d+%", epoch_line(ROW, 20, is_best=False)) for figure in figures)
     assert rows == [ROW]  # a checkpoint holds them as they were
