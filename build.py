@@ -134,10 +134,10 @@ def resolve_import(root: Path, module: str, names: list[str]) -> list[str]:
             raise LookupError(f"{top} is neither standard library nor in the kernel's image (KERNEL_IMAGE in build.py)")
         return []
     modules = [f"{module}.{name}" for name in names if module_file(root, f"{module}.{name}")]
-    own = module_file(root, module)
-    if own is None and not names:
+    file = module_file(root, module)
+    if file is None and not names:
         raise LookupError(f"there is no module {module}")
-    text = (root / own).read_text(encoding="utf-8", errors="replace") if own else ""
+    text = (root / file).read_text(encoding="utf-8", errors="replace") if file else ""
     for name in names:
         # Generous, and enough against typing errors: the word is somewhere in the file, or comes from another one.
         known = name == "*" or "import *" in text or re.search(rf"\b{name}\b", text)
@@ -156,8 +156,8 @@ def files_of(root: Path, module: str) -> list[str]:
     """The files that importing a module of src/ runs: the __init__.py of each parent that has one, then its own."""
     parts = module.split(".")
     parents = [f"{'/'.join(parts[:end])}/__init__.py" for end in range(1, len(parts))]
-    own = module_file(root, module)
-    return [path for path in parents if (root / path).is_file()] + ([own] if own else [])
+    file = module_file(root, module)
+    return [path for path in parents if (root / path).is_file()] + ([file] if file else [])
 
 
 # The script: its head, the sources, and the start ---------------------------------------------

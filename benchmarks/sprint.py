@@ -53,9 +53,9 @@ def reference_epoch(source: Path, rows: int, device: torch.device) -> float:
     return training + timed(lambda: way.accuracy(data.images[some], data.labels[some])) * len(valid) / len(some)
 
 
-def best_epoch(run_json: Path) -> int:
+def best_epoch(record_file: Path) -> int:
     """The epoch in which a recorded run of `resnet18_adam` validated best."""
-    return json.loads(run_json.read_text())["members"]["resnet18_adam"]["best_epoch"]
+    return json.loads(record_file.read_text())["members"]["resnet18_adam"]["best_epoch"]
 
 
 def main() -> None:

@@ -42,6 +42,7 @@ WORDS = {
     "augment.flip": "hflip horizontal_flip", "augment.rotation": "degrees rotate rotation_range",
     "augment.scale": "zoom zoom_range", "augment.resized_crop": "random_resized_crop",
     "augment.shift": "crop height_shift_range random_crop translate translation width_shift_range",
+    "soft_targets": "distill distillation teacher", "pseudo_labels": "pseudo_label pseudolabels",
     "drop_path": "drop_path_rate stochastic_depth", "preprocessing": "preprocess", "sam_fraction": "sam",
     "sam_rho": "rho", "mix_probability": "mix_prob mixup_prob", "mixup": "mixup_alpha", "cutmix": "cutmix_alpha",
 }
@@ -173,6 +174,12 @@ class Member(Checked):
     early_stopping_patience: int = setting(0, "epochs without a higher validation accuracy; 0: no stop", 0, 10_000)
     class_balancing: str = setting("none", "", choices=("none", "weights", "sampler", "weights+sampler"))
     label_smoothing: float = setting(0.0, "label smoothing", 0, 0.9)
+    soft_targets: str = setting(
+        "none", "none; or a run, an oof.csv, a predictions file: what it predicted is learnt too"
+    )
+    soft_target_weight: float = setting(0.5, "of these; the label has the rest", 0, 1)
+    soft_target_temperature: float = setting(1.0, "of these: above 1 flatter, below 1 sharper", 0.1, 10)
+    pseudo_labels: str = setting("none", "none; or a run or a predictions file: the test images are learnt with it")
     mixup: float = setting(0.0, "alpha of mixup; 0: off", 0, 100)
     cutmix: float = setting(0.0, "alpha of cutmix; 0: off", 0, 100)
     mix_probability: float = setting(1.0, "fraction of the batches that are mixed", 0.01, 1)

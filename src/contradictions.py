@@ -29,6 +29,7 @@ def mixing(off: float, is_met: Callable, word: str) -> Need:
     return Need(off, ("mixup", "cutmix"), is_met, f"mixup {word} cutmix above 0")
 
 
+SOFT = ("soft_targets",), lambda value: value != "none", "soft_targets=PATH"
 FOLD = Need(None, ("valid",), lambda value: value == "fold", "valid=fold")
 NEEDS = {
     "folds": FOLD,
@@ -44,6 +45,8 @@ NEEDS = {
     "mix_probability": mixing(1, lambda *values: any(values), "or"),
     "mix_off_fraction": mixing(0, lambda *values: any(values), "or"),
     "cutmix_share": mixing(0.5, lambda *values: all(values), "and"),
+    "soft_target_weight": Need(0.5, *SOFT),
+    "soft_target_temperature": Need(1, *SOFT),
     "sam_rho": Need(0.05, ("sam_fraction",), lambda value: value > 0, "sam_fraction above 0"),
     "augment.erase_max_area": Need(0.33, ("augment.erase",), lambda value: value > 0, "augment.erase above 0"),
 }

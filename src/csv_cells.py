@@ -1,24 +1,43 @@
-"""Reads the cells of a small CSV text: a submission, its example, a leaderboard, a training history.
+"""Reads the cells of a small CSV text, also zipped: a submission, its example, a leaderboard, a training history.
 
-Limit: 2 MB of text; a submission of 7,178 rows has 56 KB. The cells take less than 200 MB of memory.
+Limit: 2 MB of file and of text; a submission of 7,178 rows has 56 KB. The cells take less than 200 MB of memory.
 """
 
 import csv
 import io
 from pathlib import Path
 
-from src.bounded_io import read_bytes
+from src.bounded_io import archive_kind, read_bytes, unzip
 from src.errors import UserError
 
 LIMIT = 2_000_000  # bytes
 
 
-def read_cells(path: Path) -> list[tuple[str, ...]]:
+def read_cells(path: Path, advice: str = "Give the path of a CSV file.") -> list[tuple[str, ...]]:
     """The stripped cells of each line of a file, without blank lines at its end; at least one line.
 
-    Raises UserError for anything but a regular file, for more than 2 MB, for no CSV text in UTF-8, for an empty file.
+    A zip of one CSV file is unpacked in memory. Raises UserError for anything else but a regular file, for more than
+    2 MB, for no CSV text in UTF-8, for an empty file.
     """
-    return parse_cells(read_bytes(path, LIMIT, "Give the path of a CSV file."), path.name)
+    content = read_bytes(path, LIMIT, advice)
+    kind = archive_kind(content)
+    if kind == "zip":
+        try:
+            members = unzip(content, is_csv, LIMIT)
+            if len(members) != 1:
+                raise ValueError(f"it holds {', '.join(map(shorten, members)) or 'no CSV file'}")
+            (content,) = members.values()
+        except ValueError as error:
+            raise UserError(f"{path}: cannot be read as a zip with one CSV file ({error}).\n{advice}") from error
+    elif kind:
+        raise UserError(f"{path}: is a {kind} archive.\nUnpack it; a zip of one CSV file can be read as it is.")
+    return parse_cells(content, path.name)
+
+
+def is_csv(name: str) -> bool:
+    """Whether a zip's member is a CSV file, and none that macOS adds."""
+    *folders, file = name.split("/")
+    return file.lower().endswith(".csv") and not file.startswith("._") and "__MACOSX" not in folders
 
 
 def parse_cells(content: bytes, name: str) -> list[tuple[str, ...]]:

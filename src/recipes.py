@@ -25,8 +25,13 @@ SPRINT = varied(
     epochs=24, ema=0.998, initial_image_size=36, resize_fraction=0.3,
 )
 
+BASELINE_PSEUDO_LABELS = varied(
+    BASELINE, "baseline_pseudo_labels", "baseline that also learns the test images, as output/baseline predicted them",
+    pseudo_labels="output/baseline",
+)
+
 RECIPES = {recipe.name: recipe for recipe in (
-    QUICK, BASELINE, SPRINT,
+    QUICK, BASELINE, SPRINT, BASELINE_PSEUDO_LABELS,
     *FACE_RECIPES,
     *NOTEBOOK_RECIPES,
 )}

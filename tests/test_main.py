@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -173,6 +174,15 @@ def test_score_compares_the_submission_with_the_digest_in_run_json(faces, tmp_pa
     else:
         error = says(capsys, *command)
         assert "submission.csv: changed since the run wrote it" in error and "another folder" in error
+
+
+def test_check_and_score_take_a_zipped_submission(faces, tmp_path, capsys):
+    packed = tmp_path / "submission.csv.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.write(faces / "example_submission.csv", "submission.csv")
+    for command in ("check", "score"):
+        assert main([command, str(packed), "--input", str(faces)], fake_bundle()) == 0
+    assert "submission.csv.zip: 80 rows, scored" in capsys.readouterr().out
 
 
 def test_recipes_prints_every_recipe_and_every_setting_of_one(capsys):

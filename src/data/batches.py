@@ -14,7 +14,10 @@ from src.dataset import NUM_CLASSES
 
 
 class LabelledImages(NamedTuple):
-    """Images (n, 1, 48, 48), uint8 as stored or float32 as the network gets them; labels int64 (n,); on one device."""
+    """Images (n, 1, 48, 48), uint8 as stored or float32 as the network gets them; labels int64 (n,); on one device.
+
+    In training the labels may be rows of class probabilities, float32 (n, 7).
+    """
 
     images: Tensor
     labels: Tensor

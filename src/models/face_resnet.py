@@ -57,8 +57,8 @@ def face_resnet(size: Size, dropout: float | None, drop_path: float) -> nn.Seque
     first = len(layers)
     for stage, (width, blocks) in enumerate(zip(size.widths, size.blocks, strict=True)):
         for block in range(blocks):
-            rate = drop_path * (len(layers) - first) / (sum(size.blocks) - 1)
-            layers.append(Block(inputs, width, 2 if stage and not block else 1, rate))
+            probability = drop_path * (len(layers) - first) / (sum(size.blocks) - 1)
+            layers.append(Block(inputs, width, 2 if stage and not block else 1, probability))
             inputs = width
     return nn.Sequential(*layers, *pooled_head(inputs, DROPOUT if dropout is None else dropout))
 

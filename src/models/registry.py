@@ -88,12 +88,13 @@ def create(
     return nn.Sequential(OrderedDict(adapter=adapter, body=body))
 
 
-def stochastic_depth(name: str, make: Make, rate: float) -> dict:
-    """The argument for the rate of stochastic depth; none for 0. UserError if the network does not take it."""
-    if rate and "drop_path" not in inspect.signature(make).parameters:
+def stochastic_depth(name: str, make: Make, drop_path: float) -> dict:
+    """The argument for stochastic depth; none for 0. UserError if the network does not take it."""
+    if drop_path and "drop_path" not in inspect.signature(make).parameters:
         able = [other for other, function in NETWORKS.items() if "drop_path" in inspect.signature(function).parameters]
-        raise UserError(f"drop_path={rate}: {name} has no stochastic depth; {', '.join(able)} and most of timm's do")
-    return {"drop_path": rate} if rate else {}
+        others = f"{', '.join(able)} and most of timm's"
+        raise UserError(f"drop_path={drop_path}: {name} has no stochastic depth; {others} do")
+    return {"drop_path": drop_path} if drop_path else {}
 
 
 def body_of(net: nn.Module) -> nn.Module:

@@ -17,6 +17,7 @@ from src.run.disk_space import DiskSpace
 from src.run.ranks import Process
 from src.run.record import Code, RunIdentity, RunRecord
 from src.run.run_folder import RunFolder
+from src.run.soft_targets import SoftTargets, training_targets
 from src.train.budget import Deadline
 from src.train.initial_weights import InitialWeights
 from src.train.precision import choose_precision
@@ -41,9 +42,10 @@ class RunRequest:
 
     budget = property(lambda self: Deadline(self.recipe.time_budget_hours, self.started, self.clock))
 
-    def identity(self, data: Competition) -> RunIdentity:
+    def identity(self, inputs: "Inputs") -> RunIdentity:
         """The digests that tell this run from another."""
-        return RunIdentity(config.config_hash(self.recipe), data.digest, self.code.digest)
+        targets = "+".join(filter(None, (found.digest for found in inputs.soft_targets.values())))
+        return RunIdentity(config.config_hash(self.recipe), inputs.data.digest, self.code.digest, targets)
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Inputs:
     train_rows: np.ndarray  # int64 row numbers of the training data
     valid_rows: np.ndarray
     initial_weights: dict[str, InitialWeights]  # by member
+    soft_targets: dict[str, SoftTargets]  # by member
     device: torch.device
     device_reason: str  # which device, and why
     is_idle: bool  # no device is left for this process, which trains nothing
@@ -65,9 +68,10 @@ class Inputs:
 
     def train_job(self, member: Member, seed: int) -> TrainJob:
         """The training of one member on the run's rows."""
-        rows = self.on_device(self.train_rows), self.on_device(self.valid_rows)
-        precision = choose_precision(member.precision, self.device)
-        return TrainJob(member, *rows, precision, seed, self.initial_weights[member.name].file)
+        found, rows = self.soft_targets[member.name], self.on_device(self.train_rows)
+        train, targets = training_targets(member, found, rows, self.train_rows, self.data.test.images)
+        precision, weights = choose_precision(member.precision, self.device), self.initial_weights[member.name].file
+        return TrainJob(member, train, self.on_device(self.valid_rows), precision, seed, weights, targets)
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ class RunContext:
     data = property(lambda self: self.inputs.data)
     budget = property(lambda self: self.request.budget)
     disk = property(lambda self: DiskSpace(self.folder.expendable))
-    identity = property(lambda self: self.request.identity(self.data))
+    identity = property(lambda self: self.request.identity(self.inputs))
 
     member_names = property(lambda self: [member.name for member in self.recipe.members])
 

@@ -102,6 +102,10 @@ def train(context: RunContext, demands: list[Demand]) -> FitResult:
     context.log(f"{member.name}: {what}; seed {job.seed}; {weights.description}")
     for note in weights.notes:
         context.log(f"{member.name}: {note}")
+    for key in ("soft_targets", "pseudo_labels"):
+        if getattr(member, key) != "none":
+            digest = inputs.soft_targets[member.name].digest
+            context.log(f"{member.name}: {key} of {getattr(member, key)} [{digest}]")
     if member.class_balancing == "weights+sampler":
         context.log("warning: class_balancing=weights+sampler corrects the imbalance twice")
     folder.mkdir(parents=True, exist_ok=True)

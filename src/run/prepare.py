@@ -21,6 +21,7 @@ from src.run.ranks import Process
 from src.run.record import RUNNING, RowCounts, RunRecord
 from src.run.resume import resume
 from src.run.run_folder import RunFolder
+from src.run.soft_targets import find_soft_targets
 from src.submit.write import read_example
 from src.train import device as devices
 from src.train.initial_weights import find_initial_weights
@@ -76,7 +77,9 @@ def read_inputs(request: RunRequest, process: Process) -> Inputs:
             raise UserError(f"{name}.pretrained: {weights.file} is in this run's own folder; give another --output")
     if recipe.form == "auto" and data.example:
         read_example(data.example, len(data.test))
-    return Inputs(data, *split_rows(recipe, data), initial_weights, device, reason, aside, seconds)
+    train_rows, valid_rows = split_rows(recipe, data)
+    soft_targets = {m.name: find_soft_targets(m, request.input, data, train_rows) for m in recipe.members}
+    return Inputs(data, train_rows, valid_rows, initial_weights, soft_targets, device, reason, aside, seconds)
 
 
 def choose_device(wish: str, process: Process) -> tuple[torch.device, str, bool]:
@@ -118,7 +121,7 @@ def needed_bytes(inputs: Inputs, processes: int) -> int:
 
 def new_record(request: RunRequest, inputs: Inputs, process: Process) -> RunRecord:
     """run.json before the first member."""
-    identity = request.identity(inputs.data)
+    identity = request.identity(inputs)
     environment = {  # what a result may depend on
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -133,6 +136,7 @@ def new_record(request: RunRequest, inputs: Inputs, process: Process) -> RunReco
         recipe=config.as_dict(request.recipe),
         config_hash=identity.config_hash,
         data_digest=identity.data_digest,
+        targets_digest=identity.targets_digest,
         rows=RowCounts(len(inputs.train_rows), len(inputs.valid_rows), len(inputs.data.test)),
         device=devices.describe_device(str(inputs.device)),
         environment=environment,

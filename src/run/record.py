@@ -34,15 +34,24 @@ class Code:
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """The digests that tell one run from another; config_hash covers the seed."""
+    """The digests that tell one run from another; config_hash covers the seed.
+
+    targets_digest: of the predictions that the members learn from; empty where the labels are all.
+    """
 
     config_hash: str
     data_digest: str
     code_digest: str
+    targets_digest: str = ""
 
     def differences(self, other: "RunIdentity") -> str:
         """In words, in what another run differs from this one; empty where it does not."""
-        words = {"config_hash": "other settings", "data_digest": "other data", "code_digest": "other sources"}
+        words = {
+            "config_hash": "other settings",
+            "data_digest": "other data",
+            "code_digest": "other sources",
+            "targets_digest": "other soft targets",
+        }
         return " and ".join(word for key, word in words.items() if getattr(self, key) != getattr(other, key))
 
 
@@ -143,6 +152,7 @@ class RunRecord:
     blend: BlendResult | None = None
     files: dict[str, Sha256] = field(default_factory=dict)
     ranks: list[str] = field(default_factory=list)
+    targets_digest: str = ""
 
     def __post_init__(self):
         decode(Name, self.recipe.get("name"), "recipe.name")
@@ -151,7 +161,7 @@ class RunRecord:
     @property
     def identity(self) -> RunIdentity:
         """The digests that tell this run from another."""
-        return RunIdentity(self.config_hash, self.data_digest, self.code.digest)
+        return RunIdentity(self.config_hash, self.data_digest, self.code.digest, self.targets_digest)
 
     @property
     def recipe_name(self) -> str:

@@ -6,8 +6,7 @@ The ten best teams are listed here. A CSV from `kaggle competitions leaderboard 
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.bounded_io import read_bytes, unzip
-from src.csv_cells import LIMIT, parse_cells, quote
+from src.csv_cells import quote, read_cells
 from src.errors import UserError
 
 TEAMS = 56
@@ -60,13 +59,7 @@ def read_leaderboard(path: str | Path) -> Leaderboard:
     Raises UserError for any other file and for a score that is not an accuracy from 0 to 1.
     """
     path = Path(path)
-    content = read_bytes(path, LIMIT, _ADVICE)
-    if content.startswith(b"PK"):
-        try:
-            (content,) = unzip(content, lambda name: name.endswith(".csv"), LIMIT).values()
-        except ValueError as bad:
-            raise UserError(f"{path}: cannot be read as a zip with one CSV file ({bad}).\n{_ADVICE}") from bad
-    header, *rows = parse_cells(content, path.name)
+    header, *rows = read_cells(path, _ADVICE)
     absent = [name for name in ("TeamName", "Score") if name not in header]
     if absent or not rows:
         raise UserError(f"{path.name} has {f'no column {absent[0]}' if absent else 'no rows'}. {_ADVICE}")

@@ -15,6 +15,7 @@ from sklearn.metrics import f1_score
 from src.data import competition
 from src.data.competition import LabelledFaces
 from src.submit.check import check_submission
+from src.submit.class_order import ClassOrder, better_order
 from src.submit.leaderboard import KNOWN, Place, place_on, read_leaderboard
 
 TRAINING, PUBLIC, PRIVATE = 0, 1, 2  # as in LabelledFaces.usage
@@ -53,7 +54,10 @@ class Measure:
 
 @dataclass(frozen=True)
 class Score:
-    """The score of a submission. `place` is by the accuracy on all rows of the usage `place_by`."""
+    """The score of a submission. `place` is by the accuracy on all rows of the usage `place_by`.
+
+    other_order: of the classes, if the submission would score far higher in it.
+    """
 
     submission: str
     labels: str
@@ -66,6 +70,7 @@ class Score:
     place: Place
     place_by: str
     final_board: bool
+    other_order: ClassOrder | None
 
 
 def score_submission(submission: str | Path, folder: Path, leaderboard: str | Path | None = None) -> Score:
@@ -84,9 +89,10 @@ def score_submission(submission: str | Path, folder: Path, leaderboard: str | Pa
     ranking = read_leaderboard(leaderboard) if leaderboard else KNOWN
     names, counts = (Path(submission).name, labelled.file.name), (len(predicted), int((found.rows < 0).sum()))
     matched = found.unique, found.in_order, found.ambiguous
-    return Score(
-        *names, *counts, *matched, measures, place_on(ranking, ranked.accuracy), ranked.usage, ranking.is_final
-    )
+    place = place_on(ranking, ranked.accuracy), ranked.usage, ranking.is_final
+    has_label = found.rows >= 0
+    other_order = better_order(predicted[has_label], labelled.labels[found.rows[has_label]])
+    return Score(*names, *counts, *matched, measures, *place, other_order)
 
 
 def correct_masks(submissions: list[Path], folder: Path) -> list[dict[str, np.ndarray]]:
@@ -191,4 +197,9 @@ def _notes(score: Score) -> list[str]:
         notes.append(f"{score.ambiguous:,} rows are copies that nothing tells apart; they are paired in file order")
     if score.unlabelled:
         notes.append(f"{score.unlabelled:,} test rows have no label in {score.labels}")
+    if other := score.other_order:
+        which = "in alphabetical order" if other.is_alphabetical else "in another order"
+        figures = f"{100 * other.accuracy:.2f} %, not {100 * other.as_it_is:.2f} %"
+        notes.append(f"warning: with the classes {which} it has {figures}")
+        notes.append(f"  its 0 to 6 would be {', '.join(other.names)}")
     return notes

@@ -32,7 +32,7 @@ from src.train.tracking import progress_bar
 
 @dataclass(frozen=True)
 class TrainJob:
-    """What to train, and on which rows. train and valid are on one device; initial_weights is a file."""
+    """What to train, and on which rows. train, valid and targets are on one device; initial_weights is a file."""
 
     member: Member
     train: LabelledImages
@@ -40,6 +40,7 @@ class TrainJob:
     precision: Precision
     seed: int
     initial_weights: Path | None = None
+    targets: Tensor | None = None  # class probabilities (n, 7) to learn instead of the labels, smoothed already
 
 
 @dataclass
@@ -72,6 +73,9 @@ class Trainer:
         weights = class_weights(job.train.labels)
         self.loss_weights = weights if "weights" in member.class_balancing else None
         self.row_weights = weights if "sampler" in member.class_balancing else None
+        has_targets = job.targets is not None
+        self.rows = LabelledImages(job.train.images, job.targets if has_targets else job.train.labels)
+        self.smoothing = 0.0 if has_targets else member.label_smoothing
         self.accumulation_steps, self.epoch_state = 1, None
 
     @property
@@ -124,7 +128,7 @@ class Trainer:
     def batches(self, state: EpochState, image_size: int | None = None) -> Iterator[LabelledImages]:
         """The augmented and mixed batches that are left of an epoch. image_size: as `training_image_size` gives it."""
         transform = partial(augment, settings=self.member.augment, generator=self.generator, image_size=image_size)
-        batches = train_batches(self.job.train, state.order, self.member.batch_size, transform, state.step)
+        batches = train_batches(self.rows, state.order, self.member.batch_size, transform, state.step)
         if mixes(self.member, state.number, self.schedule.epochs):
             return mixed_batches(batches, self.member, (self.job.seed, state.number), state.step)
         return batches
@@ -169,7 +173,7 @@ class Trainer:
         for images, targets in zip(x.tensor_split(parts), y.tensor_split(parts), strict=True):
             with self.job.precision.autocast():
                 logits = self.net(images).float()
-            summed = summed_loss(logits, targets, self.loss_weights, self.member.label_smoothing)
+            summed = summed_loss(logits, targets, self.loss_weights, self.smoothing)
             self.scaler.scale(summed / total).backward()
             loss += (summed / total).detach()
             hits += (logits.argmax(1) == main_class(targets)).sum()

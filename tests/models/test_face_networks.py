@@ -77,9 +77,9 @@ def test_a_new_block_is_its_shortcut(name):
     torch.testing.assert_close(block(x), F.relu(block.shortcut(x)))
 
 
-@pytest.mark.parametrize(("name", "rate"), [*((name, 0.3) for name in VGG), *((name, 0.2) for name in RESNET)])
-def test_the_default_dropout(name, rate):
-    assert [layer.p for layer in models.create(name).modules() if isinstance(layer, nn.Dropout)] == [rate]
+@pytest.mark.parametrize(("name", "dropout"), [*((name, 0.3) for name in VGG), *((name, 0.2) for name in RESNET)])
+def test_the_default_dropout(name, dropout):
+    assert [layer.p for layer in models.create(name).modules() if isinstance(layer, nn.Dropout)] == [dropout]
 
 
 @pytest.mark.parametrize("name", RESNET)

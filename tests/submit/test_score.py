@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from src.data.competition import LabelledFaces
+from src.dataset import CLASS_NAMES
 from src.errors import UserError
+from src.submit.class_order import better_order
 from src.submit.score import CONTEST_ROWS, correct_masks, format_score, match_rows, score_submission
 from src.submit.write import write_submission
 from tests.conftest import ROOT
@@ -112,6 +114,52 @@ def test_a_score_is_json_and_its_text_is_narrow(tmp_path, contest):
     assert "No place" in format_score(result)  # the place on 20 rows would mean nothing
     full = format_score(replace(result, test_rows=CONTEST_ROWS))
     assert "are not those of the final" in full and max(map(len, full.splitlines())) < 80
+
+
+ALPHABETICAL = [CLASS_NAMES.index(name) for name in sorted(CLASS_NAMES)]
+ORDERS = {
+    "alphabetical": ALPHABETICAL,
+    "reverse": [6, 5, 4, 3, 2, 1, 0],
+    "neutral first": [6, 0, 1, 2, 3, 4, 5],
+    "two exchanged": [0, 1, 2, 4, 3, 5, 6],
+}
+
+
+def predictions(labels: np.ndarray, accuracy: float, seed: int = 0) -> np.ndarray:
+    """Labels of which this share is right."""
+    random = np.random.default_rng(seed)
+    return np.where(random.random(len(labels)) < accuracy, labels, random.integers(0, 7, len(labels)))
+
+
+@pytest.mark.parametrize("name", ORDERS)
+@pytest.mark.parametrize("accuracy", [1.0, 0.6, 0.45])
+def test_another_order_of_the_classes_is_found(name, accuracy):
+    labels = np.random.default_rng(1).choice(7, 3_000, p=np.array([467, 56, 496, 895, 653, 415, 607]) / 3_589)
+    right, order = predictions(labels, accuracy), ORDERS[name]
+    found = better_order(np.argsort(order)[right], labels)
+    assert found.names == tuple(CLASS_NAMES[label] for label in order)
+    assert found.is_alphabetical == (name == "alphabetical")
+    assert found.accuracy == (right == labels).mean() > found.as_it_is
+
+
+@pytest.mark.parametrize("size", [20, 80, 3_000])
+def test_labels_in_the_right_order_are_not_put_into_another(size):
+    labels = np.random.default_rng(2).choice(7, size, p=np.array([467, 56, 496, 895, 653, 415, 607]) / 3_589)
+    for seed, accuracy in enumerate((1.0, 0.6, 0.3, 0.0, 0.0, 0.0)):
+        assert better_order(predictions(labels, accuracy, seed), labels) is None
+    for constant in range(7):
+        assert better_order(np.full(size, constant), labels) is None
+
+
+def test_the_score_says_that_alphabetical_order_would_score_higher(tmp_path, contest):
+    result = contest.score(tmp_path, np.argsort(ALPHABETICAL)[contest.labels[20:]])
+    text = format_score(result)
+    wrong = 100 * np.isin(contest.labels[20:], [4, 5, 6]).mean()
+    assert f"with the classes in alphabetical order it has 100.00 %, not {100 - wrong:.2f} %" in text
+    assert "its 0 to 6 would be Angry, Disgust, Fear, Happy, Neutral, Sad, Surprise" in text
+    assert max(map(len, text.splitlines()[-2:])) < 80
+    assert json.loads(json.dumps(asdict(result)))["other_order"]["accuracy"] == 1.0
+    assert "warning" not in format_score(contest.score(tmp_path, contest.labels[20:]))
 
 
 @pytest.mark.parametrize("seed", [None, 0, 1])

@@ -1,6 +1,11 @@
 """Submissions: every form is read back as it was written, and every fault is named with file and line."""
 
+import bz2
+import gzip
+import io
+import lzma
 import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +161,50 @@ def test_the_check_counts_and_warns(tmp_path):
     assert "row,emotion, ids from 1" in check_submission(path, 9, example).warnings[0]
 
 
+def zipped(files: dict[str, bytes]) -> bytes:
+    """A zip of files by name."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_zipped_submission_is_read_as_the_file_in_it(tmp_path, name):
+    plain = tmp_path / "submission.csv"
+    write_submission(plain, LABELS, put(tmp_path / "example.csv", EXAMPLES[name]))
+    content, resource = plain.read_bytes(), b"\0\5\x16\7"
+    packed = [
+        zipped({"submission.csv": content}),
+        zipped({"output/Submission.CSV": content, "readme.txt": b"?", "__MACOSX/._submission.csv": resource}),
+        zipped({"a.csv": content, "._a.csv": resource, "__MACOSX/": b""}),
+    ]
+    for number, one in enumerate(packed):
+        path = put(tmp_path / f"{number}.zip", one)
+        found = check_submission(path, 9, tmp_path / "example.csv")
+        np.testing.assert_array_equal(found.labels, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (zipped({"a.csv": b"1\n", "b.csv": b"1\n"}), r"one CSV file \(it holds a\.csv, b\.csv\)"),
+        (zipped({"a.txt": b"1\n"}), "it holds no CSV file"),
+        (zipped({"a.csv": b"1\n" * 1_100_000}), "unpacks to more than 2,000,000"),
+        (zipped({"a.csv": b"1\n" * 9})[:-30], "one CSV file"),
+        (gzip.compress(b"1\n" * 9), "is a gzip archive"),
+        (b"7z\xbc\xaf\x27\x1c", "is a 7z archive"),
+        (bz2.compress(b"1\n" * 9), "is a bzip2 archive"),
+        (lzma.compress(b"1\n" * 9), "is a xz archive"),
+    ],
+)
+def test_another_archive_is_refused_in_two_lines(tmp_path, content, message):
+    with pytest.raises(UserError, match=message) as error:
+        check_submission(put(tmp_path / "s.csv", content), 9)
+    assert len(str(error.value).splitlines()) == 2
+
+
 KAGGLE = b"id,emotion\n" + b"".join(b"%d,%d\n" % pair for pair in enumerate(LABELS))
 NO_HEADER = b"".join(b"%d\n" % label for label in LABELS)
 NAMED = b"emotion,image,note\r\n" + b"".join(b'%d,"a ""%d""",\r\n' % (label, i) for i, label in enumerate(LABELS))
@@ -171,7 +220,11 @@ def judge(path, example=None) -> CheckedSubmission | None:
 
 
 @examples(200)
-@given(st.sampled_from([KAGGLE, NO_HEADER, NAMED]), edits, st.sampled_from([None, KAGGLE, NAMED]))
+@given(
+    st.sampled_from([KAGGLE, NO_HEADER, NAMED, zipped({"s.csv": KAGGLE})]),
+    edits,
+    st.sampled_from([None, KAGGLE, NAMED]),
+)
 @tried(KAGGLE, [("insert", 11, b"9" * 5_000)], None)
 def test_a_changed_submission_is_read_or_refused(tmp_path, content, changes, shown):
     pattern = shown and put(tmp_path / "example_submission.csv", shown)

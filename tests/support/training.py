@@ -32,8 +32,8 @@ def make_member(**settings) -> Member:
 
 
 def make_job(train: LabelledImages, valid: LabelledImages | None = None, seed: int = 1, **settings) -> TrainJob:
-    """A job in float32. precision and initial_weights may be among the settings."""
-    fields = {key: settings.pop(key) for key in ("precision", "initial_weights") if key in settings}
+    """A job in float32. precision, initial_weights and targets may be among the settings."""
+    fields = {key: settings.pop(key) for key in ("precision", "initial_weights", "targets") if key in settings}
     return TrainJob(make_member(**settings), train, valid or train, **({"precision": FLOAT32, "seed": seed} | fields))
 
 

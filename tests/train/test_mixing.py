@@ -68,10 +68,10 @@ def test_targets_are_mixed_as_the_images_are():
     images, labels = torch.rand(6, 1, 8, 8), torch.tensor([0, 1, 2, 3, 6, 6])
     for settings in ({"mixup": 1.0}, {"cutmix": 1.0}):
         mixed, targets = mix(images.clone(), labels, make_member(**settings), seeded(2))
-        own, other = F.one_hot(labels, 7).float(), F.one_hot(before(labels), 7).float()
+        one, other = F.one_hot(labels, 7).float(), F.one_hot(before(labels), 7).float()
         kept = targets[0, 0]
         assert 0 < kept < 1 and not torch.equal(mixed, images)
-        torch.testing.assert_close(targets, kept * own + (1 - kept) * other)
+        torch.testing.assert_close(targets, kept * one + (1 - kept) * other)
         soft = torch.rand(6, 7).softmax(1)
         kept = mix(images.clone(), labels, make_member(**settings), seeded(2)).labels[0, 0]
         again = mix(images.clone(), soft, make_member(**settings), seeded(2)).labels
