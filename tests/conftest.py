@@ -9,7 +9,7 @@ import torch
 
 from src.data import synthetic
 
-pytest_plugins = ["tests.support.trees", "tests.support.account"]
+pytest_plugins = ["tests.support.account", "tests.support.browser", "tests.support.trees"]
 
 ROOT = Path(__file__).parent.parent
 

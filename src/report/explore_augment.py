@@ -12,7 +12,7 @@ from src.report.explored import Explored
 from src.report.faces import Face, FaceGrid
 from src.report.page import Section
 
-FACES, VERSIONS = 3, 9
+FACES, VERSIONS = 3, 7
 
 
 def augment_section(found: Explored) -> Section:

@@ -10,7 +10,7 @@ from src.report.figures import BLUE, COLOURS, Figure, bars, draw
 from src.report.numbers import percent, ratio
 from src.report.page import Section, Table
 
-SAMPLES = 10  # faces of each class
+SAMPLES = 8  # faces of each class
 
 
 def files_section(found: Explored) -> Section:
@@ -44,7 +44,7 @@ def classes_section(found: Explored) -> Section:
             rows.append((name, int(counts[label]), percent(counts[label] / counts.sum()), *more))
         else:
             rows.append((name, 0, percent(0), "–", "–", 0))
-    header = ("class", "rows", "share", "largest class to this", "gray value", "extra copies")
+    header = ("class", "rows", "share", "imbalance", "gray value", "extra copies")
     caption = f"The training rows. The largest class has {found.imbalance:.2f} times the rows of the smallest."
     texts = [f"{count:,} ({percent(count / counts.sum())})" for count in counts]
 

@@ -82,7 +82,7 @@ def bars(axes, names: Sequence[str], values: Sequence[float], labels: Sequence[s
     axes.bar_label(drawn, labels, padding=3)
     axes.invert_yaxis()
     axes.grid(False, axis="y")
-    axes.xaxis.set_major_formatter("{x:,.0f}" if max(values, default=0) >= 1000 else "{x:g}")
+    axes.xaxis.set_major_formatter("{x:,g}")
     axes.set_xmargin(0.2)  # room for the labels
 
 

@@ -52,7 +52,8 @@ dl { max-width: 80ch; } dt { font-weight: 600; } dd { margin: 0 0 10px; color: v
   .figures { grid-template-columns: 100%; } .figures figure { padding: 6px; }
   th, td { padding: 4px 7px; } tbody th, td { max-width: 24ch; } }
 @media print { nav { display: none; } body { font-size: 11pt; } main { max-width: none; padding: 0; }
-  .figures figure, .face, tr, .notice { break-inside: avoid; } h2 { break-after: avoid; }
+  figure, .face, tr, .notice { break-inside: avoid; } h2, .title { break-after: avoid; }
+  .figures { grid-template-columns: 1fr 1fr; } .face img { box-shadow: none; }
   .scroll { overflow: visible; } .fixed th:first-child { position: static; } }
 """
 

@@ -8,8 +8,6 @@ from PIL import Image
 
 from tests.support.competition_files import csv_text, put
 
-pytest_plugins = ["tests.support.browser"]
-
 EVIL = "<img src=x onerror=alert(1)>&amp;"
 TRAIN, TEST = 210, 40  # different images, before anything is planted
 

@@ -3,15 +3,14 @@
 Debian's package `chromium` is enough; CHROMIUM names another one. Without a Chromium these tests are skipped.
 """
 
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+from tools.browser import find_chromium, launched
+
 WIDTHS, SCHEMES, HEIGHT = (390, 1280), ("light", "dark"), 900
 MIN_TEXT, MIN_CONTRAST = 6.5, 4.5  # CSS pixels on a screen of 390; the ratio that WCAG 2.2 asks for (AA)
 
@@ -62,20 +61,16 @@ class Visit:
 @pytest.fixture(scope="session")
 def browser() -> Iterator:
     """A headless Chromium for the tests of one process."""
-    program = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    if program is None:
-        pytest.skip("no Chromium is installed (Debian: apt-get install chromium), and CHROMIUM does not name one")
-    from playwright.sync_api import sync_playwright
-
-    sandbox = [] if os.getuid() else ["--no-sandbox"]  # Chromium refuses to have one as root
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=sandbox)
+    try:
+        program = find_chromium()
+    except LookupError as reason:
+        pytest.skip(str(reason))
+    with launched(program) as started:
         yield started
-        started.close()
 
 
-def visit(browser, page: Path, width: int, scheme: str, picture: Path | None = None) -> Visit:
-    """Opens the page in a window of that width; `picture` takes a screenshot of the whole page."""
+def visit(browser, page: Path, width: int, scheme: str) -> Visit:
+    """Opens the page in a window of that width."""
     found = Visit()
     window = browser.new_context(viewport={"width": width, "height": HEIGHT}, color_scheme=scheme)
     try:
@@ -85,8 +80,6 @@ def visit(browser, page: Path, width: int, scheme: str, picture: Path | None = N
         tab.on("request", lambda request: found.requests.append(request.url))
         tab.goto(page.resolve().as_uri(), wait_until="load")
         found.__dict__.update(tab.evaluate(LOOK))
-        if picture:
-            tab.screenshot(path=str(picture), full_page=True)
     finally:
         window.close()
     found.requests = [url for url in found.requests if url != page.resolve().as_uri() and not url.startswith("data:")]
