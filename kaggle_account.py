@@ -80,6 +80,14 @@ def access_token() -> tuple[str, str]:
     return "", ""
 
 
+def has_key() -> bool:
+    """Whether the client finds any key, as far as that can be known without a call."""
+    if access_token()[0] or login().get("refresh_token"):
+        return True
+    pair = key_pair()
+    return all(os.environ.get(f"KAGGLE_{name.upper()}") or pair.get(name) for name in ("username", "key"))
+
+
 # Whose account it is ------------------------------------------------------------------------------------------------
 
 

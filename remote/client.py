@@ -209,10 +209,11 @@ def no_key() -> str:
 
 
 def key_location() -> str:
-    folder = kaggle_account.config_folder()
+    """Where to put a new key."""
+    folder, config = kaggle_account.dot_kaggle(), kaggle_account.config_folder()
     if folder is None:
-        return "set KAGGLE_USERNAME and KAGGLE_KEY: there is no home folder here"
-    return f"put it where the client looks: {folder / 'kaggle.json'}"
+        return "set KAGGLE_API_TOKEN: there is no home folder here"
+    return f"save the token as {folder / kaggle_account.TOKEN_FILES[0]}, or a kaggle.json in {config}"
 
 
 def key_advice() -> str:

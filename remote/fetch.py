@@ -79,7 +79,7 @@ def check_origin(folder: Path, pushed: KernelVersion | None) -> None:
     """Raises KaggleError where the output is not of the sources that were pushed, or its predictions of another run."""
     run = RunFolder(folder).read_record()
     ran = run.code.digest
-    if pushed and ran != pushed.digest:
+    if pushed and pushed.digest not in ("", ran):
         raise KaggleError(
             f"{folder / 'run.json'} is of the sources {ran}, and {pushed.name} was pushed with {pushed.digest}.\n"
             "The output belongs to another version: `watch`, or push again."

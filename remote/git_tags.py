@@ -6,6 +6,7 @@ and the session's settings. So a score leads back to its sources, on any machine
 
 import json
 import sys
+import time
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,7 @@ BUNDLE_SOURCES = ("src", "build.py", "kernel_metadata.py")  # these files decide
 class KernelVersion:
     """One version of the kernel as it was pushed.
 
-    seconds: the limit of its session. time: when it was pushed, in Unix seconds.
+    seconds: the limit of its session. time: when it was pushed, in Unix seconds. digest: empty if it is not known.
     """
 
     kernel: str
@@ -80,3 +81,12 @@ def pushed_versions(root: Path, kernel: str) -> list[KernelVersion]:
         except (ValueError, TypeError):  # a tag that somebody made by hand
             continue
     return sorted((p for p in found if p.kernel == kernel), key=lambda p: p.version, reverse=True)
+
+
+@cache
+def untagged_version(kernel: str, number: int) -> KernelVersion:
+    """A version that was pushed without a tag, as by the client alone; says once that its sources are not known."""
+    print(f"{kernel} version {number} has no tag in this repository: its sources are not known here")
+    unknown = {"digest": "", "commit": "unknown", "dirty": False, "recipe": "", "overrides": [], "sources": []}
+    url = f"https://www.kaggle.com/code/{kernel}"
+    return KernelVersion(kernel, number, url, **unknown, seconds=0, time=int(time.time()))

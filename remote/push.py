@@ -10,7 +10,7 @@ import build
 import kaggle_account
 import kernel_metadata
 from remote import git_tags
-from remote.client import Client, KaggleError
+from remote.client import Client, KaggleError, no_key
 from remote.git_tags import KernelVersion
 from src import config, recipes
 from src.errors import UserError
@@ -25,9 +25,12 @@ def kernel_of(root: Path, owner: str | None = None) -> str:
     if "/" not in str(data.get("id")):
         raise UserError(f"{kernel_metadata.NAME}: id must be owner/name-of-the-kernel.")
     owner = owner or kernel_metadata.owner_of(data) or kaggle_account.user_name()
+    if not owner and not kaggle_account.has_key():
+        raise UserError(no_key())
     if not owner:
-        problem = kaggle_account.key_file_problem() or f"{kernel_metadata.NAME} and the Kaggle client name nobody"
-        raise UserError(f"whose kernel? {problem}.\nGive the name: --owner NAME")
+        raise UserError(
+            f"whose kernel? {kernel_metadata.NAME} and the Kaggle client name nobody.\nGive the name: --owner NAME"
+        )
     return f"{owner}/{data['id'].split('/')[-1]}"
 
 

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 import build
-from remote import compare
+from remote import compare, git_tags
 from src.data import synthetic
 from src.main import main as run_main
+from tests.support.kaggle_server import Version
 from tests.support.project import KERNEL, git
 
 
@@ -120,6 +121,20 @@ def test_output_of_other_sources_is_refused(complete):
     change_run(complete, code=code | {"digest": "f" * 16})
     error = complete.error("fetch", code=1)
     assert "ffffffffffffffff" in error and "another version" in error
+
+
+def test_a_version_that_the_client_alone_pushed_has_its_own_folder(complete):
+    git_tags.untagged_version.cache_clear()
+    complete("fetch")
+    version = complete.kaggle.kernels[KERNEL][0]
+    complete.kaggle.kernels[KERNEL].append(Version(complete.kaggle, version.request, 2))
+    code = json.loads((on_kaggle(complete) / "run.json").read_text())["code"]
+    change_run(complete, code=code | {"digest": "f" * 16})
+    assert "version 2 has no tag in this repository" in complete("fetch")
+    said = complete("watch")
+    assert "version 2: COMPLETE" in said and "no tag" not in said
+    digests = [json.loads((complete.root / f"output/kernel/v{n}/run.json").read_text())["code"]["digest"] for n in "12"]
+    assert digests == [code["digest"], "f" * 16]
 
 
 def test_predictions_of_another_recipe_are_refused(complete):

@@ -159,7 +159,7 @@ def test_wrong_metadata_hours_and_names_are_refused(remote, new_client, monkeypa
     assert "did you mean 'enable_internet'" in remote.error("push", code=2)
     write_metadata(remote.root)
     monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(remote.root / "nowhere"))
-    assert "--owner NAME" in remote.error("push", code=2)
+    assert "has no key" in remote.error("push", code=2)
     new_client()
     assert "has no key" in remote.error("push", "--owner", "tester", code=2)
     assert remote.kaggle.calls == []
@@ -175,6 +175,12 @@ def test_a_key_file_that_the_client_cannot_read_is_called_that(
     assert words in remote.error("push", code=2)
     assert words in remote.error("push", "--owner", "tester", code=2)
     assert remote.kaggle.calls == []
+
+
+def test_a_key_without_a_name_needs_the_owners(remote, monkeypatch, tmp_path):
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path))
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_nameless")
+    assert "--owner NAME" in remote.error("push", code=2)
 
 
 def test_metadata_without_an_id_is_one_clear_line(remote):
