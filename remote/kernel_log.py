@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import build
+from remote.exception_groups import begins_group, end_of_group, raised_in_group
 from src.terminal import CONTINUED, WIDTH
 
 FRAME = re.compile(r'File "([^"]*?/fer2013-[^/"]+/(src/[\w/]+\.py))", line (\d+)')  # of the unpacked sources
@@ -244,6 +245,10 @@ def begins_traceback(text: str) -> bool:
 
 def end_of_traceback(lines: list[Line], start: int) -> tuple[int, str | None]:
     """The number after the last line of the traceback that begins at `start`, and what it says was raised."""
+    if begins_group(lines[start].text):
+        texts = [line.text for line in lines]
+        end = end_of_group(texts, start)
+        return end, raised_in_group(texts[start:end])
     at = start + 1
     while at < len(lines) and (not lines[at].text.strip() or lines[at].text.startswith(" ")):
         at += 1

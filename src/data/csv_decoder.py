@@ -19,7 +19,7 @@ from src.errors import UserError
 USAGES = ("Training", "PublicTest", "PrivateTest")
 UNREAD = -1  # the label of a row whose label was not read
 
-UNPACK = "Unpack it, and remove the archive; a zip: python -m zipfile -e FILE FOLDER."
+UNPACK = "Unpack it, and remove the archive; a zip: python -m zipfile -e FILE FOLDER; a .gz: gzip -d FILE."
 
 _PIXELS = IMAGE_SIZE * IMAGE_SIZE
 _MAX_FILE_BYTES = 1_000_000_000  # at most 217,000 rows; the largest real file has 301 million bytes

@@ -20,18 +20,27 @@ _MAX_BYTES = 1_000_000_000  # of the file, and of the member; the real member ha
 _MAX_OTHER_BYTES = 100_000_000  # the real archive has 3,000 beside the member
 _MAX_MEMBERS = 1_000  # the real archive has three in all
 _PIECE = 1 << 20
+_HEADER_BYTES = 262  # of a member's header: up to its magic word
 _REPLACE = "Use Kaggle's own fer2013.tar.gz."
 _DAMAGED = "Download the archive again: it is truncated or damaged."
 
 
 def is_tar(path: Path) -> bool:
-    """Whether a file begins as a .tar or a .tar.gz does, whatever its name. Raises UserError if it cannot be read."""
+    """Whether a file is a .tar or a .tar.gz by its first bytes, whatever its name; a damaged gzip stream may be one.
+
+    Raises UserError if it cannot be read.
+    """
     try:
         with path.open("rb") as file:
-            first_bytes = file.read(262)
+            header = file.read(_HEADER_BYTES)
+        if header.startswith(b"\x1f\x8b"):
+            with gzip.open(path) as unpacked:
+                header = unpacked.read(_HEADER_BYTES)
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        return True
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).\nCheck its permissions and its disk.") from error
-    return first_bytes.startswith(b"\x1f\x8b") or first_bytes.endswith(b"ustar")
+    return header.endswith(b"ustar")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from src.bounded_io import list_files
 from src.config import Member
 from src.errors import UserError
 from src.models.state_dict import load_weights
-from src.models.weight_files import SUFFIXES, is_weights_file
+from src.models.weight_files import SUFFIXES, is_weights_file, kind_of_part
 
 HUB_TIMEOUT = 10  # seconds; a kernel without internet must not hang before its first epoch
 
@@ -87,6 +87,8 @@ def find_named(path: Path, choice: str | None, body: nn.Module, member: Member) 
         raise UserError(f"pretrained={path}: no weight file there" + (" of a finished member" if is_run else ""))
     architecture = getattr(body, "pretrained_cfg", {}).get("architecture") or member.network
     named = files if is_run else files_for(architecture, path)
+    if all(parts := [kind_of_part(file.name) for file in files]):
+        raise UserError(f"pretrained={path}: {files[0].name} is {parts[0]}")
     if not named and len(files) > 1:
         what = f"{len(files)} weight files, none named {architecture}"
         raise UserError(f"pretrained={path}: {what} there; name a file ({', '.join(SUFFIXES)})")

@@ -19,6 +19,8 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".t7", ".th", ".tar"
 MAX_BYTES = 4 * 2**30  # a network of a billion weights
 MAX_DEPTH = 8  # of tables in tables
 REMEDY = "save the state_dict alone: torch.save(net.state_dict(), FILE)"
+MERGE = "save them as one file: model.save_pretrained(FOLDER, max_shard_size='99GB')"
+PART = re.compile(r"-(\d{5})-of-(\d{5})\.")  # as Hugging Face's libraries name the parts
 OTHERS = (  # the first bytes of files that are often saved under the name of weights
     (rb"\s*version https://git-lfs", "a Git LFS pointer, not the weights themselves; download them (git lfs pull)"),
     (rb"/?(\.\./)*(\.git/)?annex/objects/", "a git-annex pointer, not the weights themselves; download them"),
@@ -55,7 +57,7 @@ def read_weights(path: Path) -> WeightsFile:
     try:
         with path.open("rb") as file:
             head = file.read(512)
-        if what := kind_of_other_file(head):
+        if what := kind_of_other_file(head) or kind_of_part(path.name):
             raise UserError(f"{path}: {what}")
         require_size_and_form(path, is_zip=head.startswith(b"PK") and zipfile.is_zipfile(path))
         content, metadata = load_safetensors(path) if is_safetensors(head) else (load_pickled(path, head), {})
@@ -81,10 +83,18 @@ def kind_of_other_file(head: bytes) -> str:
     for pattern, words in OTHERS:
         if re.match(pattern, begin):
             return words
+    if begin.lstrip().startswith(b"{") and b'"weight_map"' in begin:
+        return f"the index of weights in several files, not the weights; {MERGE}"
     text = begin.decode("utf-8", "replace").rstrip("\ufffd")  # the last character may be cut
     if all((sign.isprintable() and sign != "\ufffd") or sign in "\r\n\t" for sign in text):
         return f"a text file, not weights: it begins with {' '.join(text.split())[:60]!a}"
     return ""
+
+
+def kind_of_part(name: str) -> str:
+    """Which part of weights in several files a file is by its name; nothing for a whole one."""
+    found = PART.search(name)
+    return f"part {int(found[1])} of weights in {int(found[2])} files; {MERGE}" if found and int(found[2]) > 1 else ""
 
 
 def require_size_and_form(path: Path, is_zip: bool) -> None:

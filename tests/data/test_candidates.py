@@ -1,8 +1,11 @@
 """Of several files that may be the data, the first whose content fits is read; the others are named with the reason."""
 
+import bz2
 import gzip
 import io
+import lzma
 import os
+import re
 import zipfile
 from pathlib import Path
 
@@ -229,6 +232,16 @@ def test_half_of_a_pair_under_another_name_is_told_to_come_as_a_folder(tmp_path)
     put_pair(tmp_path, ROWS)
     for name in ("train.csv", "test.csv"):
         assert "give the folder that has both" in refusal((tmp_path / name).rename(tmp_path / f"my_{name}"))
+
+
+@pytest.mark.parametrize("name", ["train.csv.gz", "test.csv.gz", "fer2013.csv.gz", "faces.data"])
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_packed_csv_that_is_named_is_told_to_be_unpacked(name, pack, tmp_path):
+    put_full(tmp_path, ROWS)
+    file = put(tmp_path / "packed" / name, pack((tmp_path / "fer2013.csv").read_bytes()))
+    words = refusal(file)
+    assert re.match(rf".*{name}: is an? (gzip|bzip2|xz) archive, whatever its name", words) and "Unpack it" in words
+    assert "tar" not in words.replace(str(tmp_path), "")
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "train.csv"])

@@ -158,6 +158,11 @@ def test_a_named_file_and_in_a_named_folder_the_networks_file_or_the_only_one_ar
         (("w/notes.txt",), "w", "no weight file there"),
         (("w/a.pth", "w/b.pth"), "w", r"2 weight files, none named test_resnet there; name a file \(\.safetensors"),
         (("w/run.json", "w/members/m/checkpoint.pt"), "w", "no weight file there of a finished member"),
+        (
+            ("w/model-00001-of-00002.bin", "w/model-00002-of-00002.bin", "w/model.bin.index.json"),
+            "w",
+            r"model-00001-of-00002\.bin is part 1 of weights in 2 files; save them as one file",
+        ),
         (("w/test_resnet.pth",), "w", r"w/test_resnet\.pth: an empty file"),
     ],
 )

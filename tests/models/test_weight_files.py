@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import json
 import os
 import pathlib
 import pickle
@@ -182,6 +183,27 @@ def packed(kind: str) -> bytes:
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
 def test_a_file_that_is_something_else_is_called_that(tmp_path, name, content, words):
     assert refusal(tmp_path / name, content).startswith(words)
+
+
+INDEX = {"metadata": {"total_size": 9}, "weight_map": {"a": "model-00001-of-00002.safetensors"}}
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("name", ["model.safetensors.index.json", "pytorch_model.bin.index.json", "w.safetensors"])
+def test_the_index_of_sharded_weights_is_called_that(tmp_path, name, indent):
+    (tmp_path / name).write_text(json.dumps(INDEX, indent=indent))
+    with pytest.raises(UserError, match=rf"{name}: the index of weights in several files.*save them as one file") as e:
+        read_weights(tmp_path / name)
+    assert len(str(e.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["model-00002-of-00003.safetensors", "pytorch_model-00002-of-00003.bin"])
+def test_a_part_of_sharded_weights_is_called_that_and_a_single_one_is_whole(tmp_path, name):
+    torch.save({"a": torch.ones(2)}, tmp_path / name)
+    with pytest.raises(UserError, match=rf"{name}: part 2 of weights in 3 files; save them as one file"):
+        read_weights(tmp_path / name)
+    whole = (tmp_path / name).rename(tmp_path / name.replace("00002-of-00003", "00001-of-00001"))
+    assert read_weights(whole).tables[""].keys() == {"a"}
 
 
 @pytest.mark.parametrize(("name", "form"), [("w.safetensors", "safetensors"), ("w.pth", "new"), ("w.pth", "old")])

@@ -1,6 +1,8 @@
 """Why a kernel failed, from its log alone: several forms of each ending, and the lines that are not the script's."""
 
+import re
 import time
+import traceback
 
 import pytest
 
@@ -171,6 +173,70 @@ def test_the_conversions_own_traceback_is_not_the_scripts(built_project):
 
 def test_sources_that_changed_are_told_by_the_digest_in_the_log(built_project):
     assert "have changed" in explain(built_project, FAILURE, stdout=f"[0] {START}").lines[-1]
+
+
+# Exception groups, as Python prints them.
+
+
+def collect() -> None:
+    """Raises a group of a group, an exception with a message of two lines, and one with a cause."""
+    errors = []
+    for cause, error in ((None, ValueError("n 1\nsecond line")), (KeyError("a"), OSError(5, "no disk"))):
+        try:
+            raise error from cause
+        except (ValueError, OSError) as caught:
+            errors.append(caught)
+    raise ExceptionGroup("two things", [errors[0], ExceptionGroup("inside", [errors[1]])])
+
+
+def group_text(change=lambda error: None) -> str:
+    """The traceback of `collect`, as if it stood in the unpacked sources. change: what to do with the group."""
+    try:
+        try:
+            collect()
+        except ExceptionGroup as error:
+            change(error)
+            raise
+    except Exception as error:
+        text = "".join(traceback.format_exception(error))
+    return text.replace(__file__, "/tmp/fer2013-0-abc/src/work.py")
+
+
+def raise_again(error: ExceptionGroup) -> None:
+    raise RuntimeError("gave up") from error
+
+
+@pytest.mark.parametrize("after", ["", "a word of a library\n", "ResourceWarning: unclosed\n"])
+@pytest.mark.parametrize("prefix", ["", "[rank1]: "])
+@pytest.mark.parametrize("bars", [True, False])  # before the further lines of a message, by Python and by its C code
+def test_an_exception_group_is_told_with_the_exceptions_in_it(built_project, prefix, after, bars):
+    text = group_text() if bars else re.sub(r"\n +\| second line", "\nsecond line", group_text())
+    lines = [prefix * bool(line.strip()) + line for line in text.splitlines(keepends=True)]
+    found = explain(built_project, *lines, after)
+    group = "ExceptionGroup: two things (2 sub-exceptions): ValueError: n 1; KeyError: 'a'; OSError: [Errno 5] no disk"
+    who = "rank 1: " if prefix else ""
+    assert re.fullmatch(rf"{re.escape(who + group)} \(src/work\.py, line \d+\)", found.summary)
+    assert "second line" in (line.strip(" |") for line in found.lines)
+    assert not any("/tmp/" in line or "word of" in line for line in found.lines)
+
+
+def test_a_group_that_is_the_cause_of_another_error_is_shown_before_it(built_project):
+    found = explain(built_project, group_text(raise_again))
+    assert found.summary.startswith("RuntimeError: gave up (src/work.py")
+    assert any("two things" in line for line in found.lines) and kernel_log.CHAINED[1] in found.lines
+
+
+def test_a_group_that_is_cut_off_is_told_as_far_as_it_goes(built_project):
+    text = group_text()
+    for end, words in (
+        (text.index("KeyError"), "two things (2 sub-exceptions): ValueError: n 1"),
+        (90, "cut off after"),
+    ):
+        assert words in explain(built_project, text[:end]).summary
+
+
+def test_an_error_after_a_group_is_the_reason(built_project):
+    assert explain(built_project, group_text(), NO_DATA).summary == NO_DATA.strip()
 
 
 # Ranks
