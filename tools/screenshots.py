@@ -32,7 +32,7 @@ class Shot:
 
 
 SHOTS = (
-    Shot("explore", "explore/explore.html", "Classes", 800, 1060, "light"),
+    Shot("explore", "explore/explore.html", "Samples", 800, 1000, "light"),
     Shot("explore-phone", "explore/explore.html", "Mean faces", 390, 780, "dark"),
 )
 
