@@ -27,7 +27,7 @@ ABLATION = single(
 )
 BEST_SINGLE_CPU = single(
     "best_single_cpu", "one network from scratch in at most 3 hours on two CPU cores",
-    network="face_resnet_m", epochs=80, **SCRATCH,
+    network="face_resnet_m", epochs=75, **SCRATCH,
 )
 BEST_SINGLE = single(
     "best_single", "one network from scratch on a GPU",
@@ -35,10 +35,12 @@ BEST_SINGLE = single(
 )
 
 
-def copies(network: str, count: int, settings: dict, first: int = 0) -> list[Member]:
-    """Members `<network>_<n>` that differ in the seed n alone."""
-    numbers = range(first, first + count)
-    return [Member(f"{network}_{n}", network=network, seed=n, **settings) for n in numbers]
+def copies(network: str, settings: dict, preprocessings: str = "none", first: int = 0) -> list[Member]:
+    """A member `<network>_<n>` for each word of `preprocessings`, with the seed n, counted from `first`."""
+    return [
+        Member(f"{network}_{n}", network=network, seed=n, preprocessing=preprocessing, **settings)
+        for n, preprocessing in enumerate(preprocessings.split(), first)
+    ]
 
 
 def alternating(name: str, description: str, *groups: list[Member]) -> Recipe:
@@ -49,18 +51,24 @@ def alternating(name: str, description: str, *groups: list[Member]) -> Recipe:
 
 FINAL_CPU = alternating(
     "final_cpu", "ten networks of two families from scratch on two CPU cores, in as many starts as it takes",
-    copies("face_resnet_m", 2, SCRATCH | {"epochs": 60}),
-    copies("face_vgg_m", 4, SCRATCH | {"epochs": 80}),
-    copies("face_resnet_s", 4, SCRATCH | {"epochs": 70}),
+    copies("face_resnet_m", SCRATCH | {"epochs": 60}, "none standardize"),
+    copies("face_vgg_m", SCRATCH | {"epochs": 80}, "equalize none standardize none"),
+    copies("face_resnet_s", SCRATCH | {"epochs": 70}, "standardize none equalize none"),
 )
 LONG = GPU | {"epochs": 160}
-CUTMIX = {"cutmix": 1.0, "cutmix_share": 0.3}
+LONG_CUTMIX = LONG | {"cutmix": 1.0, "cutmix_share": 0.3}
 FINAL = alternating(
     "final", "twenty networks of three families from scratch on a kernel's two T4 GPUs",
-    [*copies("face_resnet_l", 4, LONG), *copies("face_resnet_l", 4, LONG | CUTMIX, 4)],
-    [*copies("face_vgg_l", 4, LONG), *copies("face_vgg_l", 2, LONG | CUTMIX, 4)],
-    copies("resnet18_48", 4, LONG),
-    [replace(m, name=f"{m.name}_64px") for m in copies("face_resnet_l", 2, LONG | {"image_size": 64}, 8)],
+    [
+        *copies("face_resnet_l", LONG, "none standardize none standardize"),
+        *copies("face_resnet_l", LONG_CUTMIX, "none standardize none standardize", 4),
+    ],
+    [
+        *copies("face_vgg_l", LONG, "equalize none equalize none"),
+        *copies("face_vgg_l", LONG_CUTMIX, "equalize none", 4),
+    ],
+    copies("resnet18_48", LONG, "none standardize equalize none"),
+    [replace(m, name=f"{m.name}_64px") for m in copies("face_resnet_l", LONG | {"image_size": 64}, "none none", 8)],
 )
 
 # ------------------------------------------------------------------------------------------ pretrained weights
