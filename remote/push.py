@@ -99,7 +99,7 @@ def refuse_uncommitted(root: Path, allowed: bool) -> None:
 
 
 def session_limit(header: dict, hours: float | None) -> int:
-    """Seconds after which Kaggle ends the session: as told, or some time after the recipe's own end."""
+    """Seconds after which Kaggle ends the session: as given, or some time after the recipe's own end."""
     most = kernel_metadata.MAX_HOURS
     if hours is not None:
         if not 0 < hours <= most:

@@ -1,6 +1,6 @@
 """glibc's malloc keeps freed memory between the steps of a training.
 
-By default the system maps each tensor above 32 MB anew and clears its pages. That makes a float32 step of
+By default the system maps each tensor above 32 MB again and clears its pages. That makes a float32 step of
 `simple_cnn_v2` 1.25 times as long; networks with smaller activations lose nothing.
 """
 

@@ -38,7 +38,7 @@ def attached(faces, halves, tmp_path) -> Path:
         path.chmod(0o755 if path.is_dir() else 0o644)
 
 
-def test_finished_members_are_taken_over_and_the_half_trained_one_goes_on_to_the_bit(attached, halves, tmp_path):
+def test_finished_members_are_taken_over_and_the_half_trained_one_continues_to_the_bit(attached, halves, tmp_path):
     train(attached, tmp_path / "out", *SETTINGS)
     said = read_log(tmp_path / "out")
     assert "continues the run attached in" in said and "compact_cnn: already finished" in said

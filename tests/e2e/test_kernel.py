@@ -93,7 +93,7 @@ def begin(script: Path, faces: Path, output: Path, sign: Callable[[], bool], **m
     return run
 
 
-def test_a_signal_ends_the_run_in_order_and_the_same_command_goes_on(script, faces, tmp_path):
+def test_a_signal_ends_the_run_in_order_and_the_same_command_continues(script, faces, tmp_path):
     output = tmp_path / "out"
     signs = {
         signal.SIGINT: (output / "members/simple_cnn_v2/checkpoint.pt").exists,

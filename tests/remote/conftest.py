@@ -76,7 +76,7 @@ def remote(server, client, built_project, tmp_path, capfd):
 
 @pytest.fixture
 def new_client(remote):
-    """Returns a function that gives the project a client of its own, which reads the environment anew."""
+    """Returns a function that gives the project a client of its own, which reads the environment again."""
     made = []
 
     def make(**settings) -> None:

@@ -102,7 +102,7 @@ def test_a_kernel_that_is_not_there_is_said(remote):
     assert "status nobody/fer2013-expressions: denied (403)" in error
 
 
-def test_ctrl_c_ends_with_130_and_the_kernel_goes_on(remote):
+def test_ctrl_c_ends_with_130_and_the_kernel_keeps_running(remote):
     remote("push")
     code = "import pathlib, sys; from remote.main import main; sys.exit(main(['watch'], pathlib.Path(sys.argv[1])))"
     command = [sys.executable, "-c", code, str(remote.root)]

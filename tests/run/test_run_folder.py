@@ -47,7 +47,7 @@ def test_the_files_of_a_run_have_their_known_places(folder):
     assert set(folder.digests()) == RUN - {"run.json", "log.txt"}
 
 
-def test_the_same_run_goes_on_and_keeps_everything(folder):
+def test_the_same_run_continues_and_keeps_everything(folder):
     before = files(folder)
     assert folder.claim(OURS, overwrite=False) == RECORD
     assert files(folder) == before and folder.read_results(["m", "n"]) == {"m": RESULT}

@@ -86,7 +86,7 @@ def test_a_training_that_is_resumed_from_a_file_ends_bitwise_as_one_that_did_not
     assert without_seconds(history) == without_seconds(expected[1:]) and equal(resumed.state_dict(), whole.state_dict())
 
 
-def test_a_snapshot_does_not_change_while_the_training_goes_on(rows):
+def test_a_snapshot_does_not_change_while_the_training_continues(rows):
     trainer = Trainer(make_job(rows))
     snapshot = trainer.state_dict()
     before = copy.deepcopy(snapshot)

@@ -150,7 +150,7 @@ def test_a_loss_that_begins_high_and_falls_has_not_diverged():
 
 
 @pytest.mark.parametrize("schedule", ["constant", "plateau", "cosine", "one_cycle"])
-def test_every_schedule_goes_on_at_an_eighth_after_three_rollbacks_and_a_fourth_is_an_error(
+def test_every_schedule_continues_at_an_eighth_after_three_rollbacks_and_a_fourth_is_an_error(
     rows, held_out, failing, schedule
 ):
     job = make_job(rows, held_out, network="linear", epochs=4, lr=0.01, schedule=schedule)

@@ -62,7 +62,7 @@ def test_what_the_terminal_gets_in_another_way_is_in_the_file_alone(tmp_path, ca
     assert lines_of(tmp_path / "log.txt") == "failed: why\n" and capsys.readouterr() == ("", "")
 
 
-def test_a_run_that_goes_on_appends_to_its_log(tmp_path):
+def test_a_run_that_continues_appends_to_its_log(tmp_path):
     for line in ("one", "two"):
         log = Log(tmp_path / "log.txt")
         log(line)
