@@ -73,6 +73,11 @@ def command_watch(a: argparse.Namespace) -> None:
 
 def command_fetch(a: argparse.Namespace) -> None:
     """Downloads what the kernel left and checks it; with --record, the run becomes a row of results/README.md."""
+    fetch_output(a)
+
+
+def fetch_output(a: argparse.Namespace) -> Path:
+    """Does what the command `fetch` does, and returns the folder."""
     announce_loading("torch")
     from remote import fetch, fetched_runs
 
@@ -81,6 +86,7 @@ def command_fetch(a: argparse.Namespace) -> None:
     fetch.fetch(a.client, a.root, kernel(a), pushed, folder, a.weights)
     if a.record:
         fetched_runs.record_result(a.root, folder, a.input)
+    return folder
 
 
 def command_score(a: argparse.Namespace) -> None:
@@ -108,10 +114,7 @@ def command_go(a: argparse.Namespace) -> None:
     """Builds, pushes, watches, fetches and scores: the whole round."""
     command_push(a)
     command_watch(a)
-    command_fetch(a)
-    from remote import fetched_runs
-
-    score(fetched_runs.newest_folder(a.root) / "submission.csv", a.input, a.leaderboard)
+    score(fetch_output(a) / "submission.csv", a.input, a.leaderboard)
 
 
 def command_submissions(a: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -320,6 +321,17 @@ def test_a_repository_of_another_owner_is_told_in_gits_words(tree):
     assert "detected dubious ownership in repository" in said and "git config --global --add safe.directory" in said
     said = build_with(root, alone | {"PATH": ""}).stdout
     assert "no commit is recorded" in said and "'git'" in said
+
+
+def test_a_run_from_the_sources_tells_it_too(tree, monkeypatch, capsys):
+    root = tree()
+    subprocess.run(["git", "init", "-q", root], check=True)
+    monkeypatch.setattr(build, "ROOT", root)
+    monkeypatch.setattr(sys, "argv", ["src", "recipes", "quick"])
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(SystemExit, match="0"):
+        runpy.run_module("src", run_name="__main__")
+    assert "no commit is recorded" in capsys.readouterr().err
 
 
 def test_a_user_without_a_name_can_build(tree, nameless):

@@ -182,6 +182,12 @@ def test_go_does_it_all(complete):
     assert "results/quick" in complete("go", "--recipe", "quick", "--set", "epochs=1", "--record")
 
 
+def test_go_scores_what_it_has_fetched_into_another_folder(complete, tmp_path):
+    place = tmp_path / "out"
+    assert "95 % interval" in complete("go", "--recipe", "quick", "--set", "epochs=1", "--output", str(place))
+    assert (place / "submission.csv").is_file() and not (complete.root / "output/kernel").exists()
+
+
 # What is made of it
 
 

@@ -1,11 +1,16 @@
 """Uploading weights: a private dataset, a new version of it, and what is refused."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from remote import upload_weights
 from src.models import weight_files
+from tests.conftest import ROOT
+from tests.support.metadata import write_metadata
 
 
 @pytest.fixture
@@ -39,6 +44,20 @@ def test_a_dataset_is_taken_out_of_the_sources_without_a_call(remote, backbone):
     remote("push")
     assert remote.pushes[-1]["datasetDataSources"] == []
     assert "has: none" in remote.error("weights", "--remove", "backbone-weights", code=2)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_leaves_early_is_no_error_and_the_work_is_done(tmp_path, unbuffered):
+    file = write_metadata(tmp_path, dataset_sources=["me/weights"])
+    start = "from pathlib import Path; from sys import argv, exit; from remote.main import main"
+    command = f"{start}; exit(main(argv[2:], Path(argv[1])))"
+    read, write = os.pipe()
+    os.close(read)
+    arguments = [sys.executable, "-c", command, tmp_path, "weights", "--remove", "weights"]
+    env = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(arguments, cwd=ROOT, env=env, stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"") and '"dataset_sources": []' in file.read_text()
 
 
 def test_weights_wants_a_folder_or_a_name_to_remove(remote, backbone):
