@@ -397,6 +397,8 @@ def describe_code(root: Path, sources: dict[str, bytes]) -> dict:
 
 def build(root: Path, output: Path, recipe: str, overrides: list[str], check: bool = False) -> str:
     """Builds the tree under `root` into `output`, or only in memory; returns a line about it, raises BuildError."""
+    if output.is_dir():  # an empty path, too, is the current folder
+        raise BuildError(f"--output {output}: a folder; name the script's file")
     sources = collect_sources(root)
     check_recipe(root, recipe, overrides)
     inside = output.resolve().is_relative_to(root.resolve())

@@ -16,6 +16,7 @@ import kernel_metadata
 from remote import git_tags, push, watch
 from remote.client import Client, KaggleError, without_key
 from remote.git_tags import KernelVersion
+from src.argument_parser import path
 from src.errors import UserError
 from src.home_folder import ensure_home
 from src.terminal import announce_loading, print_wrapped, run_command
@@ -209,22 +210,22 @@ def add_watch(add: Callable) -> None:
 
 
 def add_fetch(add: Callable) -> None:
-    add("--output", type=Path, metavar="DIR", help="target folder (default: output/kernel/v<N>)")
+    add("--output", type=path, metavar="DIR", help="target folder (default: output/kernel/v<N>)")
     add("--weights", action="store_true", help="also the networks' weights and checkpoints")
     add("--record", action="store_true", help="record the run in results/, scored with the labels")
 
 
 def add_input(add: Callable) -> None:
     text = "where the competition's files and the labels are (default: %(default)s)"
-    add("--input", type=Path, default=Path(os.environ.get("FER_INPUT") or "input"), metavar="DIR", help=text)
+    add("--input", type=path, default=Path(os.environ.get("FER_INPUT") or "input"), metavar="DIR", help=text)
 
 
 def add_score(add: Callable) -> None:
-    add("--leaderboard", type=Path, metavar="CSV", help="as `kaggle competitions leaderboard --download` writes it")
+    add("--leaderboard", type=path, metavar="CSV", help="as `kaggle competitions leaderboard --download` writes it")
 
 
 def add_submission(add: Callable) -> None:
-    add("submission", nargs="?", type=Path, help="default: the one that was fetched last")
+    add("submission", nargs="?", type=path, help="default: the one that was fetched last")
 
 
 def add_submit(add: Callable) -> None:
@@ -232,6 +233,6 @@ def add_submit(add: Callable) -> None:
 
 
 def add_weights(add: Callable) -> None:
-    add("folder", nargs="?", type=Path, metavar="DIR", help="holds .safetensors, .bin, .pt or .pth")
+    add("folder", nargs="?", type=path, metavar="DIR", help="holds .safetensors, .bin, .pt or .pth")
     add("--name", metavar="NAME", help="the dataset's name (default: that of the folder, and -weights)")
     add("--remove", metavar="NAME", help="take this dataset out of the kernel's sources; it stays on Kaggle")

@@ -35,14 +35,18 @@ class Parser(argparse.ArgumentParser):
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:
             name = found.command.__name__.removeprefix("command_")
-            self.error(f"{' '.join(unknown)}: not known to {name}{advice(unknown, hasattr(found, 'set'))}")
+            instead = advice(unknown, hasattr(found, "set"))
+            self.end_with(f"{' '.join(unknown)}: not known to {name}{instead}", f"{name} --help")
         return found
 
     def error(self, message: str) -> None:
         """Ends with exit code 2, without argparse's list of all options."""
         if found := re.search(r"argument COMMAND: invalid choice: '(.*?)'", message):
             message = f"{found[1]}: no such command{command_advice(found[1])}"
-        self.exit(2, f"error: {message}\n`{self.prog.removeprefix('fer2013').strip()} --help` lists what it takes\n")
+        self.end_with(message, f"{self.prog.removeprefix('fer2013')} --help".strip())
+
+    def end_with(self, message: str, helping: str) -> None:
+        self.exit(2, f"error: {message}\n`{helping}` lists what it takes\n")
 
 
 def advice(unknown: list[str], takes_settings: bool) -> str:

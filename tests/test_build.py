@@ -199,6 +199,14 @@ def test_tree_without_main(tree, capsys):
     assert "src/main.py: not found" in refusal(root, capsys)[0]
 
 
+@pytest.mark.parametrize("output", ["", ".", "kernel"])
+def test_an_output_that_is_no_file_is_refused(tree, capsys, monkeypatch, output):
+    root = tree()
+    (root / "kernel").mkdir(exist_ok=True)
+    monkeypatch.chdir(root)
+    assert "a folder; name the script's file" in refusal(root, capsys, "--output", output)[0]
+
+
 def test_too_large(tree, capsys):
     assert "Kaggle refuses 1,000,000" in refusal(tree(work=WORK + "#" * 1_000_000), capsys)[0]
 

@@ -77,6 +77,8 @@ def test_a_wrong_word_on_the_command_line_leads_to_the_right_one(capsys, command
         main(command.split(" "), fake_bundle())
     error = capsys.readouterr().err
     assert error.startswith("error: ") and words in error and len(error.splitlines()) == 2, error
+    known = command.split(" ")[0] if command.startswith(("run", "plan", "quick", "check", "ensemble")) else ""
+    assert f"`{known} --help`".replace("` ", "`") in error
 
 
 @pytest.mark.parametrize(

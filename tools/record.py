@@ -23,6 +23,7 @@ if __name__ == "__main__":
 import numpy as np
 import pandas as pd
 
+from src.argument_parser import path
 from src.config import hash_of_settings
 from src.csv_cells import read_cells
 from src.ensemble.blend import blend
@@ -141,9 +142,9 @@ def write_tables(results: Path) -> None:
 def main(argv: list[str]) -> int:
     """The command line; exit code 0, or 2 for the user's error."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__.split("\n")[0])
-    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="folder of a finished run")
-    parser.add_argument("--input", type=Path, default=Path("input"), metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: %(default)s")
+    parser.add_argument("runs", nargs="*", type=path, metavar="RUN", help="folder of a finished run")
+    parser.add_argument("--input", type=path, default=Path("input"), metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--results", type=path, default=Path("results"), metavar="DIR", help="default: %(default)s")
     arguments = parser.parse_args(argv)
     try:
         for run in arguments.runs:

@@ -213,6 +213,13 @@ def test_the_paired_comparison_counts_the_rows_on_which_two_differ():
     assert better.difference == pytest.approx(0.6) and better.p < 1e-15
 
 
+@pytest.mark.parametrize("command", [["fetch", "--output", ""], ["score", ""], ["submit", "", "--message", "x"]])
+def test_an_empty_path_is_an_error(remote, capfd, command):
+    with pytest.raises(SystemExit, match="2"):
+        remote(*command)
+    assert "the path is empty" in capfd.readouterr().err
+
+
 def test_a_submission_is_sent_where_kaggle_takes_one(complete):
     assert "nothing is fetched" in complete.error("submit", code=2)
     complete("fetch")
