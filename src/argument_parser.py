@@ -16,6 +16,7 @@ OPTION_WORDS = {
     "device": "cpu cuda gpu",
     "overwrite": "clean force",
     "rows": "limit max_rows subset",
+    "recipe": "",
 }
 COMMAND_WORDS = {
     "run": "fit start train",
@@ -56,7 +57,7 @@ def advice(unknown: list[str], takes_settings: bool) -> str:
     """
     options, named, settings = [], [], []
     for name, value in words_of(unknown):
-        option = next((key for key, words in OPTION_WORDS.items() if name in words.split()), None)
+        option = next((key for key, words in OPTION_WORDS.items() if name in (key, *words.split())), None)
         if option:
             options.append(f"--{option}")
         elif name in recipes.RECIPES and value is None:
