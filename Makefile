@@ -15,7 +15,7 @@ help:
 	@echo "make build        src/ -> kernel/fer2013.py"
 	@echo "make rehearse     the built script under a kernel's limits: read-only, no network, a deadline"
 	@echo "make clean        deletes the environments and output/quick"
-	@echo "The first one installs the packages: up to 3 GB to download, up to 8 GB on the disk, 3 to 15 minutes."
+	@echo "The first one installs the packages: about 3 GB to download, 6 GB on the disk, 3 to 15 minutes."
 	@echo "Another Python: make PYTHON=python3.12 ..."
 
 quick: setup
@@ -32,7 +32,7 @@ test-kernel: .venv-kernel/installed
 test-newest:
 	$(call create,.venv-newest)
 	sed 's/,<[^ ]*//' requirements.txt > .venv-newest/requirements.txt
-	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -r .venv-newest/requirements.txt
+	$(call install,.venv-newest,--upgrade -r .venv-newest/requirements.txt)
 	.venv-newest/bin/python $(PYTEST)
 
 lint: setup
@@ -50,18 +50,25 @@ setup: .venv/installed
 # Creates the environment $(1).
 define create
 	@$(PYTHON) -c "import sys; sys.version_info >= (3, 11) or sys.exit('Python 3.11 or newer is needed; name it: make PYTHON=python3.12 ...')"
-	@echo "Installing into $(1): up to 3 GB to download, up to 8 GB on the disk, 3 to 15 minutes."
+	@echo "Installing into $(1), 3 to 15 minutes: about 3 GB to download,"
+	@echo "6 GB on the disk with torch's GPU libraries."
 	$(PYTHON) -m venv $(1)
+endef
+
+# Installs $(2) into the environment $(1): with pip's progress on a terminal, else in silence.
+define install
+	@$(1)/bin/python -m pip install $$(test -t 1 || echo --quiet) --disable-pip-version-check $(2)
+	@echo "Installed: $$(du -sh $(1) | cut -f1) in $(1)"
 endef
 
 .venv/installed: requirements.txt constraints.txt
 	$(call create,.venv)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
+	$(call install,.venv,-r requirements.txt -c constraints.txt)
 	@touch $@
 
 .venv-kernel/installed: requirements.txt constraints-kernel.txt
 	$(call create,.venv-kernel)
-	.venv-kernel/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints-kernel.txt
+	$(call install,.venv-kernel,-r requirements.txt -c constraints-kernel.txt)
 	@touch $@
 
 clean:

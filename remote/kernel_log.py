@@ -19,8 +19,8 @@ from src.terminal import CONTINUED, WIDTH
 FRAME = re.compile(r'File "([^"]*?/fer2013-[^/"]+/(src/[\w/]+\.py))", line (\d+)')  # of the unpacked sources
 FIRST_LINE = re.compile(r"fer2013-kit ([0-9a-f]{16}), commit (\S+)")  # the script prints it when it starts
 FINISHED = re.compile(r"rows, checked; [\d,.]+ s in all$")  # the last line of a run that reached its end
-MISSING = re.compile(r"warning: (\S+) is missing: (.*)")
-CONTINUES = re.compile(r"warning: (.*); the run continues without (\S+)$")
+MISSING = re.compile(r"warning: (?P<name>\S+) is missing: (?P<reason>.*)")
+CONTINUES = re.compile(r"warning: (?:\S+: )?(?P<reason>.*); the run continues without (?P<name>\S+)$")
 FAILED = "failed: "  # in the run's log, beside the error on stderr
 ERROR = re.compile(r"(fer2013[\w ]*: )?error: ")  # also as argparse writes it
 NO_MEMBER = "error: no member has finished"  # a consequence: where there is a traceback, that is the cause
@@ -320,8 +320,8 @@ def explain_silence(streams: dict[str, list[Line]]) -> Failure:
     ended = next(filter(None, map(first_rank_end, streams.values())), None)
     said = last_script_lines(streams)
     if any(FINISHED.search(line.text) for line in said):
-        missing = [f"{found[2]} is missing: {found[1]}" for line in every if (found := CONTINUES.match(line.text))]
-        missing += [f"{found[1]} is missing: {found[2]}" for line in every if (found := MISSING.match(line.text))]
+        found = [match for line in every if (match := CONTINUES.match(line.text) or MISSING.match(line.text))]
+        missing = [f"{match['name']} is missing: {match['reason']}" for match in found]
         more = [f"rank {ended.rank}: {ended.reason}"] if ended else []
         return Failure((), "; ".join(["the run finished", *missing, *more]))
     if failed := [line.text for line in said[-LAST_LINES:] if line.text.startswith(FAILED)]:

@@ -119,6 +119,7 @@ def train(context: RunContext, demands: list[Demand]) -> FitResult:
         log=context.log,
         accumulation_steps=first.time.accumulation_steps,
         checkpoint_seconds=context.request.checkpoint_seconds,
+        columns=context.log.columns,
     )
     try:
         return fit(job, callbacks)

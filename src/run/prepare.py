@@ -160,4 +160,4 @@ def log_beginning(log: Log, request: RunRequest, inputs: Inputs, record: RunReco
     log(f"split: {rows.train:,} rows to train on, {rows.valid:,} to validate ({fold})")
     log(f"device: {inputs.device_reason}")
     if recipe.time_budget_hours is not None:
-        log(f"budget: {recipe.time_budget_hours:g} hours, of which {request.budget.left() / 3600:.2f} are left")
+        log(f"budget: {recipe.time_budget_hours:g} hours, of which {max(0, request.budget.left()) / 3600:.2f} are left")

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from src.terminal import WIDTH
 from src.train.budget import MemberBudget
 from src.train.checkpoint import CheckpointManager
 from src.train.fit import Callback, TimeUp, TrainState
@@ -27,6 +28,7 @@ class TrainingCallbacks(Callback):
     log: Callable[[str], None]  # receives lines for people
     accumulation_steps: int = 1  # at least so many
     checkpoint_seconds: float = CHECKPOINT_SECONDS
+    columns: int = WIDTH  # of a line in the log
     last_saved: float = field(default_factory=time.monotonic)
     is_resumed: bool = False
 
@@ -64,7 +66,7 @@ class TrainingCallbacks(Callback):
     def on_epoch_end(self, trainer: Trainer, state: TrainState) -> None:
         """Logs the epoch, and shortens the schedule to the epochs that still fit, by the mean of those before."""
         done, epochs = state.epochs, trainer.schedule.epochs
-        self.log(epoch_line(state.history[-1], epochs, state.best_epoch == done))
+        self.log(epoch_line(state.history[-1], epochs, state.best_epoch == done, self.columns))
         seconds = sum(row["seconds"] for row in state.history) / done / mean_passes(trainer.member, 1, done, epochs)
         seconds *= mean_passes(trainer.member, done + 1, epochs, epochs)
         self.shorten_schedule(trainer, state.epochs + self.budget.epochs_left(seconds))

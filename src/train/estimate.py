@@ -58,7 +58,7 @@ def estimate_table(
         short = f" (of {member.epochs})" if n < member.epochs else ""
         lines.append(f"  {member.name:{width}} {spent + short if n else '   0 epochs: left out'}")
     total = sum(estimate.total(n) for estimate, n in zip(estimates, epochs, strict=True) if n)
-    budget = "no budget" if left == float("inf") else f"{format_duration(left)} are left of the budget"
+    budget = "no budget" if left == float("inf") else f"{format_duration(max(0, left))} are left of the budget"
     return [*lines, f"  at most {format_duration(total)} in all; {budget}"]
 
 

@@ -23,11 +23,11 @@ class Log:
     """
 
     def __init__(self, path: Path, prefix: str = ""):
-        self.file, self.prefix = path.open("ab", buffering=0), prefix
+        self.file, self.prefix, self.columns = path.open("ab", buffering=0), prefix, WIDTH - len(prefix)
 
     def __call__(self, message: str = "") -> None:
         self.to_file(message)
-        lines = wrap(message, WIDTH - len(self.prefix)).split("\n")
+        lines = wrap(message, self.columns).split("\n")
         try:
             # tqdm does not tear a progress bar.
             tqdm.write("".join(f"{self.prefix}{line}\n" for line in lines), file=sys.stdout, end="")
@@ -51,8 +51,8 @@ def progress_bar(steps: Iterable, total: int, title: str, first: int = 0) -> Ite
     return tqdm(steps, total=total, initial=first, desc=title, leave=False, disable=not sys.stderr.isatty())
 
 
-def epoch_line(row: dict, epochs: int, is_best: bool) -> str:
-    """One row of the history as a line for people, of up to 79 columns; shares are in per cent."""
+def epoch_line(row: dict, epochs: int, is_best: bool, columns: int = WIDTH) -> str:
+    """One row of the history as a line for people, with the word "epoch" if it fits; shares are in per cent."""
     parts = [
         f"{row['epoch']:{len(str(epochs))}d}/{epochs}",
         f"lr {row['lr']:.1e}".replace("e-0", "e-"),
@@ -62,7 +62,7 @@ def epoch_line(row: dict, epochs: int, is_best: bool) -> str:
         f"{row['seconds']:4.{0 if row['seconds'] >= 99.95 else 1}f} s",
     ]
     line, best = " ".join(parts), " best" if is_best else ""
-    return f"epoch {line}{best}" if len(f"epoch {line} best") <= WIDTH else f"{line}{best}"
+    return f"epoch {line}{best}" if len(f"epoch {line} best") <= columns else f"{line}{best}"
 
 
 def short_loss(loss: float) -> str:

@@ -5,8 +5,10 @@ import math
 
 import torch
 
+from src.main import main
 from src.submit.check import check_submission
 from src.train.trainer import Trainer
+from tests.conftest import fake_bundle
 from tests.support.small_runs import run_command, train, train_killed, weights
 
 
@@ -27,8 +29,21 @@ def test_a_member_that_diverges_is_given_up_and_the_others_are_submitted(faces, 
     monkeypatch.setattr(Trainer, "epoch", ill)
     assert run_command(faces, tmp_path) == 1
     assert_that_the_other_is_submitted(tmp_path, "diverges")
-    said = capsys.readouterr().out
-    assert said.count("half the learning rate") == 3 and "continues without compact_cnn" in said
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("half the learning rate") == 3 and said.count("--set compact_cnn.lr=") == 1
+    assert "continues without compact_cnn" in said
+
+
+def test_the_reason_of_a_run_of_one_member_is_said_once(faces, tmp_path, monkeypatch, capsys):
+    epoch = Trainer.epoch
+    monkeypatch.setattr(Trainer, "epoch", lambda *a: epoch(*a) | {"valid_loss": math.inf})
+    command = ["run", "--recipe", "simple_cnn_v2", "--set", "epochs=1", "max_train_rows=100", "--device", "cpu"]
+    assert main([*command, "--input", str(faces), "--output", str(tmp_path)], fake_bundle()) == 2
+    out, err = capsys.readouterr()
+    assert (out + err).count("--set simple_cnn_v2.lr=") == err.count("simple_cnn_v2: diverges") == 1
+    assert err.startswith("error: no member has finished") and "failed: " not in out
+    log = (tmp_path / "log.txt").read_text()
+    assert "failed: no member" in log and "continues without simple_cnn_v2" in log
 
 
 def test_a_run_whose_only_member_diverges_has_no_submission_and_says_why(faces, tmp_path, monkeypatch, capsys):

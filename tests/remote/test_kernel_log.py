@@ -8,6 +8,7 @@ import pytest
 
 from remote import kernel_log
 from remote.kernel_log import TRACEBACK, explain_failure
+from src.terminal import wrap
 from tests.remote.conftest import log_text
 
 FRAME = '  File "/tmp/fer2013-0-abc/src/work.py", line 2, in answer\n    return 42\n'
@@ -323,6 +324,18 @@ def test_other_endings_of_a_process_are_named(built_project):
 def test_a_failure_that_only_the_runs_log_tells_is_the_reason(built_project):
     found = explain(built_project, stdout=f"[0] {START}[0] failed: no space is left\n[1] device: cpu\n")
     assert found.summary == "failed: no space is left"
+
+
+def test_lines_that_the_script_wrapped_are_one(built_project):
+    reason = "vit: diverges in epoch 3 (training loss inf, validation loss nan) also at an eighth of its learning rate"
+    warning = wrap(f"warning: {reason}; the run continues without vit")
+    missing = "warning: vit is missing, as said above"
+    end = "submission: /kaggle/working/submission.csv\n7,178 rows, checked; 9 s in all"
+    assert warning.count("\n") > 0
+    found = explain(built_project, stdout=f"{START}{warning}\n{missing}\n{end}\n")
+    assert found.summary == f"the run finished; vit is missing: {reason.removeprefix('vit: ')}"
+    found = explain(built_project, stdout=f"{START}{warning}\n")
+    assert "the run continues without vit" in found.summary
 
 
 def test_a_run_that_finished_without_a_member_names_it(built_project):

@@ -113,6 +113,8 @@ def test_epochs_lines_fit_79_columns_and_those_of_one_training_are_aligned(epoch
         line = epoch_line(row, epochs, is_best=True)
         assert len(line) <= 79 and line.endswith(" best") and epoch_line(row, epochs, False) == line[:-5]
         assert epochs > 99 or line.startswith("epoch ")
+        narrow = epoch_line(row, epochs, True, columns=75)  # as after "[0] "
+        assert len(narrow) <= 75 + 2 * (epochs > 999) and line.endswith(narrow)
         places.add(tuple(at for at, sign in enumerate(line) if sign == "%"))
     assert len(places) == 1
 
