@@ -71,6 +71,8 @@ def record(run: Path, source: Path, results: Path) -> Path:
 
 def read_finished(folder: RunFolder) -> RunRecord:
     """The run.json of a finished run; UserError for another one, and for settings of no recipe."""
+    if not folder.record_file.is_file():
+        raise UserError(f"{folder.path}: no run.json there; name the folder of a finished run")
     recorded = read_record(folder.record_file, MIGRATE)
     if recorded.blend and recorded.status == FINISHED and recorded.ensemble:
         return recorded

@@ -67,7 +67,8 @@ def blend_runs(request: BlendRequest) -> str:
     folder.write_record(record)
     rows, accuracy = len(blended.valid_rows), 100 * record.ensemble.valid_accuracy
     quality_words = f"{accuracy:.2f} % of {rows:,} validation rows" if rows else "no validation rows"
-    return f"{request.method} of {len(found)}: {quality_words}; {folder.submission}"
+    what = f"{request.method} of {len(found)}" if len(found) > 1 else "one member"
+    return f"{what}: {quality_words}; {folder.submission}"
 
 
 def prediction_files(runs: list[Path]) -> list[Path]:

@@ -152,6 +152,11 @@ def test_a_run_that_is_not_whole_is_refused(run, faces, project, capsys, change,
     assert words in capsys.readouterr().err and not any((project / "results").iterdir())
 
 
+def test_a_folder_that_is_no_run_is_called_that(project, capsys):
+    assert call(project, str(project)) == 2
+    assert "no run.json there; name the folder of a finished run" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["submission.csv", "predictions/compact_cnn.npz"])
 def test_a_run_whose_files_were_changed_since_is_not_recorded(run, faces, project, capsys, name):
     changed = shutil.copytree(run, project / "changed")
