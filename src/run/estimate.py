@@ -58,7 +58,7 @@ def measure_all(context: RunContext) -> dict[str, Demand | UserError]:
         try:
             found[member.name] = Demand(member, measure(member, context.inputs), done, max(0, scheduled - done))
         except UserError as reason:
-            found[member.name] = reason
+            found[member.name] = UserError(str(reason))  # without its traceback, which holds the network in memory
     return found
 
 

@@ -1,6 +1,7 @@
 """Learning-rate schedules: constant, plateau, cosine and one cycle, each with a warm-up."""
 
 import math
+import weakref
 
 import torch
 
@@ -15,7 +16,9 @@ class LRSchedule:
 
     def __init__(self, member: Member, optimizer: torch.optim.Optimizer, steps: int):
         self.member, self.optimizer, self.steps, self.epochs = member, optimizer, steps, member.epochs
-        self.by_step = torch.optim.lr_scheduler.LambdaLR(optimizer, self.factor)
+        # Not self.factor: the optimizer would stay in a GPU's memory until Python looks for cycles of references.
+        factor = weakref.WeakMethod(self.factor)
+        self.by_step = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor()(step))
         self.plateau = None
         if member.schedule == "plateau":
             settings = {"factor": member.lr_factor, "patience": member.lr_patience, "eps": 0}

@@ -151,7 +151,7 @@ class Trainer:
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                self.double_accumulation_steps(len(y))
+            self.double_accumulation_steps(len(y))  # not above: the error's traceback holds the batch in memory
         try:
             self.scaler.step(self.optimizer)
         except RuntimeError as error:  # the first step creates the moments; half a step cannot be repeated

@@ -1,6 +1,8 @@
 """Steps, epochs and evaluation of a trainer against formulas and scikit-learn, also with little memory."""
 
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
@@ -118,6 +120,20 @@ def test_the_network_gets_images_of_that_size(rows):
     assert seen == [(True, 24)] * 5 + [(False, 48)] + [(True, 48)] * 5 + [(False, 48)]
 
 
+@pytest.mark.parametrize("schedule", ["constant", "plateau"])
+def test_a_trainer_that_is_no_longer_used_frees_its_memory_at_once(rows, schedule):
+    """On a GPU the next member needs it before Python looks for cycles of references."""
+    trainer = Trainer(make_job(rows, schedule=schedule, ema=0.9))
+    trainer.epoch(1)
+    held = [weakref.ref(part) for part in (trainer, trainer.net, trainer.ema.module, trainer.optimizer)]
+    gc.disable()
+    try:
+        del trainer
+        assert [part() for part in held] == [None] * 4
+    finally:
+        gc.enable()
+
+
 # --- batches that do not fit into memory ----------------------------------------------------------------------------
 
 
@@ -176,6 +192,25 @@ def test_a_split_stays_and_a_last_smaller_batch_is_split_less(rows, greedy):
     for x, y in trainer.batches(trainer.new_epoch()):
         trainer.step(x, y)
     assert trainer.accumulation_steps == 8 and seen == [32, 16, 8] + [4] * 16 + [2, 2, 2]
+
+
+def test_a_batch_that_does_not_fit_is_freed_before_a_part_of_it_is_tried(rows, monkeypatch):
+    trainer, held, alive = Trainer(make_job(rows, network="linear", batch_size=32)), [], []
+    double = trainer.double_accumulation_steps
+
+    def refuse(net, inputs):
+        held.append(weakref.ref(inputs[0]))
+        if len(inputs[0]) > 9:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def look_and_double(batch_size):
+        alive.append(held[-1]() is not None)
+        double(batch_size)
+
+    trainer.net.register_forward_pre_hook(refuse)
+    monkeypatch.setattr(trainer, "double_accumulation_steps", look_and_double)
+    trainer.step(rows.images[:32].float(), rows.labels[:32])
+    assert alive == [False, False]
 
 
 def test_what_does_not_fit_with_two_images_or_with_the_moments_is_the_users_error(rows, greedy, monkeypatch):
