@@ -4,7 +4,14 @@ import torch
 
 from src.errors import UserError
 
-OUT_OF_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+OUT_OF_MEMORY = (  # what the CPU, the driver, cuBLAS, cuDNN 8 and cuDNN 9 say
+    "can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "unable to find an engine",  # each of cuDNN's algorithms needs more memory than is left
+)
 
 
 def choose_device(requested: str = "auto") -> tuple[torch.device, str]:

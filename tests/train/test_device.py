@@ -82,6 +82,9 @@ def test_a_device_is_described_for_people(gpu):
     [
         ("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate", True),
         ("cuDNN: CUDNN_STATUS_ALLOC_FAILED", True),
+        ("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED", True),
+        ("GET was unable to find an engine to execute this computation", True),
+        ("CUDA error: out of memory", True),
         ("CUDNN_STATUS_EXECUTION_FAILED", False),
     ],
 )
