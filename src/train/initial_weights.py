@@ -102,13 +102,16 @@ def describe_normalization(body: nn.Module, setting: str) -> str:
 
 @torch.inference_mode()
 def check_image_size(member: Member, net: nn.Module) -> None:
-    """Raises UserError if the network does not accept faces enlarged to the member's image size."""
-    try:
-        net.eval()(torch.zeros(1, 1, IMAGE_SIZE, IMAGE_SIZE))
-    except (RuntimeError, AssertionError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        side = member.image_size or models.native_image_size(member.network)
-        raise UserError(f"{member.name}: {member.network} does not take images of side {side}: {reason}") from None
+    """Raises UserError if the network does not accept faces of the member's image size, or of its first epoch."""
+    sides = {IMAGE_SIZE: member.image_size or models.native_image_size(member.network)}
+    if member.resize_fraction:
+        sides[member.initial_image_size] = member.initial_image_size
+    for stored, side in sides.items():
+        try:
+            net.eval()(torch.zeros(1, 1, stored, stored))
+        except (RuntimeError, AssertionError, ValueError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(f"{member.name}: {member.network} does not take images of side {side}: {reason}") from None
 
 
 def freeze_body(net: nn.Module, frozen: bool) -> None:
