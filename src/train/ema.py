@@ -1,4 +1,4 @@
-"""The exponential moving average of a network's weights."""
+"""The exponential moving average of a network's weights (after Polyak & Juditsky 1992)."""
 
 import copy
 
