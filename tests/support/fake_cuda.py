@@ -1,6 +1,6 @@
-"""A GPU without a GPU: tensors on `cuda:0` have a shape, a type and a device, but no values (torch's FakeTensorMode).
+"""Two GPUs without a GPU: tensors on `cuda:0` and `cuda:1` have a shape, a type and a device, but no values.
 
-Tensors on the CPU stay real. An operation that mixes devices fails as on a GPU. What lets the host wait for the device
+They are those of torch's FakeTensorMode; tensors on the CPU stay real. An operation that mixes devices fails as on a GPU. What lets the host wait for the device
 gives a made-up value and is noted in `waits`. Three parts of torch need a real GPU and are replaced here: the engine of
 `backward`, random generators, and the fused SGD.
 """
@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from src.dataset import NUM_CLASSES
 from tests.conftest import ROOT
 
-CUDA = torch.device("cuda:0")
+CUDA, SECOND = torch.device("cuda:0"), torch.device("cuda:1")
 MADE_UP = 1 / NUM_CLASSES  # the value of each float that is read: each row of probabilities then adds up to 1
 T4, P100, A100 = (7, 5), (6, 0), (8, 0)  # compute capabilities
 PROJECT = tuple(str(ROOT / folder) for folder in ("src", "tests"))
@@ -29,14 +29,15 @@ aten = torch.ops.aten
 
 
 class FakeCuda(TorchDispatchMode):
-    """Runs each operation on the CPU's tensors as it is, and each one on `cuda:0` without values.
+    """Runs each operation on the CPU's tensors as it is, and each one on a GPU without values.
 
     waits: where the host waited for the device: a value that is read, a copy from or to the CPU.
+    convolved: the types of the tensors in convolutions.
     """
 
     def __init__(self):
         super().__init__()
-        self.waits = []
+        self.waits, self.convolved = [], set()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -48,6 +49,8 @@ class FakeCuda(TorchDispatchMode):
             with self:
                 return func.decompose(*args, **kwargs)
         check_lists(func, given)
+        if func in (aten.convolution.default, aten.convolution_backward.default):
+            self.convolved |= {t.dtype for t in given}
         if func in REPLACED:
             return REPLACED[func](self, *args, **kwargs)
         result = func(*args, **kwargs)
@@ -138,7 +141,7 @@ class PythonCalls(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if func is Tensor.backward and args[0].device == CUDA:
+        if func is Tensor.backward and args[0].device.type == "cuda":
             return backward(args[0])
         result, generator = func(*args, **kwargs), kwargs.get("generator")
         if generator is not None and generator.device.type != result.device.type:
@@ -197,14 +200,14 @@ def with_real_tensors(function: Callable) -> Callable:
 
 @contextlib.contextmanager
 def fake_cuda(capability: tuple[int, int] = T4) -> Iterator[FakeCuda]:
-    """A machine with one GPU of that compute capability."""
+    """A machine with two GPUs of that compute capability."""
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")  # by copy.deepcopy
         patch.setattr(torch, "Generator", Generator)
         patch.setattr(torch, "load", with_real_tensors(torch.load))
         patch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
         answers = {
-            "device_count": 1,
+            "device_count": 2,
             "get_device_name": "Made-up GPU",
             "get_device_capability": capability,
             "is_bf16_supported": True,  # torch says so of a T4 too

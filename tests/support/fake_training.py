@@ -1,6 +1,7 @@
 """What tests on a made-up GPU share: a network, jobs, and the waits within a batch."""
 
 import numpy as np
+import torch
 from torch import nn
 from torchvision.ops import StochasticDepth
 
@@ -20,11 +21,11 @@ def small_cnn(dropout: float | None = None, drop_path: float = 0.0) -> nn.Sequen
     return nn.Sequential(*layers, *pool, nn.Linear(4, 7))
 
 
-def cuda_job(**settings) -> TrainJob:
+def cuda_job(device: torch.device = CUDA, **settings) -> TrainJob:
     """The training of a member on black images that are on the GPU."""
     member = Member("m", **{"network": "small_cnn", "epochs": 1, "batch_size": BATCH_SIZE} | settings)
-    rows = on_device(np.zeros((ROWS, 48, 48), np.uint8), np.arange(ROWS) % 7, CUDA)
-    return TrainJob(member, rows, rows, choose_precision(member.precision, CUDA), seed=1)
+    rows = on_device(np.zeros((ROWS, 48, 48), np.uint8), np.arange(ROWS) % 7, device)
+    return TrainJob(member, rows, rows, choose_precision(member.precision, device), seed=1)
 
 
 class BatchWaits:

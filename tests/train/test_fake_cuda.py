@@ -20,7 +20,7 @@ from src.train.checkpoint import read_checkpoint, write_checkpoint
 from src.train.fit import TimeUp, TrainState
 from src.train.predict import probabilities
 from src.train.trainer import Trainer, TrainJob
-from tests.support.fake_cuda import A100, CUDA, P100, T4, FakeCuda, fake_cuda
+from tests.support.fake_cuda import A100, CUDA, P100, SECOND, T4, FakeCuda, fake_cuda
 from tests.support.fake_training import BatchWaits, cuda_job, small_cnn
 from tests.support.training import tensors
 
@@ -101,7 +101,7 @@ def check_an_epoch_and_a_prediction(gpu: FakeCuda, job: TrainJob) -> None:
     trainer.epoch(1, waits)
     before = len(gpu.waits)
     probs = probabilities(trainer.eval_model, job.valid.images[:9], job.member.tta, job.precision)
-    assert waits.found == gpu.waits[before:] == [] and probs.device == CUDA
+    assert waits.found == gpu.waits[before:] == [] and probs.device == job.train.images.device
 
 
 @pytest.mark.parametrize("settings", settings_one_by_one())
@@ -110,12 +110,21 @@ def test_no_setting_lets_the_host_wait(settings):
         check_an_epoch_and_a_prediction(gpu, cuda_job(**settings))
 
 
-@pytest.mark.parametrize(("capability", "precision"), [(T4, "fp16"), (P100, "float32"), (A100, "bf16")])
-def test_many_settings_together_in_each_precision(capability, precision):
+@pytest.mark.parametrize(
+    ("capability", "precision", "kind"),
+    [(T4, "fp16", torch.float16), (P100, "float32", torch.float32), (A100, "bf16", torch.bfloat16)],
+)
+def test_many_settings_together_in_each_precision(capability, precision, kind):
     with fake_cuda(capability) as gpu:
         job = cuda_job(**MANY)
         assert job.precision.name == precision
         check_an_epoch_and_a_prediction(gpu, job)
+        assert gpu.convolved == {kind}  # all forward and backward passes
+
+
+def test_many_settings_together_on_the_second_gpu():
+    with fake_cuda() as gpu:
+        check_an_epoch_and_a_prediction(gpu, cuda_job(SECOND, **MANY))
 
 
 def test_soft_targets_let_no_step_wait():
@@ -125,13 +134,13 @@ def test_soft_targets_let_no_step_wait():
         check_an_epoch_and_a_prediction(gpu, dataclasses.replace(job, targets=targets))
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
-def test_a_checkpoint_within_an_epoch_is_on_the_cpu_and_continues_on_the_gpu(tmp_path, optimizer):
+@pytest.mark.parametrize(("optimizer", "device"), [("adam", CUDA), ("adamw", SECOND), ("sgd", CUDA)])
+def test_a_checkpoint_within_an_epoch_is_on_the_cpu_and_continues_on_the_gpu(tmp_path, optimizer, device):
     def stop():
         raise TimeUp
 
     with fake_cuda():
-        job = cuda_job(**MANY | {"optimizer": optimizer})
+        job = cuda_job(device, **MANY | {"optimizer": optimizer})
         trainer = Trainer(job)
         with pytest.raises(TimeUp):
             trainer.epoch(1, stop)

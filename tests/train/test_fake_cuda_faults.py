@@ -15,7 +15,7 @@ from src.train.ema import ModelEMA
 from src.train.optimizer import make_optimizer
 from src.train.schedule import LRSchedule
 from src.train.trainer import Trainer
-from tests.support.fake_cuda import CUDA, backward, fake_cuda
+from tests.support.fake_cuda import CUDA, SECOND, backward, fake_cuda
 from tests.support.fake_training import BatchWaits, cuda_job, small_cnn
 from tests.support.networks import random_faces
 from tests.support.training import make_member
@@ -42,6 +42,7 @@ FAULTS = {
     "a copy in place": (lambda x: torch.zeros(x.shape).copy_(x), "copy_"),
     "a mask on the CPU": (lambda x: x * torch.ones(x.shape), MIXED),
     "a weight on the CPU": (lambda x: F.conv2d(x.float(), torch.ones(1, 1, 3, 3)), f"{MIXED}|convolution"),
+    "a mask on another GPU": (lambda x: x * torch.ones(x.shape, device=SECOND), MIXED),
     "random numbers on the CPU": (lambda x: x + torch.rand(len(x), 1, 1, 1), MIXED),
     "a generator on the CPU": (lambda x: torch.rand(3, generator=torch.Generator(), device=x.device), "generator"),
     "torch.cuda.synchronize()": (lambda x: torch.cuda.synchronize(), "NVIDIA driver|CUDA"),
