@@ -1,8 +1,8 @@
 """Two GPUs without a GPU: tensors on `cuda:0` and `cuda:1` have a shape, a type and a device, but no values.
 
-They are those of torch's FakeTensorMode; tensors on the CPU stay real. An operation that mixes devices fails as on a GPU. What lets the host wait for the device
-gives a made-up value and is noted in `waits`. Three parts of torch need a real GPU and are replaced here: the engine of
-`backward`, random generators, and the fused SGD.
+They are those of torch's FakeTensorMode; tensors on the CPU stay real. An operation that mixes devices fails as on a
+GPU. What lets the host wait for the device gives a made-up value and is noted in `waits`. Three parts of torch need a
+real GPU and are replaced here: the engine of `backward`, random generators, and the fused SGD.
 """
 
 import contextlib
