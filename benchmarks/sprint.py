@@ -24,7 +24,7 @@ from benchmarks.reference_way import Reference
 from benchmarks.ways import timed
 from src import recipes
 from src.data import competition
-from src.data.split import split
+from src.data.split import Split, assign_folds
 from src.train.device import choose_device, describe_device
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,7 +45,7 @@ def run(source: Path, seed: int, device: str) -> dict:
 def reference_epoch(source: Path, rows: int, device: torch.device) -> float:
     """Seconds of an epoch of `resnet18_adam` the notebooks' way, with its validation, from `rows` of the rows."""
     data, member = competition.read_competition(source).train, recipes.get("resnet18_adam").members[0]
-    train, valid = split(data.images, data.labels, 5, 0, 0)
+    train, valid = Split(assign_folds(data.images, data.labels, 5, 0)).rows(0)
     way = Reference(member, data.images[train[:rows]], data.labels[train[:rows]], device)
     way.epoch()  # starts the workers, and does not count
     training = timed(way.epoch) * len(train) / rows

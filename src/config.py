@@ -93,8 +93,9 @@ class Checked:
 
 def check_type(name: str, value, kind):
     """`value` as the declared `kind` (an int passes as a float, nothing else is converted); else UserError."""
-    if isinstance(kind, types.UnionType):  # the only union here is `X | None`
-        return None if value is None else check_type(name, value, typing.get_args(kind)[0])
+    if isinstance(kind, types.UnionType):  # `X | None`, or `X | str` for a value that can be a word
+        first, other = typing.get_args(kind)
+        return value if isinstance(value, other) else check_type(name, value, first)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
@@ -105,9 +106,11 @@ def check_type(name: str, value, kind):
 def check_range(name: str, value, meta) -> None:
     """Raises UserError if `value` is outside the field's range or choices."""
     choices, low, high = meta.get("choices"), meta.get("low"), meta.get("high")
-    if choices and value not in choices:
-        raise UserError(f"{name}={value}: choose one of {', '.join(choices)}{hint(str(value), choices, OTHER_CHOICES)}")
-    if value is not None and low is not None and not low <= value <= high:  # this also catches nan
+    if choices and isinstance(value, str):
+        if value not in choices:
+            ways = "a number, or one of" if low is not None else "one of"
+            raise UserError(f"{name}={value}: choose {ways} {', '.join(choices)}{hint(value, choices, OTHER_CHOICES)}")
+    elif value is not None and low is not None and not low <= value <= high:  # this also catches nan
         raise UserError(f"{name}={value}: it must lie between {low:,} and {high:,}")
 
 
@@ -208,11 +211,14 @@ class Recipe(Checked):
     published: str = setting("", "the accuracies that the reference notebooks printed")
     members: tuple = setting((), "the members")
     folds: int = setting(5, "number of folds of the training data", 2, 100)
-    fold: int = setting(0, "the fold for validation", 0, 99)
+    fold: int | str = setting(
+        0, "the fold for validation; all: each in turn; none: train on all rows", 0, 99, choices=("all", "none")
+    )
     split_seed: int = setting(0, "seed of the split", 0, 2**31 - 1)
     valid: str = setting("fold", "the rows for validation; train: the training rows", choices=("fold", "train"))
     max_train_rows: int | None = setting(None, "use the first so many rows of train.csv; none: all", 14, 10**9)
     seed: int = setting(0, "seed of the training", 0, 2**31 - 1)
+    seeds: str = setting("", "several seeds of the training, as 0,1,2; empty: `seed` alone")
     time_budget_hours: float | None = setting(None, "maximum hours; none: no limit, 11.5 in a kernel", 0.001, 10_000)
     data_folder: str = setting("auto", "auto: any; or the folder below the input that has the data")
     form: str = setting("auto", "auto: as example_submission.csv", choices=("auto", "kaggle", "no_header"))
@@ -222,8 +228,17 @@ class Recipe(Checked):
         names = [m.name for m in self.members]
         if not names or len(set(names)) < len(names):
             raise UserError(f"recipe {self.name}: it needs members with different names, not {names}")
-        if self.fold >= self.folds:
+        if isinstance(self.fold, int) and self.fold >= self.folds:
             raise UserError(f"fold={self.fold}: with folds={self.folds} it can be 0 to {self.folds - 1}")
+        for member in self.members if self.fold == "none" else ():
+            if member.schedule == "plateau" or member.early_stopping_patience:
+                plateau = "schedule=plateau needs validation rows; set schedule=cosine"
+                patience = "early_stopping_patience needs validation rows; set early_stopping_patience=0"
+                reason = plateau if member.schedule == "plateau" else patience
+                raise UserError(f"fold=none: {member.name}.{reason}")
+        numbers = self.seeds.split(",") if self.seeds else []
+        if not all(re.fullmatch(r"[0-9]{1,9}", number) for number in numbers) or len(set(numbers)) < len(numbers):
+            raise UserError(f"seeds={self.seeds}: give different whole numbers, separated by commas, as 0,1,2")
 
 
 # ------------------------------------------------------------------------------------------- overrides
@@ -305,7 +320,10 @@ def with_fields(config, texts: dict[str, str], **more):
 def parse(name: str, text: str, kind):
     """The value of type `kind` that `text` writes; UserError if it writes none."""
     if isinstance(kind, types.UnionType):
-        return None if text.lower() == "none" else parse(name, text, typing.get_args(kind)[0])
+        first, other = typing.get_args(kind)
+        if other is str:
+            return parse(name, text, first) if re.fullmatch(r"[-+]?[0-9.]+", text) else text.lower()
+        return None if text.lower() == "none" else parse(name, text, first)
     what = {str: "a text", int: "a whole number", float: "a number"}[kind]
     try:
         return kind(text)

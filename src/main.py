@@ -147,11 +147,17 @@ def configured(arguments: argparse.Namespace, bundle: dict) -> config.Recipe:
 def options_as_settings(arguments: argparse.Namespace) -> list[str]:
     """The options that are settings, as `--set` takes them; UserError where `--set` names one of these too."""
     found, keys = [], [assignment.partition("=")[0].strip() for assignment in arguments.set]
-    for option, key in {"rows": "max_train_rows", "seed": "seed", "hours": "time_budget_hours"}.items():
+    options = {"rows": "max_train_rows", "seed": "seed", "seeds": "seeds", "hours": "time_budget_hours"}
+    for option, key in options.items():
         if (value := getattr(arguments, option)) is not None:
+            value = ",".join(value) if option == "seeds" else value
             if key in keys:
                 raise UserError(f"--{option} {value} and --set {key}: both set {key}; give one of them")
             found.append(f"{key}={value}")
+    if arguments.folds is not None:
+        if {"fold", "folds"} & set(keys):
+            raise UserError(f"--folds {arguments.folds} and --set fold or folds: give one of them")
+        found += ["fold=all", *([] if arguments.folds == "all" else [f"folds={arguments.folds}"])]
     return found
 
 
@@ -269,7 +275,7 @@ def parser(bundle: dict) -> argparse.ArgumentParser:
         for name in names.split():
             made[name].add_argument(option, **more)
     made["plan"].set_defaults(output=None, overwrite=False)
-    made["explore"].set_defaults(seed=None, hours=None)
+    made["explore"].set_defaults(seed=None, seeds=None, folds=None, hours=None)
     made["quick"].set_defaults(device="auto", overwrite=True, leaderboard=None)
     return top
 
@@ -299,6 +305,8 @@ def options(bundle: dict) -> list[tuple[str, str, dict]]:
         ("run plan", "--hours", {"metavar": "H", "help": "end in order within so many hours (in a kernel: 11.5)"}),
         ("run plan", "--device", {"metavar": "D", "default": "auto", "help": "auto, cpu, cuda, cuda:1, mps"}),
         ("run plan", "--seed", {"metavar": "S", "help": "seed of the training"}),
+        ("run plan", "--seeds", {"metavar": "S", "nargs": "+", "help": "train each member with each of these seeds"}),
+        ("run plan", "--folds", {"metavar": "K", "help": "all, or how many: train each member once a fold"}),
         ("run plan", "--nproc", {"metavar": "N", "type": int, "help": nproc}),
         ("run", "--output", folder | {"help": f"the run's folder (default: {place})"}),
         ("run", "--overwrite", {"action": "store_true", "help": "delete the run that is in the output folder"}),

@@ -23,6 +23,7 @@ from src.config import Member, Recipe
 from src.errors import UserError
 from src.recipe_table import network_cost
 from src.run.estimate import Demand, allocate_epochs
+from src.run.trainings import trainings_of
 from src.train.budget import TimeEstimate
 from src.train.estimate import format_duration
 
@@ -42,17 +43,22 @@ class Share:
     ends: float
 
 
-def estimate(member: Member, folds: int, fraction: float | None) -> TimeEstimate:
-    """The member's seconds on one GPU. A backward pass costs two forward passes; ten views of each image at the end."""
+def estimate(member: Member, folds: int | None, fraction: float | None) -> TimeEstimate:
+    """The member's seconds on one GPU; folds None: it trains on all rows.
+
+    A backward pass costs two forward passes; ten views of each image are predicted at the end.
+    """
     cost = network_cost(member.network, member.image_size)
     fraction = fraction or (FRACTION_OF_TIMM if cost.family == "timm" else FRACTION)
-    image, valid = cost.flop / (PEAK * fraction), TRAIN_ROWS // folds
+    image, valid = cost.flop / (PEAK * fraction), TRAIN_ROWS // folds if folds else 0
     return TimeEstimate(image * (3 * (TRAIN_ROWS - valid) + valid), image * VIEWS * (valid + TEST_ROWS))
 
 
 def rehearse(recipe: Recipe, hours: float, fraction: float | None = None, gpus: int = GPUS) -> list[Share]:
     """Gives each member to the GPU that is free first, with the epochs that the budget allows it, as a run does."""
-    demands = [Demand(m, estimate(m, recipe.folds, fraction), 0, m.epochs) for m in recipe.members]
+    folds = None if recipe.fold == "none" else recipe.folds
+    trainings = trainings_of(recipe)
+    demands = [Demand(t, estimate(t.member, folds, fraction), 0, t.member.epochs) for t in trainings]
     free, shares = [0.0] * gpus, []
     for number, demand in enumerate(demands):
         gpu = free.index(min(free))

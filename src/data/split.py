@@ -5,6 +5,7 @@ the validation accuracy.
 """
 
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
@@ -44,7 +45,16 @@ def assign_folds(images: np.ndarray, labels: np.ndarray, folds: int, seed: int) 
     return fold_of_group[groups]
 
 
-def split(images: np.ndarray, labels: np.ndarray, folds: int, fold: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers for training and for validation, int64 each; the rows of `fold` are for validation."""
-    held_out = assign_folds(images, labels, folds, seed) == fold
-    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+@dataclass(frozen=True)
+class Split:
+    """The fold of each training row, int64 (n,)."""
+
+    fold_of_row: np.ndarray
+    validates_training_rows: bool = False
+
+    def rows(self, fold: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """The rows to train on and those to validate on, int64 each; fold None: all rows, and none."""
+        if self.validates_training_rows:
+            return (np.arange(len(self.fold_of_row)),) * 2
+        held_out = self.fold_of_row == (-1 if fold is None else fold)
+        return np.flatnonzero(~held_out), np.flatnonzero(held_out)

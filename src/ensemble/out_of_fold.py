@@ -1,4 +1,4 @@
-"""Reads what earlier runs predicted, as targets for another training: of training rows out-of-fold, and of test rows.
+"""Out-of-fold predictions: writes oof.csv, and reads what earlier runs predicted as targets for another training.
 
 A run's folder, a predictions file, or an oof.csv with the columns row, label, fold and the seven class names. Where a
 folder has no oof.csv, its predictions files are joined; a row that several members predicted gets their mean.
@@ -18,6 +18,7 @@ from src.dataset import CLASS_NAMES, NUM_CLASSES
 from src.ensemble.blend import blend
 from src.ensemble.predictions import Predictions, load_predictions
 from src.errors import UserError
+from src.files import replacing
 
 COLUMNS = ("row", "label", "fold", *CLASS_NAMES)
 LIMIT = 16_000_000  # bytes
@@ -48,6 +49,16 @@ def read_blend(path: Path, data: Competition) -> Predictions:
     if not files or not path.exists():
         raise UserError(f"{path}: no predictions there.\n{ADVICE}")
     return blend([load_predictions(file, data.digest, len(data.test)) for file in files])
+
+
+def write_csv(path: Path, blended: Predictions, labels: np.ndarray, folds: np.ndarray) -> None:
+    """Writes the validation rows of a blend, with the label and the fold of each, int64 (n,) of all training rows."""
+    rows = blended.valid_rows
+    table = pd.DataFrame({"row": rows, "label": labels[rows], "fold": folds[rows]})
+    for number, name in enumerate(CLASS_NAMES):
+        table[name] = blended.valid[:, number]
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.7g")
 
 
 def read_csv(path: Path, data: Competition) -> tuple[np.ndarray, np.ndarray]:

@@ -20,17 +20,20 @@ def split_section(found: Explored) -> Section:
     text = f"Recipe {recipe.name}: {recipe.folds} folds by seed {recipe.split_seed}, of {len(labels):,} training rows"
     if recipe.valid == "train":
         return Section("Split", [f"{text}.", Notice("This recipe validates on the rows that it trains on.")])
+    if recipe.fold == "none":
+        return Section("Split", [Notice(f"Recipe {recipe.name} trains on all rows and validates none.")])
     try:
         folds = recipe_folds(found)
     except UserError as error:
         return Section("Split", [f"{text}.", Notice(f"No split: {error}.")])
-    text += f"; fold {recipe.fold} is for validation. Copies of an image are in one fold."
-    return Section("Split", [text, _classes(labels, folds == recipe.fold), _folds(labels, folds), _leaks(found)])
+    text += "; each fold" if recipe.fold == "all" else f"; fold {recipe.fold}"
+    text += " is for validation. Copies of an image are in one fold."
+    return Section("Split", [text, _classes(labels, folds == shown_fold(found)), _folds(labels, folds), _leaks(found)])
 
 
 def split_summary(found: Explored) -> str:
     """What the split prevents; empty where there is no such split."""
-    if found.recipe.valid == "train":
+    if found.recipe.valid == "train" or found.recipe.fold == "none":
         return ""
     try:
         _, (_, rows, exact, _) = compare_splits(found)
@@ -48,7 +51,12 @@ def compare_splits(found: Explored) -> list[tuple[str, int, int, int]]:
     folds = recipe_folds(found)
     plain = plain_folds(found.data.train.labels[: len(folds)], recipe.folds, recipe.split_seed)
     splits = {"this split": folds, "a split that ignores copies": plain}
-    return [(name, *_count_leaks(found, folds == recipe.fold)) for name, folds in splits.items()]
+    return [(name, *_count_leaks(found, folds == shown_fold(found))) for name, folds in splits.items()]
+
+
+def shown_fold(found: Explored) -> int:
+    """The fold whose rows are counted: the recipe's, or the first where each fold has its turn."""
+    return found.recipe.fold if isinstance(found.recipe.fold, int) else 0
 
 
 def recipe_folds(found: Explored) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from src import config
-from src.config import Member, Recipe
+from src.config import Recipe
 from src.data.batches import LabelledImages, on_device
 from src.data.competition import Competition
 from src.run.disk_space import DiskSpace
@@ -18,6 +18,7 @@ from src.run.ranks import Process
 from src.run.record import Code, RunIdentity, RunRecord
 from src.run.run_folder import RunFolder
 from src.run.soft_targets import SoftTargets, training_targets
+from src.run.trainings import Split, Training, trainings_of
 from src.train.budget import Deadline
 from src.train.initial_weights import InitialWeights
 from src.train.precision import choose_precision
@@ -40,6 +41,7 @@ class RunRequest:
     clock: Callable[[], float] = time.time
     checkpoint_seconds: float = 120.0  # between two checkpoints within an epoch
 
+    trainings = property(lambda self: trainings_of(self.recipe))
     budget = property(lambda self: Deadline(self.recipe.time_budget_hours, self.started, self.clock))
 
     def identity(self, inputs: "Inputs") -> RunIdentity:
@@ -53,10 +55,9 @@ class Inputs:
     """What a run reads before it starts."""
 
     data: Competition
-    train_rows: np.ndarray  # int64 row numbers of the training data
-    valid_rows: np.ndarray
-    initial_weights: dict[str, InitialWeights]  # by member
-    soft_targets: dict[str, SoftTargets]  # by member
+    split: Split
+    initial_weights: dict[str, InitialWeights]  # by training
+    soft_targets: dict[str, SoftTargets]  # by training
     device: torch.device
     device_reason: str  # which device, and why
     is_idle: bool  # no device is left for this process, which trains nothing
@@ -66,19 +67,20 @@ class Inputs:
         """Training data by row numbers, on the device."""
         return on_device(self.data.train.images, self.data.train.labels, self.device, rows)
 
-    def train_job(self, member: Member, seed: int) -> TrainJob:
-        """The training of one member on the run's rows."""
-        found, rows = self.soft_targets[member.name], self.on_device(self.train_rows)
-        train, targets = training_targets(member, found, rows, self.train_rows, self.data.test.images)
+    def train_job(self, training: Training) -> TrainJob:
+        """What to train, on the rows of its fold."""
+        member, (train_rows, valid_rows) = training.member, self.split.rows(training.fold)
+        found, faces = self.soft_targets[member.name], self.on_device(train_rows)
+        train, targets = training_targets(member, found, faces, train_rows, self.data.test.images)
         precision, weights = choose_precision(member.precision, self.device), self.initial_weights[member.name].file
-        return TrainJob(member, train, self.on_device(self.valid_rows), precision, seed, weights, targets)
+        return TrainJob(member, train, self.on_device(valid_rows), precision, training.seed, weights, targets)
 
 
 @dataclass(frozen=True)
 class Shared:
     """What the first process of a run tells the others."""
 
-    waiting: list[str]  # names of the members to train
+    waiting: list[str]  # names of the trainings that are not finished
     earlier_seconds: float  # of earlier starts of this run
     finish_seconds: float  # that blending, writing and checking take
 
@@ -101,7 +103,7 @@ class RunContext:
     disk = property(lambda self: DiskSpace(self.folder.expendable))
     identity = property(lambda self: self.request.identity(self.inputs))
 
-    member_names = property(lambda self: [member.name for member in self.recipe.members])
+    member_names = property(lambda self: [training.name for training in self.request.trainings])
 
     @property
     def reserve(self) -> float:

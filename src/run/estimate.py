@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, replace
 
-from src.config import Member
 from src.errors import UserError
 from src.run.context import Inputs, RunContext, RunRequest
 from src.run.prepare import read_inputs
 from src.run.ranks import Process
+from src.run.trainings import Training
 from src.train import budget
 from src.train.budget import TimeEstimate
 from src.train.device import describe_device
@@ -15,12 +15,14 @@ from src.train.estimate import estimate_member, estimate_table
 
 @dataclass(frozen=True)
 class Demand:
-    """A member that is to be trained: its time, the epochs that it has finished, and further ones that it wants."""
+    """A training that is to be done: its time, the epochs that it has finished, and further ones that it wants."""
 
-    member: Member
+    training: Training
     time: TimeEstimate
     done: int
     epochs: int
+
+    member = property(lambda self: self.training.member)
 
 
 def estimate(request: RunRequest, processes: int = 1) -> list[str]:
@@ -30,7 +32,8 @@ def estimate(request: RunRequest, processes: int = 1) -> list[str]:
     the run before its first epoch, and for a member that does not fit into memory.
     """
     inputs = read_inputs(request, Process())
-    demands = [Demand(member, measure(member, inputs), 0, member.epochs) for member in request.recipe.members]
+    times = {}
+    demands = [Demand(t, measure(t, inputs, times), 0, t.member.epochs) for t in request.trainings]
     return allocation_table(demands, request.budget.left(), describe_device(str(inputs.device)), processes)
 
 
@@ -42,23 +45,28 @@ def allocation_table(demands: list[Demand], left: float, device: str, processes:
     return lines if processes == 1 else [*lines, f"  shared by {processes} ranks, each on a device of its own"]
 
 
-def measure(member: Member, inputs: Inputs) -> TimeEstimate:
-    """A member's time from a warm-up; UserError where it does not fit into memory."""
-    return estimate_member(inputs.train_job(member, seed=0), len(inputs.data.test))
+def measure(training: Training, inputs: Inputs, times: dict[str, TimeEstimate]) -> TimeEstimate:
+    """A training's time from a warm-up; UserError where it does not fit into memory.
+
+    times: of members that were measured before, to which this one's is added: a member's folds and seeds cost the same.
+    """
+    if training.base not in times:
+        times[training.base] = estimate_member(inputs.train_job(training), len(inputs.data.test))
+    return times[training.base]
 
 
 def measure_all(context: RunContext) -> dict[str, Demand | UserError]:
-    """What each member still demands that an earlier start has not finished, or why it cannot be trained."""
-    progress, found = context.folder.read_record().progress, {}
-    for member in (member for member in context.recipe.members if member.name in context.shared.waiting):
+    """What each training still demands that an earlier start has not finished, or why it cannot be done."""
+    progress, found, times = context.folder.read_record().progress, {}, {}
+    for training in (training for training in context.request.trainings if training.name in context.shared.waiting):
         context.signals.check()
-        done, scheduled = 0, member.epochs
-        if member.name in progress and context.folder.checkpoints(member.name):
-            done, scheduled = progress[member.name].epochs, progress[member.name].scheduled_epochs
+        name, done, scheduled = training.name, 0, training.member.epochs
+        if name in progress and context.folder.checkpoints(name):
+            done, scheduled = progress[name].epochs, progress[name].scheduled_epochs
         try:
-            found[member.name] = Demand(member, measure(member, context.inputs), done, max(0, scheduled - done))
+            found[name] = Demand(training, measure(training, context.inputs, times), done, max(0, scheduled - done))
         except UserError as reason:
-            found[member.name] = UserError(str(reason))  # without its traceback, which holds the network in memory
+            found[name] = UserError(str(reason))  # without its traceback, which holds the network in memory
     return found
 
 

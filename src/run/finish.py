@@ -1,6 +1,7 @@
 """The end of a run, and of each of its members: blends what is finished, writes the submission, checks it."""
 
 import contextlib
+import math
 import time
 
 import numpy as np
@@ -10,11 +11,13 @@ from src.config import Recipe
 from src.data.competition import Competition
 from src.dataset import NUM_CLASSES
 from src.ensemble.blend import blend
+from src.ensemble.out_of_fold import write_csv
 from src.ensemble.predictions import Predictions, load_predictions
 from src.errors import UserError
 from src.run.context import RunContext
 from src.run.record import FAILED, FINISHED, INTERRUPTED, EnsembleResult, MemberResult, RunRecord
 from src.run.run_folder import RunFolder
+from src.run.trainings import trainings_of
 from src.submit.check import check_submission
 from src.submit.write import write_submission
 from src.train.signals import Stopped
@@ -26,11 +29,33 @@ def submit(context: RunContext) -> None:
         names, data = list(context.folder.read_results(context.member_names)), context.data
         files = map(context.folder.predictions, names)
         members = [load_predictions(file, data.digest, len(data.test)) for file in files]
-        number, blended = best_blend(members, data.train.labels)
+        number, blended = choose_blend(context.recipe, members, data.train.labels)
         labels, form = blended.test.argmax(1), context.recipe.form
         context.disk.write(lambda: write_submission(context.folder.submission, labels, data.example, form))
-        figures = quality(data.train.labels[blended.valid_rows], blended.valid)
-        record.ensemble = EnsembleResult(names[:number], *figures)
+        figures, by_seed = quality(data.train.labels[blended.valid_rows], blended.valid), {}
+        if context.recipe.fold == "all":
+            folds, path = context.inputs.split.fold_of_row, context.folder.out_of_fold
+            context.disk.write(lambda: write_csv(path, blended, data.train.labels, folds))
+            by_seed = accuracy_by_seed(context, dict(zip(names, members, strict=True)))
+        record.ensemble = EnsembleResult(names[:number], *figures, by_seed)
+
+
+def choose_blend(recipe: Recipe, members: list[Predictions], labels: np.ndarray) -> tuple[int, Predictions]:
+    """How many of the first members are blended, and their mean: all of them, unless one fold tells what is best."""
+    if isinstance(recipe.fold, int):
+        return best_blend(members, labels)
+    return len(members), blend(members)
+
+
+def accuracy_by_seed(context: RunContext, members: dict[str, Predictions]) -> dict[str, float]:
+    """The out-of-fold accuracy, 0-1, of the blend of the members with each seed."""
+    labels, found, recipe = context.data.train.labels, {}, context.recipe
+    for seed in recipe.seeds.split(",") if recipe.seeds else [str(recipe.seed)]:
+        part = [members[name] for name in members if name.endswith(f"-s{seed}")]
+        if part:
+            blended = blend(part)
+            found[seed] = quality(labels[blended.valid_rows], blended.valid)[0]
+    return found
 
 
 def best_blend(members: list[Predictions], labels: np.ndarray) -> tuple[int, Predictions]:
@@ -55,6 +80,8 @@ def quality(labels: np.ndarray, probs: np.ndarray) -> tuple[float, float]:
 
 def percent(result: MemberResult | EnsembleResult) -> str:
     """Accuracy and macro-F1 for people."""
+    if math.isnan(result.valid_accuracy):
+        return "not validated"
     return f"validation accuracy {100 * result.valid_accuracy:.2f} %, macro-F1 {100 * result.valid_f1:.2f} %"
 
 
@@ -65,7 +92,7 @@ def rehearse(recipe: Recipe, data: Competition, folder: RunFolder) -> float:
     header = {"member": "rehearsal", "data_digest": data.digest}
     member = Predictions(header, np.arange(len(data.train)), even[: len(data.train)], even[:rows])
     try:
-        _, blended = best_blend([member] * len(recipe.members), data.train.labels)
+        _, blended = choose_blend(recipe, [member] * len(trainings_of(recipe)), data.train.labels)
         write_submission(folder.rehearsal, blended.test.argmax(1), data.example, recipe.form)
         check_submission(folder.rehearsal, rows, data.example)
     finally:
@@ -91,8 +118,7 @@ def finish(context: RunContext) -> RunRecord:
         raise UserError(f"no member has finished, so there is no submission ({'; '.join(reasons[:2])}{more})")
     with context.changing_record() as record:
         record.status, record.files = FINISHED, context.folder.digests()
-    blended = record.ensemble.members
-    context.log(f"{'mean of ' if len(blended) > 1 else ''}{', '.join(blended)}: {percent(record.ensemble)}")
+    log_blend(context, record)
     for name in untrained:
         context.log(f"warning: {name} is missing{f': {lost[name]}' if name in lost else ', as said above'}")
     checked = check_submission(context.folder.submission, len(context.data.test), context.data.example)
@@ -101,6 +127,19 @@ def finish(context: RunContext) -> RunRecord:
     context.log(f"submission: {context.folder.submission}")
     context.log(f"{checked.rows:,} rows, checked; {record.seconds:.0f} s in all")
     return record
+
+
+def log_blend(context: RunContext, record: RunRecord) -> None:
+    """What is blended, and what it reaches."""
+    names, by_seed = record.ensemble.members, record.ensemble.accuracy_by_seed
+    blended = ", ".join(names) if len(names) < 5 else f"{len(names)} members"
+    context.log(f"{'mean of ' if len(names) > 1 else ''}{blended}: {percent(record.ensemble)}")
+    if not by_seed:
+        return
+    values = [100 * value for value in by_seed.values()]
+    spread = f"; mean {np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} %" if len(values) > 1 else ""
+    parts = ", ".join(f"{value:.2f} % with seed {seed}" for seed, value in zip(by_seed, values, strict=True))
+    context.log(f"out-of-fold accuracy: {parts}{spread}; {context.folder.out_of_fold}")
 
 
 def record_end(context: RunContext, error: BaseException) -> None:

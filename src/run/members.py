@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
-from src.config import Member
 from src.data.batches import on_device
 from src.ensemble.predictions import Predictions, save_predictions
 from src.errors import UserError
@@ -15,6 +14,7 @@ from src.run.context import RunContext
 from src.run.estimate import Demand, allocate_epochs, allocation_table, measure_all
 from src.run.finish import percent, quality, submit
 from src.run.record import MemberEstimate, MemberResult, Progress, as_text
+from src.run.trainings import Training
 from src.train.budget import MemberBudget
 from src.train.callbacks import TrainingCallbacks
 from src.train.checkpoint import CheckpointManager
@@ -73,9 +73,9 @@ def train_next(context: RunContext, name: str, mine: list[Demand | UserError]) -
         if isinstance(mine[0], UserError):
             raise mine[0]
         fitted = train(context, [demand for demand in mine if isinstance(demand, Demand)])
-        finish_member(context, mine[0].member, fitted)
+        finish_member(context, mine[0].training, fitted)
     except (TimeUp, UserError) as reason:
-        log = context.log if len(context.recipe.members) > 1 else context.log.to_file  # else it is the run's error
+        log = context.log if len(context.member_names) > 1 else context.log.to_file  # else it is the run's error
         log(f"warning: {reason}; the run continues without {name}")
         with context.changing_record() as record:
             (record.skipped if isinstance(reason, TimeUp) else record.failed)[name] = as_text(str(reason))
@@ -96,7 +96,7 @@ def train(context: RunContext, demands: list[Demand]) -> FitResult:
     others = sum(d.time.total(n) for d, n in zip(demands[1:], epochs[1:], strict=True) if n)
     if not (epochs[0] or (first.done and left >= min_reserve)):
         raise TimeUp(f"no epoch of {member.name} fits into the time that is left")
-    job = inputs.train_job(member, context.recipe.seed + member.seed)
+    job = inputs.train_job(first.training)
     precision, weights = job.precision, inputs.initial_weights[member.name]
     what = f"{member.network}, at most {member.epochs} epochs; {precision.name} ({precision.reason})"
     context.log(f"{member.name}: {what}; seed {job.seed}; {weights.description}")
@@ -137,28 +137,29 @@ def record_epoch(context: RunContext, member: str, history: list[dict], schedule
         context.log(f"warning: history.csv or run.json could not be written, the training continues ({error})")
 
 
-def finish_member(context: RunContext, member: Member, fitted: FitResult) -> None:
+def finish_member(context: RunContext, training: Training, fitted: FitResult) -> None:
     """Weights, predictions and result of a trained member, in this order: the result says that it is finished."""
-    folder, inputs = context.folder, context.inputs
+    folder, inputs, member = context.folder, context.inputs, training.member
+    valid_rows = inputs.split.rows(training.fold)[1]
     precision = choose_precision(member.precision, inputs.device)
     metadata = weights_metadata(member, fitted.net)
     context.disk.write(lambda: save_weights(fitted.net, folder.weights_file(member.name), metadata))
     valid, test = (
         probabilities(fitted.net, rows.images, member.tta, precision, on_batch_end=context.signals.check).cpu().numpy()
-        for rows in (inputs.on_device(inputs.valid_rows), on_device(inputs.data.test.images, None, inputs.device))
+        for rows in (inputs.on_device(valid_rows), on_device(inputs.data.test.images, None, inputs.device))
     )
     header = vars(context.identity) | {
         "recipe": context.recipe.name,
         "member": member.name,
-        "seed": context.recipe.seed + member.seed,
-        "fold": context.recipe.fold,
+        "seed": training.seed,
+        "fold": "none" if training.fold is None else training.fold,
         "device": folder.read_record().device,
         "seconds": round(fitted.seconds, 1),
     }
-    content = Predictions(header, inputs.valid_rows, valid, test)
+    content = Predictions(header, valid_rows, valid, test)
     context.disk.write(lambda: save_predictions(folder.predictions(member.name), content))
     result = MemberResult(
-        *quality(inputs.data.train.labels[inputs.valid_rows], valid),
+        *quality(inputs.data.train.labels[valid_rows], valid),
         train_accuracy=fitted.history[fitted.best_epoch - 1]["train_accuracy"],
         best_epoch=fitted.best_epoch,
         epochs=len(fitted.history),

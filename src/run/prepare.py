@@ -8,11 +8,8 @@ import numpy as np
 import torch
 
 from src import config
-from src.config import Recipe
 from src.data import competition
 from src.data.candidates import named_folder
-from src.data.competition import Competition
-from src.data.split import split
 from src.errors import UserError
 from src.run import disk_space
 from src.run.context import Inputs, RunContext, RunRequest, Shared
@@ -22,6 +19,7 @@ from src.run.record import RUNNING, RowCounts, RunRecord
 from src.run.resume import resume
 from src.run.run_folder import RunFolder
 from src.run.soft_targets import find_soft_targets
+from src.run.trainings import split_rows
 from src.submit.write import read_example
 from src.train import device as devices
 from src.train.initial_weights import find_initial_weights
@@ -50,7 +48,7 @@ def prepare(request: RunRequest, signals: StopSignals, process: Process) -> RunC
     except BaseException:
         log.close()
         raise
-    waiting = [member.name for member in request.recipe.members if member.name not in record.members]
+    waiting = [training.name for training in request.trainings if training.name not in record.members]
     return RunContext(request, inputs, folder, log, signals, process, Shared(waiting, record.seconds, finish_seconds))
 
 
@@ -77,9 +75,12 @@ def read_inputs(request: RunRequest, process: Process) -> Inputs:
             raise UserError(f"{name}.pretrained: {weights.file} is in this run's own folder; give another --output")
     if recipe.form == "auto" and data.example:
         read_example(data.example, len(data.test))
-    train_rows, valid_rows = split_rows(recipe, data)
-    soft_targets = {m.name: find_soft_targets(m, request.input, data, train_rows) for m in recipe.members}
-    return Inputs(data, train_rows, valid_rows, initial_weights, soft_targets, device, reason, aside, seconds)
+    split, soft_targets = split_rows(recipe, data.train.images, data.train.labels), {}
+    for training in request.trainings:
+        rows = split.rows(training.fold)[0]
+        soft_targets[training.name] = find_soft_targets(training.member, request.input, data, rows)
+    by_training = {training.name: initial_weights[training.base] for training in request.trainings}
+    return Inputs(data, split, by_training, soft_targets, device, reason, aside, seconds)
 
 
 def choose_device(wish: str, process: Process) -> tuple[torch.device, str, bool]:
@@ -99,14 +100,6 @@ def choose_device(wish: str, process: Process) -> tuple[torch.device, str, bool]
     return device, f"{reason}; {name} does not compute: {fault}", process.rank > 0
 
 
-def split_rows(recipe: Recipe, data: Competition) -> tuple[np.ndarray, np.ndarray]:
-    """The rows to train on and those to validate on, int64."""
-    images, labels = (part[: recipe.max_train_rows] for part in (data.train.images, data.train.labels))
-    if recipe.valid == "train":
-        return (np.arange(len(images)),) * 2
-    return split(images, labels, recipe.folds, recipe.fold, recipe.split_seed)
-
-
 def needed_bytes(inputs: Inputs, processes: int) -> int:
     """The most that a run has on the disk: weights and predictions of all members, checkpoints of one a process.
 
@@ -114,7 +107,7 @@ def needed_bytes(inputs: Inputs, processes: int) -> int:
     kept, and a fourth is being written.
     """
     sizes = [weights.num_bytes for weights in inputs.initial_weights.values()]
-    rows = len(inputs.train_rows) + len(inputs.valid_rows) + len(inputs.data.test)
+    rows = len(inputs.split.fold_of_row) + len(inputs.data.test)
     checkpoints = 4 * 5 * max(sizes) * min(processes, len(sizes))
     return sum(sizes) + checkpoints + 64 * rows * len(sizes) + disk_space.SMALL_FILES
 
@@ -137,11 +130,31 @@ def new_record(request: RunRequest, inputs: Inputs, process: Process) -> RunReco
         config_hash=identity.config_hash,
         data_digest=identity.data_digest,
         targets_digest=identity.targets_digest,
-        rows=RowCounts(len(inputs.train_rows), len(inputs.valid_rows), len(inputs.data.test)),
+        rows=count_rows(request, inputs),
         device=devices.describe_device(str(inputs.device)),
         environment=environment,
         ranks=[""] * process.world_size if process.world_size > 1 else [],
     )
+
+
+def count_rows(request: RunRequest, inputs: Inputs) -> RowCounts:
+    """The rows that one training learns, those that are validated in all, and those of the test."""
+    train_rows, valid_rows = inputs.split.rows(request.trainings[0].fold)
+    valid = len(inputs.split.fold_of_row) if request.recipe.fold == "all" else len(valid_rows)
+    return RowCounts(len(train_rows), valid, len(inputs.data.test))
+
+
+def describe_split(request: RunRequest, rows: RowCounts) -> str:
+    """The split for people."""
+    recipe, trainings = request.recipe, len(request.trainings)
+    learnt = f"{rows.train:,} rows to train on"
+    if recipe.valid == "train":
+        return f"{learnt}, {rows.valid:,} to validate (the same rows)"
+    if recipe.fold == "all":
+        return f"{recipe.folds} folds, {trainings} trainings of about {learnt}; {rows.valid:,} are validated in turn"
+    if recipe.fold == "none":
+        return f"{learnt}, none to validate: the last epoch counts"
+    return f"{learnt}, {rows.valid:,} to validate (fold {recipe.fold} of {recipe.folds})"
 
 
 def log_beginning(log: Log, request: RunRequest, inputs: Inputs, record: RunRecord) -> None:
@@ -149,15 +162,15 @@ def log_beginning(log: Log, request: RunRequest, inputs: Inputs, record: RunReco
     code, recipe, rows, data = record.code, request.recipe, record.rows, inputs.data
     dirty = " (tree was dirty)" if code.dirty else ""
     log(f"fer2013-kit {code.digest}, commit {code.commit}{dirty}, {time.strftime('%Y-%m-%d')}")
-    log(f"recipe {recipe.name} [{record.config_hash}], seed {recipe.seed}: {recipe.description}")
+    seeds = f"seeds {recipe.seeds}" if recipe.seeds else f"seed {recipe.seed}"
+    log(f"recipe {recipe.name} [{record.config_hash}], {seeds}: {recipe.description}")
     counts = f"{len(data.train):,} train, {rows.test:,} test, read in {inputs.read_seconds:.1f} s"
     log(f"data [{data.digest}]: {counts}")
     for file in data.files:
         log(f"  {file}")
     for line in data.passed_over:
         log(f"passed over: {line}")
-    fold = "the same rows" if recipe.valid == "train" else f"fold {recipe.fold} of {recipe.folds}"
-    log(f"split: {rows.train:,} rows to train on, {rows.valid:,} to validate ({fold})")
+    log(f"split: {describe_split(request, rows)}")
     log(f"device: {inputs.device_reason}")
     if recipe.time_budget_hours is not None:
         log(f"budget: {recipe.time_budget_hours:g} hours, of which {max(0, request.budget.left()) / 3600:.2f} are left")

@@ -85,11 +85,15 @@ class MemberResult:
 
 @dataclass(frozen=True)
 class EnsembleResult:
-    """The blend that the submission is made of."""
+    """The blend that the submission is made of.
+
+    accuracy_by_seed: of all folds, the mean of the members with one seed; empty where one fold is validated.
+    """
 
     members: list[Name]
     valid_accuracy: float
     valid_f1: float
+    accuracy_by_seed: dict[Name, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

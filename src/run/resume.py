@@ -1,7 +1,5 @@
 """Continues an earlier start of the same run, from its folder or from a run that is attached as an input."""
 
-from pathlib import Path
-
 from src.bounded_io import list_files
 from src.ensemble.predictions import load_predictions
 from src.errors import UserError
@@ -18,31 +16,31 @@ def resume(request: RunRequest, folder: RunFolder, record: RunRecord, earlier: R
     """
     if earlier:
         log(f"continues the run in {folder.path} ({earlier.status})")
-    elif attached := furthest_attached(request.input, folder, record, log):
+    elif attached := furthest_attached(request, folder, record, log):
         folder.copy_from(attached)
         log(f"continues the run attached in {attached.path}")
         earlier = folder.read_record()
     else:
         return
     record.seconds, record.progress = earlier.seconds, earlier.progress
-    for member in request.recipe.members:
-        if not folder.result(member.name).exists():
+    for training in request.trainings:
+        if not folder.result(training.name).exists():
             continue
         try:
-            load_predictions(folder.predictions(member.name), record.data_digest, record.rows.test)
-            record.members |= folder.read_results([member.name])
+            load_predictions(folder.predictions(training.name), record.data_digest, record.rows.test)
+            record.members |= folder.read_results([training.name])
         except UserError as error:
-            log(f"warning: {member.name} is trained again, since its files cannot be used: {error}")
-            folder.result(member.name).unlink()
+            log(f"warning: {training.name} is trained again, since its files cannot be used: {error}")
+            folder.result(training.name).unlink()
 
 
-def furthest_attached(source: Path, folder: RunFolder, record: RunRecord, log: Log) -> RunFolder | None:
-    """Of the runs below `source` that are this very run the one that is furthest; of equals, the newest.
+def furthest_attached(request: RunRequest, folder: RunFolder, record: RunRecord, log: Log) -> RunFolder | None:
+    """Of the runs below the input folder that are this very run the one that is furthest; of equals, the newest.
 
     Logs for each other run why it is not used.
     """
     found = []
-    for file in list_files(source):
+    for file in list_files(request.input):
         other = RunFolder(file.parent)
         if file != other.record_file or other.path.resolve() == folder.path.resolve():
             continue
@@ -53,20 +51,20 @@ def furthest_attached(source: Path, folder: RunFolder, record: RunRecord, log: L
         if reason:
             log(f"{other.path}: an earlier run, not used: {reason}")
         else:
-            found.append((finished_epochs(other, earlier, record.recipe), other.record_file.stat().st_mtime, other))
+            found.append((finished_epochs(other, earlier, request), other.record_file.stat().st_mtime, other))
     found.sort(key=lambda one: one[:2])
     for epochs, _, other in found[:-1]:
         log(f"{other.path}: an earlier start of this run, not used: {epochs} epochs, and another has {found[-1][0]}")
     return found[-1][-1] if found else None
 
 
-def finished_epochs(folder: RunFolder, record: RunRecord, recipe: dict) -> int:
+def finished_epochs(folder: RunFolder, record: RunRecord, request: RunRequest) -> int:
     """The epochs that need no training again: all of a finished member's, of another one's those in checkpoints."""
     total = 0
-    for member in recipe["members"]:
-        name = member["name"]
+    for training in request.trainings:
+        name = training.name
         if folder.result(name).exists() and folder.predictions(name).exists():
-            total += member["epochs"]
+            total += training.member.epochs
         elif name in record.progress and folder.checkpoints(name):
             total += record.progress[name].epochs
     return total

@@ -1,6 +1,6 @@
 """The folder of a run: the only place of its file names, and whose it is.
 
-submission.csv  run.json  log.txt  predictions/<member>.npz
+submission.csv  run.json  log.txt  oof.csv  predictions/<member>.npz
 members/<member>/{result.json, history.csv, model.safetensors, checkpoints}
 """
 
@@ -17,8 +17,8 @@ from src.files import digest, replacing
 from src.run.record import MemberResult, RunRecord, read_json, read_record
 from src.train.checkpoint import FILE_NAMES, LATEST, MID_EPOCH, PREVIOUS
 
-RUN_FILES = ("submission.csv", "run.json", "log.txt", "predictions", "members")
-CARRIED = ("predictions", "members", "submission.csv", "run.json")  # what another start of the run needs
+RUN_FILES = ("submission.csv", "run.json", "log.txt", "oof.csv", "predictions", "members")
+CARRIED = ("predictions", "members", "oof.csv", "submission.csv", "run.json")  # what another start of the run needs
 ADVICE = "give another --output, or --overwrite to delete what a run left there."
 
 
@@ -31,6 +31,7 @@ class RunFolder:
     submission = property(lambda self: self.path / "submission.csv")
     record_file = property(lambda self: self.path / "run.json")
     log_file = property(lambda self: self.path / "log.txt")
+    out_of_fold = property(lambda self: self.path / "oof.csv")
     rehearsal = property(lambda self: self.path / ".rehearsal.csv")  # a submission, written and deleted before training
 
     def predictions(self, member: str) -> Path:
@@ -64,7 +65,7 @@ class RunFolder:
     def digests(self) -> dict[str, str]:
         """Name → SHA-256 of each file that a finished run leaves, except its log and run.json."""
         inside = (f"members/*/{name}" for name in ("result.json", "history.csv", "model.safetensors"))
-        files = self.files("submission.csv", "predictions/*.npz", *inside)
+        files = self.files("submission.csv", "oof.csv", "predictions/*.npz", *inside)
         return {file.relative_to(self.path).as_posix(): digest(file) for file in files}
 
     # ------------------------------------------------------------------------------------ whose it is

@@ -23,7 +23,7 @@ def estimate_member(job: TrainJob, test_rows: int, clock: Callable[[], float] = 
     sizes = [training_image_size(member, epoch, member.epochs) for epoch in range(1, member.epochs + 1)]
     step = sum(step_seconds(trainer, side, clock) * sizes.count(side) for side in set(sizes)) / len(sizes)
     step *= mean_passes(member, 1, member.epochs, member.epochs)
-    images = valid.images[:256]
+    images = (valid if len(valid.labels) else job.train).images[:256]
     probabilities(trainer.eval_model, images[:8], "none", job.precision)
     started = clock()
     probabilities(trainer.eval_model, images, "none", job.precision).sum().item()

@@ -27,7 +27,7 @@ class TimeUp(Exception):
 
 @dataclass(frozen=True)
 class FitResult:
-    """A trained network with its best epoch's weights."""
+    """A trained network with its best epoch's weights; without validation rows the last epoch is the best."""
 
     net: nn.Module
     history: list[dict]
@@ -63,8 +63,8 @@ class TrainState:
         return self.best_accuracy() == 1 or bool(patience and self.epochs - self.best_epoch >= patience)
 
     def record_epoch(self, row: dict, trainer: Trainer) -> None:
-        """Adds an epoch, and keeps its weights if it is the best so far."""
-        if row["valid_accuracy"] > self.best_accuracy():
+        """Adds an epoch, and keeps its weights if it is the best so far, or if no rows choose one."""
+        if math.isnan(row["valid_accuracy"]) or row["valid_accuracy"] > self.best_accuracy():
             self.best_epoch, self.best_weights = self.epochs + 1, copy_to_cpu(trainer.eval_model.state_dict())
         self.history.append(row)
 
@@ -92,6 +92,8 @@ class Callback:
 
 def fit(job: TrainJob, callback: Callback | None = None) -> FitResult:
     """Trains a member and returns it with the weights of its best epoch, by validation accuracy.
+
+    Without validation rows the last epoch is kept.
 
     Training stops early after `early_stopping_patience` epochs without a better one, and at once if no validation error
     is left. An epoch that diverged is repeated from the one before with half the learning rate; after three such
@@ -137,14 +139,17 @@ def fit(job: TrainJob, callback: Callback | None = None) -> FitResult:
 def has_diverged(row: dict, history: list[dict]) -> bool:
     """Whether a loss is not finite, or the training loss is far above that of a uniform guess and does not fall."""
     limit = max(DIVERGED_LOSS, history[-1]["train_loss"] if history else FIRST_EPOCH_LOSS)
-    return not (row["train_loss"] <= limit and math.isfinite(row["valid_loss"]))  # nan is not <= anything
+    has_valid_loss = math.isnan(row["valid_accuracy"]) or math.isfinite(row["valid_loss"])
+    return not (row["train_loss"] <= limit and has_valid_loss)  # nan is not <= anything
 
 
 def roll_back(trainer: Trainer, state: TrainState, row: dict, callback: Callback) -> None:
     """Restores the end of the epoch before, and halves the learning rate; raises Diverged after three rollbacks."""
     name, epoch = trainer.member.name, row["epoch"]
     state.rollbacks += 1
-    losses = f"training loss {row['train_loss']:.3g}, validation loss {row['valid_loss']:.3g}"
+    losses = f"training loss {row['train_loss']:.3g}"
+    if not math.isnan(row["valid_accuracy"]):
+        losses += f", validation loss {row['valid_loss']:.3g}"
     if state.rollbacks > MAX_ROLLBACKS:
         raise Diverged(
             f"{name}: diverges in epoch {epoch} ({losses}) also at an eighth of its learning rate; "

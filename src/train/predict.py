@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from src.data.augment import preprocess
+from src.dataset import NUM_CLASSES
 from src.train.device import is_out_of_memory
 from src.train.precision import Precision
 
@@ -26,7 +27,7 @@ def probabilities(
     images: uint8 (n, 1, 48, 48). Puts the network into evaluation mode. Halves batches that do not fit into memory.
     """
     net.eval()
-    found, at = [], 0
+    found, at = [torch.empty(0, NUM_CLASSES, device=images.device)], 0
     while at < len(images):
         try:
             x = preprocess(images[at : at + batch_size])

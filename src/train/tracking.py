@@ -1,6 +1,7 @@
 """The log, the line of an epoch, the progress bar and history.csv."""
 
 import contextlib
+import math
 import sys
 import time
 from collections.abc import Iterable
@@ -57,12 +58,19 @@ def epoch_line(row: dict, epochs: int, is_best: bool, columns: int = WIDTH) -> s
         f"{row['epoch']:{len(str(epochs))}d}/{epochs}",
         f"lr {row['lr']:.1e}".replace("e-0", "e-"),
         f"train {short_loss(row['train_loss'])} {short_percent(row['train_accuracy'], 1)}",
-        f"valid {short_loss(row['valid_loss'])} {short_percent(row['valid_accuracy'], 2)}",
-        f"F1 {short_percent(row['valid_f1'], 1)}",
+        *validation_parts(row),
         f"{row['seconds']:4.{0 if row['seconds'] >= 99.95 else 1}f} s",
     ]
     line, best = " ".join(parts), " best" if is_best else ""
     return f"epoch {line}{best}" if len(f"epoch {line} best") <= columns else f"{line}{best}"
+
+
+def validation_parts(row: dict) -> list[str]:
+    """What the validation rows say; nothing where there are none."""
+    if math.isnan(row["valid_accuracy"]):
+        return []
+    valid = f"valid {short_loss(row['valid_loss'])} {short_percent(row['valid_accuracy'], 2)}"
+    return [valid, f"F1 {short_percent(row['valid_f1'], 1)}"]
 
 
 def short_loss(loss: float) -> str:

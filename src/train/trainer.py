@@ -193,8 +193,10 @@ class Trainer:
         return UserError(f"{self.member.name}: {self.member.network} does not fit into memory {condition}")
 
     def evaluate(self, on_batch_end: Callable[[], None] = lambda: None) -> dict:
-        """Loss, accuracy and macro-F1 on the validation rows."""
+        """Loss, accuracy and macro-F1 on the validation rows; NaN where there are none."""
         valid = self.job.valid
+        if not len(valid.labels):
+            return dict.fromkeys(("valid_loss", "valid_accuracy", "valid_f1"), float("nan"))
         probs = probabilities(self.eval_model, valid.images, "none", self.job.precision, on_batch_end=on_batch_end)
         loss = F.nll_loss(probs.clamp_min(1e-12).log(), valid.labels).item()
         predicted, labels = probs.argmax(1).cpu(), valid.labels.cpu()

@@ -5,7 +5,7 @@ import pytest
 
 from src import recipes
 from src.data import competition
-from src.data.split import copy_groups, split
+from src.data.split import Split, assign_folds, copy_groups
 from src.dataset import PIXEL_MEAN, PIXEL_STD
 from src.report.explore import summary
 from src.report.explored import examine
@@ -29,7 +29,7 @@ def test_the_normalisation_is_that_of_the_training_images(data):
 def test_the_copies_are_those_known_and_none_is_on_both_sides_of_the_split(data):
     groups = copy_groups(data.train.images)
     assert len(groups) - len(set(groups.tolist())) == 1_236
-    train, valid = split(data.train.images, data.train.labels, 5, 0, 0)
+    train, valid = Split(assign_folds(data.train.images, data.train.labels, 5, 0)).rows(0)
     assert not set(groups[train]) & set(groups[valid])
     shares = [np.bincount(data.train.labels[rows], minlength=7) / len(rows) for rows in (train, valid)]
     assert np.abs(shares[0] - shares[1]).max() < 0.004

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from src.data.split import assign_folds, copy_groups, split
+from src.data.split import Split, assign_folds, copy_groups
 from src.errors import UserError
 
 
@@ -67,7 +67,7 @@ def test_the_folds_partition_the_rows():
     images, labels = copied(2)
     held_out = []
     for fold in range(5):
-        train, valid = split(images, labels, 5, fold, seed=0)
+        train, valid = Split(assign_folds(images, labels, 5, seed=0)).rows(fold)
         assert np.array_equal(np.union1d(train, valid), np.arange(600)) and len(train) + len(valid) == 600
         assert not set(flat(images[train])) & set(flat(images[valid]))
         assert all(rows.dtype == np.int64 and (np.diff(rows) > 0).all() for rows in (train, valid))

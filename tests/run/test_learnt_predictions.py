@@ -40,16 +40,16 @@ def write_run(faces, path, **recipe) -> None:
 
 def job_of(made, name: str):
     """The training that a request would do for a member."""
-    (member,) = (m for m in made.recipe.members if m.name == name)
+    (training,) = (t for t in made.trainings if t.name == name)
     inputs = read_inputs(made, Process())
-    return inputs, inputs.train_job(member, seed=1)
+    return inputs, inputs.train_job(training)
 
 
 def test_each_row_gets_the_mean_of_its_label_and_what_was_predicted_of_it(faces, tmp_path):
     path = write_table(faces, tmp_path / "oof.csv")
     settings = [f"compact_cnn.soft_targets={path}", "compact_cnn.soft_target_weight=0.7", "label_smoothing=0.1"]
     inputs, job = job_of(request(faces, tmp_path / "out", *settings), "compact_cnn")
-    rows, predicted = inputs.train_rows, pd.read_csv(path)[list(CLASS_NAMES)].to_numpy()
+    rows, predicted = inputs.split.rows(0)[0], pd.read_csv(path)[list(CLASS_NAMES)].to_numpy()
     label = 0.9 * np.eye(7)[inputs.data.train.labels[rows]] + 0.1 / 7
     np.testing.assert_allclose(job.targets.numpy(), 0.3 * label + 0.7 * predicted[rows], atol=1e-5)
     assert job_of(request(faces, tmp_path / "out", *settings), "simple_cnn_v2")[1].targets is None
@@ -59,12 +59,12 @@ def test_the_test_images_follow_with_what_was_predicted_of_them(faces, tmp_path)
     write_run(faces, tmp_path / "first")
     made = request(faces, tmp_path / "out", f"pseudo_labels={tmp_path / 'first'}", "label_smoothing=0.1")
     inputs, job = job_of(made, "compact_cnn")
-    n = len(inputs.train_rows)
+    n = len(inputs.split.rows(0)[0])
     assert len(job.train.images) == len(job.train.labels) == len(job.targets) == n + 80
     np.testing.assert_array_equal(job.train.images[n:, 0].numpy(), inputs.data.test.images)
     np.testing.assert_array_equal(job.targets[n:].numpy(), inputs.soft_targets["compact_cnn"].test)
     np.testing.assert_array_equal(job.train.labels[n:].numpy(), job.targets[n:].argmax(1).numpy())
-    label = 0.9 * np.eye(7)[inputs.data.train.labels[inputs.train_rows]] + 0.1 / 7
+    label = 0.9 * np.eye(7)[inputs.data.train.labels[inputs.split.rows(0)[0]]] + 0.1 / 7
     np.testing.assert_allclose(job.targets[:n].numpy(), label, atol=1e-6)
 
 
@@ -88,7 +88,7 @@ def test_a_path_that_does_not_exist_is_refused_with_the_member_and_the_setting(f
 
 def test_rows_that_nobody_predicted_are_counted_and_the_first_is_named(faces, tmp_path):
     made = request(faces, tmp_path / "out")
-    rows = read_inputs(made, Process()).train_rows
+    rows = read_inputs(made, Process()).split.rows(0)[0]
     path = write_table(faces, tmp_path / "oof.csv", rows=100)
     missing = rows[rows >= 100]
     words = rf"{len(missing)} of {len(rows)} training rows are not predicted, the first is row {missing[0]};"

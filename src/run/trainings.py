@@ -1,0 +1,47 @@
+"""The trainings of a run: each member once, or once for each fold and each seed."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from src.config import Member, Recipe
+from src.data.split import Split, assign_folds
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training. member: with the training's name. fold: for validation; None where no row is held out."""
+
+    member: Member
+    base: str  # the member's name in the recipe
+    seed: int
+    fold: int | None
+
+    name = property(lambda self: self.member.name)
+
+
+def trainings_of(recipe: Recipe) -> list[Training]:
+    """The trainings in order of importance: all folds of a member, then the next member, then the next seed.
+
+    They have the members' names where there is one of each; else `<member>-f<fold>-s<seed>`, or `<member>-s<seed>`
+    where no row is held out.
+    """
+    folds = list(range(recipe.folds)) if recipe.fold == "all" else [None if recipe.fold == "none" else recipe.fold]
+    seeds = [int(seed) for seed in recipe.seeds.split(",")] if recipe.seeds else [recipe.seed]
+    is_single = recipe.fold != "all" and not recipe.seeds
+    found = []
+    for seed in seeds:
+        for member in recipe.members:
+            for fold in folds:
+                part = "" if fold is None else f"-f{fold}"
+                named = member if is_single else replace(member, name=f"{member.name}{part}-s{seed}")
+                found.append(Training(named, member.name, seed + member.seed, fold))
+    return found
+
+
+def split_rows(recipe: Recipe, images: np.ndarray, labels: np.ndarray) -> Split:
+    """The recipe's split of the training data, images uint8 (n, 48, 48); UserError for more folds than fit."""
+    images, labels = images[: recipe.max_train_rows], labels[: recipe.max_train_rows]
+    if recipe.valid == "train" or recipe.fold == "none":
+        return Split(np.zeros(len(labels), np.int64), recipe.valid == "train")
+    return Split(assign_folds(images, labels, recipe.folds, recipe.split_seed))
