@@ -218,7 +218,7 @@ class Recipe(Checked):
     valid: str = setting("fold", "the rows for validation; train: the training rows", choices=("fold", "train"))
     max_train_rows: int | None = setting(None, "use the first so many rows of train.csv; none: all", 14, 10**9)
     seed: int = setting(0, "seed of the training", 0, 2**31 - 1)
-    seeds: str = setting("", "several seeds of the training, as 0,1,2; empty: `seed` alone")
+    seeds: str = setting("none", "several seeds of the training, as 0,1,2; none: the one seed")
     time_budget_hours: float | None = setting(None, "maximum hours; none: no limit, 11.5 in a kernel", 0.001, 10_000)
     data_folder: str = setting("auto", "auto: any; or the folder below the input that has the data")
     form: str = setting("auto", "auto: as example_submission.csv", choices=("auto", "kaggle", "no_header"))
@@ -236,7 +236,7 @@ class Recipe(Checked):
                 patience = "early_stopping_patience needs validation rows; set early_stopping_patience=0"
                 reason = plateau if member.schedule == "plateau" else patience
                 raise UserError(f"fold=none: {member.name}.{reason}")
-        numbers = self.seeds.split(",") if self.seeds else []
+        numbers = [] if self.seeds == "none" else self.seeds.split(",")
         if not all(re.fullmatch(r"[0-9]{1,9}", number) for number in numbers) or len(set(numbers)) < len(numbers):
             raise UserError(f"seeds={self.seeds}: give different whole numbers, separated by commas, as 0,1,2")
 

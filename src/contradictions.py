@@ -35,7 +35,7 @@ NEEDS = {
     "folds": FOLD,
     "fold": FOLD,
     "split_seed": FOLD,
-    "seed": Need(None, ("seeds",), lambda value: not value, "seeds= (empty)"),
+    "seed": Need(None, ("seeds",), lambda value: value == "none", "seeds=none"),
     "cosine_epochs": schedule("cosine", off=0),
     "lr_patience": schedule("plateau"),
     "lr_factor": schedule("plateau"),

@@ -17,7 +17,7 @@ from src.errors import UserError
 from src.run.context import RunContext
 from src.run.record import FAILED, FINISHED, INTERRUPTED, EnsembleResult, MemberResult, RunRecord
 from src.run.run_folder import RunFolder
-from src.run.trainings import trainings_of
+from src.run.trainings import seeds_of, trainings_of
 from src.submit.check import check_submission
 from src.submit.write import write_submission
 from src.train.signals import Stopped
@@ -49,12 +49,12 @@ def choose_blend(recipe: Recipe, members: list[Predictions], labels: np.ndarray)
 
 def accuracy_by_seed(context: RunContext, members: dict[str, Predictions]) -> dict[str, float]:
     """The out-of-fold accuracy, 0-1, of the blend of the members with each seed."""
-    labels, found, recipe = context.data.train.labels, {}, context.recipe
-    for seed in recipe.seeds.split(",") if recipe.seeds else [str(recipe.seed)]:
+    labels, found = context.data.train.labels, {}
+    for seed in seeds_of(context.recipe):
         part = [members[name] for name in members if name.endswith(f"-s{seed}")]
         if part:
             blended = blend(part)
-            found[seed] = quality(labels[blended.valid_rows], blended.valid)[0]
+            found[str(seed)] = quality(labels[blended.valid_rows], blended.valid)[0]
     return found
 
 

@@ -162,7 +162,7 @@ def log_beginning(log: Log, request: RunRequest, inputs: Inputs, record: RunReco
     code, recipe, rows, data = record.code, request.recipe, record.rows, inputs.data
     dirty = " (tree was dirty)" if code.dirty else ""
     log(f"fer2013-kit {code.digest}, commit {code.commit}{dirty}, {time.strftime('%Y-%m-%d')}")
-    seeds = f"seeds {recipe.seeds}" if recipe.seeds else f"seed {recipe.seed}"
+    seeds = f"seeds {recipe.seeds}" if recipe.seeds != "none" else f"seed {recipe.seed}"
     log(f"recipe {recipe.name} [{record.config_hash}], {seeds}: {recipe.description}")
     counts = f"{len(data.train):,} train, {rows.test:,} test, read in {inputs.read_seconds:.1f} s"
     log(f"data [{data.digest}]: {counts}")

@@ -20,6 +20,11 @@ class Training:
     name = property(lambda self: self.member.name)
 
 
+def seeds_of(recipe: Recipe) -> list[int]:
+    """The seeds of the run."""
+    return [recipe.seed] if recipe.seeds == "none" else [int(seed) for seed in recipe.seeds.split(",")]
+
+
 def trainings_of(recipe: Recipe) -> list[Training]:
     """The trainings in order of importance: all folds of a member, then the next member, then the next seed.
 
@@ -27,10 +32,9 @@ def trainings_of(recipe: Recipe) -> list[Training]:
     where no row is held out.
     """
     folds = list(range(recipe.folds)) if recipe.fold == "all" else [None if recipe.fold == "none" else recipe.fold]
-    seeds = [int(seed) for seed in recipe.seeds.split(",")] if recipe.seeds else [recipe.seed]
-    is_single = recipe.fold != "all" and not recipe.seeds
+    is_single = recipe.fold != "all" and recipe.seeds == "none"
     found = []
-    for seed in seeds:
+    for seed in seeds_of(recipe):
         for member in recipe.members:
             for fold in folds:
                 part = "" if fold is None else f"-f{fold}"

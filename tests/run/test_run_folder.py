@@ -24,7 +24,8 @@ def folder(tmp_path):
     folder.member("m").mkdir(parents=True)
     folder.write_record(RECORD)
     folder.write_result("m", RESULT)
-    for file in (folder.log_file, folder.submission, folder.predictions("m"), folder.history("m")):
+    written = (folder.log_file, folder.submission, folder.out_of_fold, folder.predictions("m"), folder.history("m"))
+    for file in written:
         file.write_text("content")
     for name in ("notes.txt", "faces/train.csv", "submission.csv.old"):
         (folder.path / name).parent.mkdir(exist_ok=True)
@@ -38,7 +39,7 @@ def files(folder: RunFolder) -> set[str]:
 
 FOREIGN = {"notes.txt", "faces/train.csv", "submission.csv.old"}
 INSIDE = {"members/m/result.json", "members/m/history.csv"}
-RUN = {"run.json", "log.txt", "submission.csv", "predictions/m.npz", *INSIDE}
+RUN = {"run.json", "log.txt", "submission.csv", "oof.csv", "predictions/m.npz", *INSIDE}
 
 
 def test_the_files_of_a_run_have_their_known_places(folder):

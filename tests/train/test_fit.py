@@ -1,6 +1,7 @@
 """A training repeats to the bit, keeps its best epoch, stops when it should, rolls back, and learns."""
 
 import math
+from math import nan
 
 import pytest
 from torch import nn
@@ -142,11 +143,17 @@ def test_an_epoch_that_diverges_is_repeated_from_the_one_before_at_half_the_lear
 
 def test_a_loss_that_begins_high_and_falls_has_not_diverged():
     """The random last layers of some networks begin at several times the loss of a uniform guess."""
-    high = [{"train_loss": loss, "valid_loss": 2 * loss} for loss in (9.0, 7.0, 5.0, 1.5)]
-    assert not any(has_diverged(row, high[:number]) for number, row in enumerate(high))
-    assert has_diverged({"train_loss": 5.1, "valid_loss": 5.0}, high[:3])  # it rises again
-    assert has_diverged({"train_loss": 4.0, "valid_loss": 1.0}, high)
-    assert has_diverged({"train_loss": 20.0, "valid_loss": 1.0}, [])
+
+    def row(train_loss, valid_loss, accuracy=0.5):
+        return {"train_loss": train_loss, "valid_loss": valid_loss, "valid_accuracy": accuracy}
+
+    high = [row(loss, 2 * loss) for loss in (9.0, 7.0, 5.0, 1.5)]
+    assert not any(has_diverged(one, high[:number]) for number, one in enumerate(high))
+    assert has_diverged(row(5.1, 5.0), high[:3])  # it rises again
+    assert has_diverged(row(4.0, 1.0), high)
+    assert has_diverged(row(20.0, 1.0), [])
+    assert has_diverged(row(1.0, nan), []) and not has_diverged(row(1.0, nan, nan), [])  # not validated
+    assert has_diverged(row(nan, nan, nan), [])
 
 
 @pytest.mark.parametrize("schedule", ["constant", "plateau", "cosine", "one_cycle"])
