@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from src.dataset import IMAGE_SIZE
 from src.errors import UserError
 
+TTA = ("none", "flip", "five", "ten", "scales")  # sets of views
 NOT_SETTABLE = ("name", "description", "published", "members", "augment")
 NOT_HASHED = ("description", "published", "form", "time_budget_hours", "data_folder")
 
@@ -191,7 +192,7 @@ class Member(Checked):
     sam_fraction: float = setting(0.0, "fraction of the epochs, at the end, with sharpness-aware steps", 0, 1)
     sam_rho: float = setting(0.05, "how far sharpness-aware steps look", 0.0001, 10)
     ema: float = setting(0.0, "decay per step of the moving average of the weights; 0: off", 0, 0.99999)
-    tta: str = setting("none", "test-time augmentation: the views to average", choices=("none", "flip"))
+    tta: str = setting("none", "test-time augmentation: the views to average", choices=TTA)
     precision: str = setting("auto", "auto: by the device's capability", choices=("auto", "float32", "bf16", "fp16"))
     seed: int = setting(0, "added to the recipe's seed", 0, 2**31 - 1)
     augment: Augment = field(default=Augment())

@@ -191,7 +191,7 @@ def test_none_takes_an_optional_setting_back(text):
         ("batch=32", "batch: no such setting; it is called batch_size"),
         ("learning_rate=1", "it is called lr"),
         ("first.model=vit", "first.model: no such setting; it is called network"),
-        ("tta=plain", "choose one of none, flip; it is called none"),
+        ("tta=plain", "choose one of none, flip, five, ten, scales; it is called none"),
         ("normalization=own", "it is called pretrained"),
         ("qqqq=1", "qqqq: no such setting (`recipes two` lists them)"),
     ],

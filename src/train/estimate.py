@@ -6,9 +6,10 @@ from collections.abc import Callable
 from src.config import Member
 from src.data.batches import steps
 from src.train.budget import TimeEstimate
-from src.train.predict import TTA_VIEWS, probabilities
+from src.train.predict import probabilities
 from src.train.sam import mean_passes
 from src.train.trainer import Trainer, TrainJob, training_image_size
+from src.train.tta import TTA_VIEWS
 
 WARMUP_SECONDS, MIN_STEPS, MAX_STEPS = 2.0, 3, 10
 

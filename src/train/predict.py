@@ -9,8 +9,7 @@ from src.data.augment import preprocess
 from src.dataset import NUM_CLASSES
 from src.train.device import is_out_of_memory
 from src.train.precision import Precision
-
-TTA_VIEWS = {"none": (lambda x: x,), "flip": (lambda x: x, lambda x: x.flip(-1))}
+from src.train.tta import TTA_VIEWS
 
 
 @torch.inference_mode()
@@ -22,7 +21,7 @@ def probabilities(
     batch_size: int = 512,
     on_batch_end: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """Class probabilities, float32 (n, 7) on the images' device: the mean over the views of `tta` ("none" or "flip").
+    """Class probabilities, float32 (n, 7) on the images' device: the mean over the views of `tta`, a key of TTA_VIEWS.
 
     images: uint8 (n, 1, 48, 48). Puts the network into evaluation mode. Halves batches that do not fit into memory.
     """

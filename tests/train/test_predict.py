@@ -6,6 +6,7 @@ from torch import nn
 
 from src.data.augment import preprocess
 from src.train.predict import probabilities
+from src.train.tta import TTA_VIEWS
 from tests.support.training import BF16, FLOAT32, equal, tiny, weights
 
 
@@ -24,7 +25,7 @@ def images() -> torch.Tensor:
 
 
 @pytest.mark.parametrize("precision", [FLOAT32, BF16], ids=lambda p: p.name)
-@pytest.mark.parametrize("tta", ["none", "flip"])
+@pytest.mark.parametrize("tta", TTA_VIEWS)
 def test_each_row_holds_probabilities_in_float32(net, images, tta, precision):
     probs = probabilities(net, images, tta, precision)
     assert probs.shape == (23, 7) and probs.dtype == torch.float32 and not probs.requires_grad
