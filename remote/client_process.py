@@ -47,7 +47,7 @@ def output(api, kernel: str, folder: str, pattern: str) -> dict:
     return {"files": files}
 
 
-def log(api, kernel: str) -> dict:
+def fetch_log(api, kernel: str) -> dict:
     """The log of a kernel that is over: a JSON array of {stream_name, time, data}."""
     return {"log": api.kernels_logs(kernel)}
 
@@ -110,7 +110,7 @@ def dataset_status(api, dataset: str) -> dict:
     return {"state": api.dataset_status(dataset)}
 
 
-CALLS = {f.__name__: f for f in (push, newest, status, output, log, last_line, submit, dataset, dataset_status)}
+CALLS = {f.__name__: f for f in (push, newest, status, output, fetch_log, last_line, submit, dataset, dataset_status)}
 
 
 def answer(request: dict) -> dict:

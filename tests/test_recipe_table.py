@@ -20,7 +20,7 @@ def text() -> str:
 
 
 @pytest.fixture(scope="module")
-def table(text) -> dict[str, tuple[list[str], str]]:
+def entries(text) -> dict[str, tuple[list[str], str]]:
     """By the recipe's name: the cells of its line, and the text below it."""
     entries: dict[str, tuple[list[str], str]] = {}
     for line in text.split("\n\n")[0].splitlines()[1:]:
@@ -32,15 +32,15 @@ def table(text) -> dict[str, tuple[list[str], str]]:
     return entries
 
 
-def test_the_table_has_an_entry_for_each_recipe_in_order_within_100_columns(table, text):
-    assert list(table) == list(recipes.RECIPES)
-    assert {len(row) for row, _ in table.values()} == {len(recipe_table.HEAD)}
+def test_the_table_has_an_entry_for_each_recipe_in_order_within_100_columns(entries, text):
+    assert list(entries) == list(recipes.RECIPES)
+    assert {len(row) for row, _ in entries.values()} == {len(recipe_table.HEAD)}
     assert max(map(len, text.splitlines())) <= 100
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)
-def test_an_entry_sums_the_members_costs_and_has_their_sizes_epochs_and_texts(table, name):
-    recipe, (line, below) = recipes.get(name), table[name]
+def test_an_entry_sums_the_members_costs_and_has_their_sizes_epochs_and_texts(entries, name):
+    recipe, (line, below) = recipes.get(name), entries[name]
     costs = [recipe_table.network_cost(member.network, member.image_size) for member in recipe.members]
     families = {cost.family for cost in costs}
     assert line[1] == (families.pop() if len(families) == 1 else f"{len(families)} families")

@@ -122,7 +122,7 @@ ENTRIES = {  # a short command of each, by the arguments of Python
 }
 
 
-def start(arguments: list[str], reader_leaves: bool = False, **environment: str) -> tuple[int, bytes, str]:
+def run_python(arguments: list[str], reader_leaves: bool = False, **environment: str) -> tuple[int, bytes, str]:
     """Exit code, standard output and standard error of Python with these arguments, in the project's folder."""
     read, write = os.pipe()
     if reader_leaves:
@@ -141,7 +141,7 @@ def start(arguments: list[str], reader_leaves: bool = False, **environment: str)
 
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_a_reader_that_leaves_is_no_error(entry):
-    code, _, error = start(ENTRIES[entry], reader_leaves=True)
+    code, _, error = run_python(ENTRIES[entry], reader_leaves=True)
     assert error == "" and code in (0, PIPE_CLOSED)
 
 
@@ -150,7 +150,7 @@ def test_a_reader_that_leaves_is_no_error(entry):
 def test_an_entry_point_prints_in_any_locale(entry, locale):
     encoding = {"PYTHONIOENCODING": locale} if locale != "C" else {}
     plain = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    code, out, error = start(ENTRIES[entry], **plain, **encoding)
+    code, out, error = run_python(ENTRIES[entry], **plain, **encoding)
     assert (code, error) == (0, "") and out.decode("cp1252")
 
 
@@ -180,7 +180,7 @@ def test_the_exit_code_says_that_nobody_read(body, unbuffered):
     if unbuffered and body in ("found wrong", "help"):
         expected = PIPE_CLOSED  # it is known before the command has ended
     option = ["-u"] if unbuffered else []
-    code, _, error = start([*option, "-c", SCRIPT.format(body=text)], reader_leaves=True)
+    code, _, error = run_python([*option, "-c", SCRIPT.format(body=text)], reader_leaves=True)
     assert (code, error) == (expected, "")
 
 
@@ -189,7 +189,7 @@ def test_a_defect_keeps_its_traceback_where_nobody_reads_and_so_does_another_bro
         ("print('a'); 1 / 0", "ZeroDivisionError"),
         ("a, b = os.pipe(); os.close(a); os.write(b, b'x')", "BrokenPipeError"),
     ):
-        code, _, error = start(["-c", SCRIPT.format(body=body)], reader_leaves="print" in body)
+        code, _, error = run_python(["-c", SCRIPT.format(body=body)], reader_leaves="print" in body)
         assert code == 1 and error.rstrip().splitlines()[-1].startswith(name) and error.count("Traceback") == 1
 
 
@@ -213,7 +213,7 @@ def test_streams_that_are_closed_are_no_error():
 def test_the_first_line_comes_before_torch(tmp_path, arguments, stream):
     """A torch that cannot be imported lies first in the path."""
     (tmp_path / "torch.py").write_text("raise ImportError('too early')")
-    code, out, error = start(arguments.split(), PYTHONPATH=str(tmp_path), PYTHONIOENCODING="utf-8")
+    code, out, error = run_python(arguments.split(), PYTHONPATH=str(tmp_path), PYTHONIOENCODING="utf-8")
     assert code == 1 and error.rstrip().endswith("ImportError: too early")
     lines = (out.decode() if stream == "out" else error).splitlines()
     assert "loading torch …" in lines[: 2 if "--set" in arguments else 1]

@@ -69,7 +69,7 @@ def rehearse(recipe: Recipe, hours: float, fraction: float | None = None, gpus: 
     return shares
 
 
-def table(shares: list[Share], hours: float) -> list[str]:
+def schedule_table(shares: list[Share], hours: float) -> list[str]:
     """Lines for people: each member's GPU, epochs and time, and the end of the last one."""
     width = max(len(share.member.name) for share in shares)
     lines = []
@@ -77,8 +77,8 @@ def table(shares: list[Share], hours: float) -> list[str]:
         short = f", of {s.member.epochs}" if s.epochs < s.member.epochs else ""
         what = f"{s.epochs:4d} epochs{short}, {format_duration(s.ends - s.begins)}" if s.epochs else "   skipped"
         lines.append(f"{s.member.name:{width}}  GPU {s.gpu}  {what}")
-    end, busy = max(s.ends for s in shares), sum(s.ends - s.begins for s in shares)
-    return [*lines, f"the last ends after {end / 3600:.1f} of {hours:g} h; {busy / 3600:.1f} GPU hours"]
+    end, seconds = max(s.ends for s in shares), sum(s.ends - s.begins for s in shares)
+    return [*lines, f"the last ends after {end / 3600:.1f} of {hours:g} h; {seconds / 3600:.1f} GPU hours"]
 
 
 def main(argv: list[str]) -> int:
@@ -93,7 +93,7 @@ def main(argv: list[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print("\n".join(table(rehearse(recipe, arguments.hours, arguments.fraction), arguments.hours)))
+    print("\n".join(schedule_table(rehearse(recipe, arguments.hours, arguments.fraction), arguments.hours)))
     return 0
 
 

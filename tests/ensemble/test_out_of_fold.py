@@ -20,7 +20,7 @@ def probabilities(n: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).dirichlet(np.ones(7), n).astype(np.float32)
 
 
-def table(data: Competition, rows: np.ndarray, probs: np.ndarray) -> pd.DataFrame:
+def oof_table(data: Competition, rows: np.ndarray, probs: np.ndarray) -> pd.DataFrame:
     """An oof.csv's content."""
     start = pd.DataFrame({"row": rows, "label": data.train.labels[rows], "fold": rows % 5})
     return start.join(pd.DataFrame(probs, columns=CLASS_NAMES))
@@ -36,7 +36,7 @@ def save_fold(data: Competition, folder, name: str, rows: np.ndarray, probs: np.
 
 def test_a_table_is_read_by_row_in_any_order_and_other_columns_do_not_matter(data, tmp_path):
     rows, probs = np.random.default_rng(1).permutation(300)[:280], probabilities(280)
-    content = table(data, rows, probs).assign(seed=3)
+    content = oof_table(data, rows, probs).assign(seed=3)
     content.to_csv(tmp_path / "oof.csv", index=False)
     for path in (tmp_path, tmp_path / "oof.csv"):
         found = read_out_of_fold(path, data)
@@ -90,7 +90,7 @@ def changed(content: pd.DataFrame, what: str) -> pd.DataFrame:
 )
 def test_a_table_that_is_wrong_is_refused_with_its_place(data, tmp_path, what, message):
     path, rows = tmp_path / "oof.csv", np.arange(300)
-    content = changed(table(data, rows, probabilities(300)), what)
+    content = changed(oof_table(data, rows, probabilities(300)), what)
     if what == "beyond":  # its label is that of the last row
         content.loc[3, "label"] = data.train.labels[299]
     content.to_csv(path, index=False)

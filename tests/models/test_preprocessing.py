@@ -64,10 +64,10 @@ def test_a_network_gets_its_images_preprocessed_before_they_are_resized(pixels, 
 
 
 def test_stochastic_depth_reaches_the_networks_that_have_it_and_others_are_refused_by_name():
-    for name, rate in (("face_resnet_s", "p"), ("timm:test_vit", "drop_prob")):
+    for name, field in (("face_resnet_s", "p"), ("timm:test_vit", "drop_prob")):
         net = models.create(name, drop_path=0.4, image_size=48)
         layers = [layer for layer in net.modules() if type(layer).__name__ in ("StochasticDepth", "DropPath")]
-        assert max(getattr(layer, rate) for layer in layers) == pytest.approx(0.4), name
+        assert max(getattr(layer, field) for layer in layers) == pytest.approx(0.4), name
     with pytest.raises(UserError, match=r"drop_path=0.2: compact_cnn has no stochastic depth; .*face_resnet_s.*timm"):
         models.create("compact_cnn", drop_path=0.2)
     with pytest.raises(UserError, match=r"network=timm:vgg11: timm cannot make it with .*drop_path_rate"):
