@@ -25,7 +25,9 @@ from tests.support.fake_training import BatchWaits, cuda_job, small_cnn
 from tests.support.training import tensors
 
 SETTINGS = {f.name: f for f in (*dataclasses.fields(Member), *dataclasses.fields(Augment))}
-LEFT_OUT = {"batch_size", "epochs", "image_size", "seed"}  # of other tests, or without a meaning here
+# Settings of other tests here, and those that a step does not read.
+LEFT_OUT = {"batch_size", "epochs", "image_size", "seed"}
+LEFT_OUT |= {"early_stopping_patience", "soft_target_weight", "soft_target_temperature"}
 MANY = {
     "class_balancing": "weights",
     "cutmix": 1.0,

@@ -113,7 +113,7 @@ def test_a_wait_is_found_wherever_it_is(monkeypatch, owner, name):
         return function(*args)
 
     monkeypatch.setattr(owner, name, slow)
-    assert what_is_found(network="compact_cnn", ema=0.9).startswith("item at ")
+    assert what_is_found(ema=0.9).startswith("item at ")
 
 
 def test_a_wait_in_evaluation_alone_is_found(monkeypatch):
