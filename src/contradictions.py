@@ -46,6 +46,7 @@ NEEDS = {
     "mix_probability": mixing(1, lambda *values: any(values), "or"),
     "mix_off_fraction": mixing(0, lambda *values: any(values), "or"),
     "cutmix_share": mixing(0.5, lambda *values: all(values), "and"),
+    "weight_decay_on": Need("all", ("weight_decay",), lambda value: value > 0, "weight_decay above 0"),
     "soft_target_weight": Need(0.5, *SOFT),
     "soft_target_temperature": Need(1, *SOFT),
     "sam_rho": Need(0.05, ("sam_fraction",), lambda value: value > 0, "sam_fraction above 0"),

@@ -107,6 +107,8 @@ def test_a_wrong_word_on_the_command_line_leads_to_the_right_one(capsys, command
         ("--set mix_off_fraction=0.1", ["mix_off_fraction=0.1 needs mixup or cutmix above 0"]),
         ("--set mixup=1 cutmix_share=0.3", ["cutmix_share=0.3 needs mixup and cutmix above 0", "cutmix=0.0"]),
         ("--set augment.erase_max_area=0.2", ["augment.erase_max_area=0.2 needs augment.erase above 0"]),
+        ("--set weight_decay_on=weights", ["weight_decay_on=weights needs weight_decay above 0", "weight_decay=0.0"]),
+        ("--set soft_target_weight=0.3", ["soft_target_weight=0.3 needs soft_targets=PATH", "soft_targets=none"]),
         ("--set sam_rho=0.1", ["sam_rho=0.1 needs sam_fraction above 0", "sam_fraction=0.0"]),
         ("--set preprocessing=standardize normalization=pretrained", ["replaces normalization=pretrained"]),
         ("--set drop_path=0.1", ["drop_path=0.1: compact_cnn has no stochastic depth", "face_resnet_s"]),
