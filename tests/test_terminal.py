@@ -145,13 +145,12 @@ def test_a_reader_that_leaves_is_no_error(entry):
     assert error == "" and code in (0, PIPE_CLOSED)
 
 
-@pytest.mark.parametrize("entry", ["sources", "help", "remote", "rehearse"])
-@pytest.mark.parametrize("locale", ["C", "cp1252"])
-def test_an_entry_point_prints_in_any_locale(entry, locale):
-    encoding = {"PYTHONIOENCODING": locale} if locale != "C" else {}
+@pytest.mark.parametrize("encoding", ["", "ascii", "latin-1", "cp1252"])
+def test_an_entry_point_prints_in_any_locale(encoding):
     plain = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    code, out, error = run_python(ENTRIES[entry], **plain, **encoding)
-    assert (code, error) == (0, "") and out.decode("cp1252")
+    more = {"PYTHONIOENCODING": encoding} if encoding else {}
+    code, out, error = run_python(ENTRIES["sources"], **plain, **more)
+    assert (code, error) == (0, "") and "rotation by up to" in out.decode(encoding or "ascii")
 
 
 SCRIPT = """

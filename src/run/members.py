@@ -76,7 +76,7 @@ def train_next(context: RunContext, name: str, mine: list[Demand | UserError]) -
         finish_member(context, mine[0].training, fitted)
     except (TimeUp, UserError) as reason:
         log = context.log if len(context.member_names) > 1 else context.log.to_file  # else it is the run's error
-        log(f"warning: {reason}; the run continues without {name}")
+        log(f"warning: {' '.join(str(reason).splitlines())}; the run continues without {name}")
         with context.changing_record() as record:
             (record.skipped if isinstance(reason, TimeUp) else record.failed)[name] = as_text(str(reason))
         return

@@ -49,7 +49,8 @@ class Log:
 
 def progress_bar(steps: Iterable, total: int, title: str, first: int = 0) -> Iterable:
     """`steps` with a progress bar, on a terminal only. first: steps that are done already."""
-    return tqdm(steps, total=total, initial=first, desc=title, leave=False, disable=not sys.stderr.isatty())
+    on_terminal = sys.stderr is not None and sys.stderr.isatty()
+    return tqdm(steps, total=total, initial=first, desc=title, leave=False, disable=not on_terminal)
 
 
 def epoch_line(row: dict, epochs: int, is_best: bool, columns: int = WIDTH) -> str:

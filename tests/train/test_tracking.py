@@ -91,9 +91,11 @@ def test_a_full_disk_costs_the_line_and_not_the_run(capsys):
     assert capsys.readouterr().out == "one\n"
 
 
-def test_without_a_terminal_there_is_no_progress_bar(capsys):
+def test_without_a_terminal_there_is_no_progress_bar(capsys, monkeypatch):
     assert list(progress_bar(iter("abc"), 3, "title")) == ["a", "b", "c"]
     assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(sys, "stderr", None)  # closed before the start
+    assert list(progress_bar(iter("abc"), 3, "title")) == ["a", "b", "c"]
 
 
 def test_an_epochs_line_holds_its_figures():
