@@ -31,7 +31,7 @@ test-kernel: .venv-kernel/installed
 
 test-newest:
 	$(call create,.venv-newest)
-	sed 's/,<[^ ]*//' requirements.txt > .venv-newest/requirements.txt
+	cat requirements.txt requirements-tracking.txt | sed 's/,<[^ ]*//' > .venv-newest/requirements.txt
 	$(call install,.venv-newest,--upgrade -r .venv-newest/requirements.txt)
 	.venv-newest/bin/python $(PYTEST)
 
@@ -61,14 +61,14 @@ define install
 	@echo "Installed: $$(du -sh $(1) | cut -f1) in $(1)"
 endef
 
-.venv/installed: requirements.txt constraints.txt
+.venv/installed: requirements.txt requirements-tracking.txt constraints.txt
 	$(call create,.venv)
-	$(call install,.venv,-r requirements.txt -c constraints.txt)
+	$(call install,.venv,-r requirements.txt -r requirements-tracking.txt -c constraints.txt)
 	@touch $@
 
-.venv-kernel/installed: requirements.txt constraints-kernel.txt
+.venv-kernel/installed: requirements.txt requirements-tracking.txt constraints-kernel.txt
 	$(call create,.venv-kernel)
-	$(call install,.venv-kernel,-r requirements.txt -c constraints-kernel.txt)
+	$(call install,.venv-kernel,-r requirements.txt -r requirements-tracking.txt -c constraints-kernel.txt)
 	@touch $@
 
 clean:

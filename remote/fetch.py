@@ -14,6 +14,7 @@ from remote.verify import damaged_files
 from src.ensemble.predictions import load_predictions
 from src.errors import UserError
 from src.run.run_folder import RunFolder
+from src.trackers.wandb_tracker import sync_command
 
 WEIGHTS = r"\.(safetensors|pt|pth|ckpt|bin)$|checkpoint"
 # First what a score needs, then what an ensemble needs, then the rest, and the weights on request.
@@ -44,6 +45,7 @@ def fetch(
         if folder / "run.json" in got:
             check_origin(folder, pushed)
     print(f"{len(got)} files in {folder}")
+    say_how_to_upload_tracking(folder, weights)
     if answer["state"] != "COMPLETE":
         reason = watch.explain_end(client, root, kernel, answer)
         raise KaggleError(f"{kernel}: {reason}\nWhat it left is in {folder}.")
@@ -51,6 +53,15 @@ def fetch(
     if missing:
         raise KaggleError(f"{kernel}: it completed and left no {' and no '.join(missing)}.\nIts log is in {folder}.")
     return folder
+
+
+def say_how_to_upload_tracking(folder: Path, weights: bool) -> None:
+    """Prints the command that uploads what the run tracked offline with W&B, if it did."""
+    tracking = RunFolder(folder).tracking
+    if any(tracking.glob("wandb/offline-run-*/*.wandb")):
+        print(f"tracked offline; to upload it to W&B: {sync_command(tracking)}")
+        if not weights:
+            print("(the networks too: first fetch --weights)")
 
 
 def download(client: Client, kernel: str, folder: Path, pattern: str) -> list[Path]:

@@ -18,7 +18,8 @@ from src.errors import UserError
 
 TTA = ("none", "flip", "five", "ten", "scales")  # sets of views
 NOT_SETTABLE = ("name", "description", "published", "members", "augment")
-NOT_HASHED = ("description", "published", "form", "time_budget_hours", "data_folder")
+TRACKERS = ("none", "wandb", "tensorboard", "wandb+tensorboard")
+NOT_HASHED = ("description", "published", "form", "time_budget_hours", "data_folder", "track")
 
 # Words that people use for a setting or a choice, by the name here: the error message names it.
 # fmt: off
@@ -38,6 +39,7 @@ WORDS = {
     "optimizer": "optim optimiser", "precision": "amp dtype mixed_precision", "pretrained": "checkpoint init weights",
     "resize_fraction": "growing", "schedule": "lr_schedule lr_scheduler sched scheduler",
     "seed": "random_seed random_state", "time_budget_hours": "hours max_hours time_limit",
+    "track": "log_to logger report_to tracker trackers tracking",
     "tta": "test_time_augmentation views", "warmup_fraction": "pct_start warmup warmup_ratio", "weight_decay": "l2 wd",
     "augment.contrast": "contrast_range", "augment.erase": "cutout random_erasing",
     "augment.flip": "hflip horizontal_flip", "augment.rotation": "degrees rotate rotation_range",
@@ -223,6 +225,7 @@ class Recipe(Checked):
     time_budget_hours: float | None = setting(None, "maximum hours; none: no limit, 11.5 in a kernel", 0.001, 10_000)
     data_folder: str = setting("auto", "auto: any; or the folder below the input that has the data")
     form: str = setting("auto", "auto: as example_submission.csv", choices=("auto", "kaggle", "no_header"))
+    track: str = setting("none", "trackers of the training", choices=TRACKERS)
 
     def __post_init__(self):
         super().__post_init__()

@@ -19,6 +19,7 @@ from src.train.allocator import keep_freed_memory
 from src.train.budget import process_started
 
 KERNEL_INPUT, KERNEL_OUTPUT = Path("/kaggle/input"), Path("/kaggle/working")
+TRACKERS = ("wandb", "tensorboard")
 KERNEL_HOURS = 11.5  # of the 12 that Kaggle allows: whether a kernel that is cut off keeps its files is not certain
 
 
@@ -158,6 +159,10 @@ def options_as_settings(arguments: argparse.Namespace) -> list[str]:
         if {"fold", "folds"} & set(keys):
             raise UserError(f"--folds {arguments.folds} and --set fold or folds: give one of them")
         found += ["fold=all", *([] if arguments.folds == "all" else [f"folds={arguments.folds}"])]
+    if chosen := getattr(arguments, "track", None):
+        if "track" in keys:
+            raise UserError(f"--track {' '.join(chosen)} and --set track: both set track; give one of them")
+        found.append(f"track={'+'.join(name for name in TRACKERS if name in chosen)}")
     return found
 
 
@@ -292,6 +297,8 @@ def options(bundle: dict) -> list[tuple[str, str, dict]]:
     page = folder | {"help": "the folder for explore.html and figures/ (default: %(default)s)"}
     nproc = "processes that share the members, by torchrun (default: in a kernel one a GPU, elsewhere 1)"
     settings = {"nargs": "+", "action": "extend", "default": [], "metavar": "KEY=VALUE", "help": "change a setting"}
+    trackers = "also track the training there; without network or key W&B is offline"
+    track = {"nargs": "+", "action": "extend", "choices": TRACKERS, "help": trackers}
     board = {"type": path, "metavar": "CSV", "help": "as `kaggle competitions leaderboard --download` writes it"}
     return [
         (
@@ -308,6 +315,7 @@ def options(bundle: dict) -> list[tuple[str, str, dict]]:
         ("run plan", "--seeds", {"metavar": "S", "nargs": "+", "help": "train each member with each of these seeds"}),
         ("run plan", "--folds", {"metavar": "K", "help": "all, or how many: train each member once a fold"}),
         ("run plan", "--nproc", {"metavar": "N", "type": int, "help": nproc}),
+        ("run", "--track", track),
         ("run", "--output", folder | {"help": f"the run's folder (default: {place})"}),
         ("run", "--overwrite", {"action": "store_true", "help": "delete the run that is in the output folder"}),
         ("quick", "--output", target | {"default": output / "quick"}),

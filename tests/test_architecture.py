@@ -20,12 +20,13 @@ MAY_IMPORT = {
     "data": set(),
     "models": set(),
     "train": {"data", "models"},
+    "trackers": set(),
     "submit": {"data"},
     "ensemble": {"data", "submit"},
     "recipe_table": {"models"},
     "report": {"data", "models", "submit", "ensemble"},
-    "run": {"data", "models", "train", "submit", "ensemble", "report"},
-    "main": {"data", "models", "train", "submit", "ensemble", "report", "run", "recipe_table"},
+    "run": {"data", "models", "train", "trackers", "submit", "ensemble", "report"},
+    "main": {"data", "models", "train", "trackers", "submit", "ensemble", "report", "run", "recipe_table"},
     "__main__": {"main"},
 }
 FILES = sorted(chain(*(ROOT.glob(f"{folder}/**/*.py") for folder in ("src", "remote", "tools"))))

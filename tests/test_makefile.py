@@ -18,7 +18,13 @@ esac
 @pytest.mark.skipif(shutil.which("make") is None, reason="this system has no make")
 @pytest.mark.parametrize("target", ["setup", ".venv-kernel/installed"])
 def test_make_says_what_it_installs_how_much_and_how_long_before_it_does(tmp_path, target):
-    for name in ("Makefile", "requirements.txt", "constraints.txt", "constraints-kernel.txt"):
+    for name in (
+        "Makefile",
+        "requirements.txt",
+        "requirements-tracking.txt",
+        "constraints.txt",
+        "constraints-kernel.txt",
+    ):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "python").write_text(PYTHON)
     (tmp_path / "python").chmod(0o755)

@@ -96,6 +96,7 @@ class RunContext:
     signals: StopSignals
     process: Process
     shared: Shared
+    broken_trackers: set[str] = field(default_factory=set)  # that failed in this process
 
     recipe = property(lambda self: self.request.recipe)
     data = property(lambda self: self.inputs.data)

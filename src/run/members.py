@@ -14,7 +14,9 @@ from src.run.context import RunContext
 from src.run.estimate import Demand, allocate_epochs, allocation_table, measure_all
 from src.run.finish import percent, quality, submit
 from src.run.record import MemberEstimate, MemberResult, Progress, as_text
+from src.run.tracked import track_result, tracked
 from src.run.trainings import Training
+from src.trackers.guarded import Trackers
 from src.train.budget import MemberBudget
 from src.train.callbacks import TrainingCallbacks
 from src.train.checkpoint import CheckpointManager
@@ -22,6 +24,7 @@ from src.train.fit import FitResult, TimeUp, fit
 from src.train.initial_weights import weights_metadata
 from src.train.precision import choose_precision
 from src.train.predict import probabilities
+from src.train.step_metrics import StepMetrics
 from src.train.tracking import write_history
 
 
@@ -72,8 +75,9 @@ def train_next(context: RunContext, name: str, mine: list[Demand | UserError]) -
     try:
         if isinstance(mine[0], UserError):
             raise mine[0]
-        fitted = train(context, [demand for demand in mine if isinstance(demand, Demand)])
-        finish_member(context, mine[0].training, fitted)
+        training, demands = mine[0].training, [demand for demand in mine if isinstance(demand, Demand)]
+        with tracked(context, training) as trackers:
+            finish_member(context, training, train(context, demands, trackers))
     except (TimeUp, UserError) as reason:
         log = context.log if len(context.member_names) > 1 else context.log.to_file  # else it is the run's error
         log(f"warning: {' '.join(str(reason).splitlines())}; the run continues without {name}")
@@ -82,9 +86,10 @@ def train_next(context: RunContext, name: str, mine: list[Demand | UserError]) -
         return
     submit(context)
     delete_checkpoints(context, name)
+    track_result(context, trackers, name)
 
 
-def train(context: RunContext, demands: list[Demand]) -> FitResult:
+def train(context: RunContext, demands: list[Demand], trackers: Trackers) -> FitResult:
     """Trains the first member in its share of the time that is left, from its checkpoint if it has one.
 
     demands: of this process, in their order. Raises TimeUp where nothing of the first one fits.
@@ -110,16 +115,24 @@ def train(context: RunContext, demands: list[Demand]) -> FitResult:
         context.log("warning: class_balancing=weights+sampler corrects the imbalance twice")
     folder.mkdir(parents=True, exist_ok=True)
     identity = vars(context.identity) | {"member": member.name, "device": inputs.device.type}
+    step_metrics = StepMetrics() if trackers else None
+
+    def on_progress(history: list[dict], scheduled: int) -> None:
+        record_epoch(context, member.name, history, scheduled)
+        trackers.log_steps(step_metrics.take() if step_metrics else [])
+        trackers.log_epoch(history[-1])
+
     callbacks = TrainingCallbacks(
         checkpoints=CheckpointManager(folder, identity, context.log),
         budget=MemberBudget(context.budget, min_reserve + others, min_reserve),
         signals=context.signals,
         max_epochs=first.done + epochs[0],
-        on_progress=lambda history, scheduled: record_epoch(context, member.name, history, scheduled),
+        on_progress=on_progress,
         log=context.log,
         accumulation_steps=first.time.accumulation_steps,
         checkpoint_seconds=context.request.checkpoint_seconds,
         columns=context.log.columns,
+        step_metrics=step_metrics,
     )
     try:
         return fit(job, callbacks)

@@ -21,6 +21,7 @@ from src.run.run_folder import RunFolder
 from src.run.soft_targets import find_soft_targets
 from src.run.trainings import split_rows
 from src.submit.write import read_example
+from src.trackers.guarded import describe_tracking
 from src.train import device as devices
 from src.train.initial_weights import find_initial_weights
 from src.train.precision import choose_precision
@@ -174,3 +175,5 @@ def log_beginning(log: Log, request: RunRequest, inputs: Inputs, record: RunReco
     log(f"device: {inputs.device_reason}")
     if recipe.time_budget_hours is not None:
         log(f"budget: {recipe.time_budget_hours:g} hours, of which {max(0, request.budget.left()) / 3600:.2f} are left")
+    for line in describe_tracking(recipe.track, RunFolder(request.output).tracking):
+        log(line)

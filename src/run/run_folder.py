@@ -1,6 +1,6 @@
 """The folder of a run: the only place of its file names, and whose it is.
 
-submission.csv  run.json  log.txt  oof.csv  predictions/<member>.npz
+submission.csv  run.json  log.txt  oof.csv  predictions/<member>.npz  tracking/{wandb, tensorboard}
 members/<member>/{result.json, history.csv, model.safetensors, checkpoints}
 """
 
@@ -17,8 +17,9 @@ from src.files import digest, replacing
 from src.run.record import MemberResult, RunRecord, read_json, read_record
 from src.train.checkpoint import FILE_NAMES, LATEST, MID_EPOCH, PREVIOUS
 
-RUN_FILES = ("submission.csv", "run.json", "log.txt", "oof.csv", "predictions", "members")
-CARRIED = ("predictions", "members", "oof.csv", "submission.csv", "run.json")  # what another start of the run needs
+RUN_FILES = ("submission.csv", "run.json", "log.txt", "oof.csv", "predictions", "members", "tracking")
+# What another start of the run needs. Not W&B's files: what an earlier start tracked is uploaded from there.
+CARRIED = ("predictions", "members", "oof.csv", "submission.csv", "run.json", "tracking/tensorboard")
 ADVICE = "give another --output, or --overwrite to delete what a run left there."
 
 
@@ -49,6 +50,13 @@ class RunFolder:
 
     def weights_file(self, member: str) -> Path:
         return self.member(member) / "model.safetensors"
+
+    tracking = property(lambda self: self.path / "tracking")  # what trackers write
+    tracking_group = property(lambda self: self.path / "members" / "tracking_group")  # the run's name in W&B
+
+    def wandb_id(self, member: str) -> Path:
+        """The file with the id of the member's run in W&B."""
+        return self.member(member) / "wandb_id"
 
     def checkpoints(self, member: str) -> list[Path]:
         """The member's checkpoints that are there."""

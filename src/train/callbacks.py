@@ -10,6 +10,7 @@ from src.train.checkpoint import CheckpointManager
 from src.train.fit import Callback, TimeUp, TrainState
 from src.train.sam import mean_passes
 from src.train.signals import Stopped, StopSignals
+from src.train.step_metrics import StepMetrics
 from src.train.tracking import epoch_line
 from src.train.trainer import Trainer
 
@@ -29,6 +30,7 @@ class TrainingCallbacks(Callback):
     accumulation_steps: int = 1  # at least so many
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     columns: int = WIDTH  # of a line in the log
+    step_metrics: StepMetrics | None = None  # None: no tracker asks for metrics of steps
     last_saved: float = field(default_factory=time.monotonic)
     is_resumed: bool = False
 
@@ -54,6 +56,8 @@ class TrainingCallbacks(Callback):
 
     def on_batch_end(self, trainer: Trainer, state: TrainState) -> None:
         """Writes a checkpoint every `checkpoint_seconds`; raises Stopped, after a checkpoint, or TimeUp."""
+        if self.step_metrics:
+            self.step_metrics.observe(trainer)
         if self.signals.received:
             self.checkpoints.save(trainer.state_dict(), state, wait=True)
             raise Stopped(self.signals.received)

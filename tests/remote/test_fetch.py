@@ -248,3 +248,15 @@ def test_a_submission_that_was_changed_since_is_neither_scored_nor_sent(complete
     for command in (["score"], ["submit"], ["score", str(file)], ["submit", str(file)]):
         assert "submission.csv: changed since the run wrote it" in complete.error(*command, code=2)
     assert not [name for name, _ in complete.kaggle.calls if "ubmission" in name]
+
+
+def test_what_a_run_tracked_offline_is_fetched_with_the_command_that_uploads_it(complete):
+    offline = "tracking/wandb/offline-run-20260101_000000-abcd1234"
+    for name in (f"{offline}/run-abcd1234.wandb", f"{offline}/files/requirements.txt", "members/compact_cnn/wandb_id"):
+        file = on_kaggle(complete) / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"tracked")
+    said = complete("fetch")
+    home = complete.root / "output/kernel/v1"
+    assert (home / offline / "run-abcd1234.wandb").read_bytes() == b"tracked"
+    assert f"cd {home / 'tracking'} && wandb sync wandb/offline-run-*" in said.replace("\n    ", " ")

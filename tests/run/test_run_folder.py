@@ -24,7 +24,9 @@ def folder(tmp_path):
     folder.member("m").mkdir(parents=True)
     folder.write_record(RECORD)
     folder.write_result("m", RESULT)
-    written = (folder.log_file, folder.submission, folder.out_of_fold, folder.predictions("m"), folder.history("m"))
+    written = [folder.log_file, folder.submission, folder.out_of_fold, folder.predictions("m"), folder.history("m")]
+    written.append(folder.tracking / "events")
+    folder.tracking.mkdir()
     for file in written:
         file.write_text("content")
     for name in ("notes.txt", "faces/train.csv", "submission.csv.old"):
@@ -39,13 +41,14 @@ def files(folder: RunFolder) -> set[str]:
 
 FOREIGN = {"notes.txt", "faces/train.csv", "submission.csv.old"}
 INSIDE = {"members/m/result.json", "members/m/history.csv"}
-RUN = {"run.json", "log.txt", "submission.csv", "oof.csv", "predictions/m.npz", *INSIDE}
+TRACKED = {"tracking/events"}
+RUN = {"run.json", "log.txt", "submission.csv", "oof.csv", "predictions/m.npz", *INSIDE, *TRACKED}
 
 
 def test_the_files_of_a_run_have_their_known_places(folder):
     assert files(folder) == RUN | FOREIGN
     assert {name.split("/")[0] for name in RUN} == set(RUN_FILES)
-    assert set(folder.digests()) == RUN - {"run.json", "log.txt"}
+    assert set(folder.digests()) == RUN - {"run.json", "log.txt"} - TRACKED
 
 
 def test_the_same_run_continues_and_keeps_everything(folder):
