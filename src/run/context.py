@@ -17,7 +17,7 @@ from src.run.disk_space import DiskSpace
 from src.run.ranks import Process
 from src.run.record import Code, RunIdentity, RunRecord
 from src.run.run_folder import RunFolder
-from src.run.soft_targets import SoftTargets, training_targets
+from src.run.soft_targets import SoftTargets, joint_digest, training_targets
 from src.run.trainings import Split, Training, trainings_of
 from src.train.budget import Deadline
 from src.train.initial_weights import InitialWeights
@@ -46,7 +46,7 @@ class RunRequest:
 
     def identity(self, inputs: "Inputs") -> RunIdentity:
         """The digests that tell this run from another."""
-        targets = "+".join(filter(None, (found.digest for found in inputs.soft_targets.values())))
+        targets = joint_digest(inputs.soft_targets.values())
         return RunIdentity(config.config_hash(self.recipe), inputs.data.digest, self.code.digest, targets)
 
 

@@ -4,6 +4,7 @@ Both are read and checked before anything is trained. Their content counts in th
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,12 @@ class SoftTargets:
         """16 hexadecimal digits of the content; empty where there is none."""
         parts = [part.tobytes() for part in (self.train, self.test) if part is not None]
         return hashlib.sha256(b"|".join(parts)).hexdigest()[:16] if parts else ""
+
+
+def joint_digest(found: Iterable[SoftTargets]) -> str:
+    """16 hexadecimal digits of the content of all, in their order; empty where none has any."""
+    digests = [targets.digest for targets in found]
+    return hashlib.sha256("+".join(digests).encode()).hexdigest()[:16] if any(digests) else ""
 
 
 def find_soft_targets(member: Member, folder: Path, data: Competition, rows: np.ndarray) -> SoftTargets:

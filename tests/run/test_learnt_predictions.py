@@ -16,7 +16,7 @@ from src.run.run_folder import RunFolder
 from tests.support.run_records import RECORD
 from tests.support.small_runs import read_log, request, train, train_killed, weights
 
-ONE = ("simple_cnn_v2.epochs=1", "compact_cnn.epochs=2")
+SMALL = ("simple_cnn_v2.network=compact_cnn", "compact_cnn.epochs=2", "max_train_rows=100")
 
 
 def write_table(faces, path, rows: int = 300, seed: int = 0) -> str:
@@ -105,7 +105,7 @@ def test_a_run_that_predicted_its_own_training_rows_is_refused(faces, tmp_path):
 
 def test_a_killed_run_resumes_to_the_bit_and_other_content_under_the_same_name_is_refused(faces, tmp_path, one_thread):
     path = tmp_path / "oof.csv"
-    settings = [*ONE, f"soft_targets={write_table(faces, path)}", "mixup=0.4", "cutmix=1", "sam_fraction=0.5"]
+    settings = [*SMALL, f"soft_targets={write_table(faces, path)}", "mixup=0.4", "cutmix=1", "sam_fraction=0.5"]
     train(faces, tmp_path / "whole", *settings)
     stop = lambda trainer, state: state.epochs == 1 and trainer.epoch_state and trainer.epoch_state.step == 2  # noqa: E731
     train_killed(stop, faces, tmp_path / "killed", *settings, checkpoint_seconds=0.0)
@@ -117,3 +117,13 @@ def test_a_killed_run_resumes_to_the_bit_and_other_content_under_the_same_name_i
     log = read_log(tmp_path / "killed")
     assert "continues after epoch 1, step" in log and f"compact_cnn: soft_targets of {path} [" in log
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+
+
+def test_the_digest_of_many_members_targets_is_short_and_depends_on_each(faces, tmp_path):
+    one, other = (write_table(faces, tmp_path / f"{seed}.csv", seed=seed) for seed in (0, 1))
+    changed = {}
+    for name, path in (("one", one), ("other", other)):
+        settings = ["fold=all", "seeds=0,1,2,3,4,5", f"soft_targets={one}", f"compact_cnn.soft_targets={path}"]
+        made = request(faces, tmp_path / "out", *settings)
+        changed[name] = made.identity(read_inputs(made, Process())).targets_digest
+    assert len(changed["one"]) == len(changed["other"]) == 16 and changed["one"] != changed["other"]
