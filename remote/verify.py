@@ -9,6 +9,7 @@ import pandas as pd
 from src.ensemble.predictions import load_predictions
 from src.errors import UserError
 from src.files import digest
+from src.report import attention_history
 from src.run.intact import stated_digests
 from src.run.run_folder import RunFolder
 from src.submit.check import parse_submission
@@ -38,6 +39,8 @@ def damage_by_form(file: Path, folder: Path) -> str:
         RunFolder(folder).read_record()
     elif file == folder / "submission.csv":
         return check_submission(file, folder)
+    elif file.name == attention_history.FILE_NAME:
+        attention_history.load_attention(file)
     elif file.suffix == ".npz":
         load_predictions(file)
     elif file.suffix == ".csv":

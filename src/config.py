@@ -19,11 +19,13 @@ from src.errors import UserError
 TTA = ("none", "flip", "five", "ten", "scales")  # sets of views
 NOT_SETTABLE = ("name", "description", "published", "members", "augment")
 TRACKERS = ("none", "wandb", "tensorboard", "wandb+tensorboard")
-NOT_HASHED = ("description", "published", "form", "time_budget_hours", "data_folder", "track")
+_FOR_PEOPLE = ("description", "published", "track", "attention_maps_every")
+NOT_HASHED = (*_FOR_PEOPLE, "form", "time_budget_hours", "data_folder")
 
 # Words that people use for a setting or a choice, by the name here: the error message names it.
 # fmt: off
 WORDS = {
+    "attention_maps_every": "attention attention_maps cam_every grad_cam gradcam",
     "batch_size": "batch batchsize bs mini_batch train_batch_size",
     "class_balancing": "balance balancing class_weight class_weights imbalance sampler",
     "cosine_epochs": "t_0 t_max", "data_folder": "data_dir data_path dataset_dir",
@@ -224,6 +226,7 @@ class Recipe(Checked):
     seeds: str = setting("none", "several seeds of the training, as 0,1,2; none: the one seed")
     time_budget_hours: float | None = setting(None, "maximum hours; none: no limit, 11.5 in a kernel", 0.001, 10_000)
     data_folder: str = setting("auto", "auto: any; or the folder below the input that has the data")
+    attention_maps_every: int = setting(0, "epochs between maps of where eight faces are looked at; 0: off", 0, 10_000)
     form: str = setting("auto", "auto: as example_submission.csv", choices=("auto", "kaggle", "no_header"))
     track: str = setting("none", "trackers of the training", choices=TRACKERS)
 
@@ -342,6 +345,22 @@ def parse(name: str, text: str, kind):
 def as_dict(config) -> dict:
     """The settings as plain dicts and lists, for JSON."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def member_from(settings: dict) -> Member:
+    """The member whose settings `as_dict` gave; those that are not there, as in an older run, have their defaults.
+
+    Raises UserError for settings that the kit does not know, and for values that a setting cannot have.
+    """
+    known = {f.name for f in dataclasses.fields(Member)}
+    if unknown := sorted(settings.keys() - known):
+        raise UserError(
+            f"{settings.get('name')}: unknown settings {', '.join(unknown)}; another version of the kit ran"
+        )
+    try:
+        return Member(**settings | {"augment": Augment(**settings.get("augment", {}))})
+    except TypeError as error:
+        raise UserError(f"{settings.get('name')}: its settings are damaged ({error})") from None
 
 
 def config_hash(config) -> str:

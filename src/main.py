@@ -224,6 +224,16 @@ def command_ensemble(arguments: argparse.Namespace, bundle: dict) -> int:
     return 0
 
 
+def command_predict(arguments: argparse.Namespace, bundle: dict) -> int:
+    """Predicts pictures of one centred face each with the networks of a run: a table, a CSV file, a page with maps."""
+    announce_loading("torch", sys.stdout)
+    from src.run.predict import PredictRequest, predict_pictures
+
+    request = PredictRequest(arguments.run, arguments.pictures, arguments.output, arguments.device)
+    print_wrapped(predict_pictures(request))
+    return 0
+
+
 def command_check(arguments: argparse.Namespace, bundle: dict) -> int:
     """Is the submission valid?"""
     announce_reading()
@@ -259,6 +269,7 @@ COMMANDS = [
     command_recipes,
     command_explore,
     command_ensemble,
+    command_predict,
     command_check,
     command_score,
 ]
@@ -310,7 +321,7 @@ def options(bundle: dict) -> list[tuple[str, str, dict]]:
         ("run plan explore ensemble check score", "--input", source),
         ("run plan explore", "--rows", {"metavar": "N", "help": "train on the first N rows: a quick look"}),
         ("run plan", "--hours", {"metavar": "H", "help": "end in order within so many hours (in a kernel: 11.5)"}),
-        ("run plan", "--device", {"metavar": "D", "default": "auto", "help": "auto, cpu, cuda, cuda:1, mps"}),
+        ("run plan predict", "--device", {"metavar": "D", "default": "auto", "help": "auto, cpu, cuda, cuda:1, mps"}),
         ("run plan", "--seed", {"metavar": "S", "help": "seed of the training"}),
         ("run plan", "--seeds", {"metavar": "S", "nargs": "+", "help": "train each member with each of these seeds"}),
         ("run plan", "--folds", {"metavar": "K", "help": "all, or how many: train each member once a fold"}),
@@ -325,6 +336,17 @@ def options(bundle: dict) -> list[tuple[str, str, dict]]:
         ("ensemble", "--output", folder | {"required": True}),
         ("ensemble", "--blend", {"default": "mean", "metavar": "B", "help": "how (default: %(default)s)"}),
         ("ensemble", "--form", {"choices": ways, "default": "auto"}),
+        ("predict", "run", {"type": path, "metavar": "RUN", "help": "folder of a run"}),
+        (
+            "predict",
+            "pictures",
+            {"type": path, "nargs": "+", "metavar": "IMAGE", "help": "a picture, or a folder of them"},
+        ),
+        (
+            "predict",
+            "--output",
+            target | {"default": output / "predict", "help": page["help"].replace("explore", "predictions")},
+        ),
         ("check score", "submission", {"type": path}),
         ("score", "--leaderboard", board),
     ]

@@ -15,6 +15,6 @@ from src.models import (  # noqa: F401  importing a family registers its network
     simple_cnn,
     vit,
 )
-from src.models.registry import NETWORKS, body_of, create, family, head_of, native_image_size
+from src.models.registry import NETWORKS, body_of, create, create_for, family, head_of, native_image_size
 
-__all__ = ["NETWORKS", "body_of", "create", "family", "head_of", "native_image_size"]
+__all__ = ["NETWORKS", "body_of", "create", "create_for", "family", "head_of", "native_image_size"]

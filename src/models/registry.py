@@ -11,7 +11,7 @@ from functools import partial
 
 from torch import nn
 
-from src.config import nearest
+from src.config import Member, nearest
 from src.dataset import IMAGE_SIZE
 from src.errors import UserError
 from src.models.input_adapter import InputAdapter, normalization_of
@@ -86,6 +86,12 @@ def create(
         return body
     adapter = InputAdapter(pixels, *normalization_of(body, normalization), preprocessing)
     return nn.Sequential(OrderedDict(adapter=adapter, body=body))
+
+
+def create_for(member: Member) -> nn.Module:
+    """The member's network with random initial weights; see `create`."""
+    inputs = member.image_size, member.normalization, member.preprocessing
+    return create(member.network, member.dropout, *inputs, member.drop_path)
 
 
 def stochastic_depth(name: str, make: Make, drop_path: float) -> dict:

@@ -10,6 +10,7 @@ from src.data.batches import on_device
 from src.ensemble.predictions import Predictions, save_predictions
 from src.errors import UserError
 from src.files import replacing
+from src.run.attention import attention_recorder
 from src.run.context import RunContext
 from src.run.estimate import Demand, allocate_epochs, allocation_table, measure_all
 from src.run.finish import percent, quality, submit
@@ -133,6 +134,7 @@ def train(context: RunContext, demands: list[Demand], trackers: Trackers) -> Fit
         checkpoint_seconds=context.request.checkpoint_seconds,
         columns=context.log.columns,
         step_metrics=step_metrics,
+        on_epoch=attention_recorder(context, job),
     )
     try:
         return fit(job, callbacks)

@@ -1,7 +1,7 @@
 """The folder of a run: the only place of its file names, and whose it is.
 
 submission.csv  run.json  log.txt  oof.csv  predictions/<member>.npz  tracking/{wandb, tensorboard}
-members/<member>/{result.json, history.csv, model.safetensors, checkpoints}
+members/<member>/{result.json, history.csv, model.safetensors, attention_maps.npz, checkpoints}
 """
 
 import contextlib
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from src.errors import UserError
 from src.files import digest, replacing
+from src.report import attention_history
 from src.run.record import MemberResult, RunRecord, read_json, read_record
 from src.train.checkpoint import FILE_NAMES, LATEST, MID_EPOCH, PREVIOUS
 
@@ -58,6 +59,10 @@ class RunFolder:
         """The file with the id of the member's run in W&B."""
         return self.member(member) / "wandb_id"
 
+    def attention_maps(self, member: str) -> Path:
+        """The maps of some faces after some epochs, where `attention_maps_every` is set."""
+        return self.member(member) / attention_history.FILE_NAME
+
     def checkpoints(self, member: str) -> list[Path]:
         """The member's checkpoints that are there."""
         return [path for name in FILE_NAMES if (path := self.member(member) / name).exists()]
@@ -72,7 +77,10 @@ class RunFolder:
 
     def digests(self) -> dict[str, str]:
         """Name → SHA-256 of each file that a finished run leaves, except its log and run.json."""
-        inside = (f"members/*/{name}" for name in ("result.json", "history.csv", "model.safetensors"))
+        inside = (
+            f"members/*/{name}"
+            for name in ("result.json", "history.csv", "model.safetensors", attention_history.FILE_NAME)
+        )
         files = self.files("submission.csv", "oof.csv", "predictions/*.npz", *inside)
         return {file.relative_to(self.path).as_posix(): digest(file) for file in files}
 

@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from torch import nn
+
 from src.terminal import WIDTH
 from src.train.budget import MemberBudget
 from src.train.checkpoint import CheckpointManager
@@ -31,6 +33,7 @@ class TrainingCallbacks(Callback):
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     columns: int = WIDTH  # of a line in the log
     step_metrics: StepMetrics | None = None  # None: no tracker asks for metrics of steps
+    on_epoch: Callable[[nn.Module, int], None] = lambda net, epoch: None  # receives the evaluated network, which stays
     last_saved: float = field(default_factory=time.monotonic)
     is_resumed: bool = False
 
@@ -75,6 +78,7 @@ class TrainingCallbacks(Callback):
         seconds *= mean_passes(trainer.member, done + 1, epochs, epochs)
         self.shorten_schedule(trainer, state.epochs + self.budget.epochs_left(seconds))
         self.on_progress(state.history, trainer.schedule.epochs)
+        self.on_epoch(trainer.eval_model, done)
 
     def shorten_schedule(self, trainer: Trainer, epochs: float) -> None:
         """Ends the schedule after so many epochs, if it does not end sooner."""

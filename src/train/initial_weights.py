@@ -33,8 +33,7 @@ class InitialWeights:
 
 def create_network(member: Member, file: Path | None = None) -> nn.Module:
     """The member's network, with the weights in `file`; all other weights are drawn from torch's global generator."""
-    inputs = member.image_size, member.normalization, member.preprocessing
-    net = models.create(member.network, member.dropout, *inputs, member.drop_path)
+    net = models.create_for(member)
     if file is not None:
         load_weights(models.body_of(net), file, pretrained.parse_wish(member.pretrained)[1])
     return net

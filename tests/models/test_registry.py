@@ -8,6 +8,7 @@ import importlib
 import re
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -17,6 +18,8 @@ from torch.nn import functional as F
 from src import models
 from src.errors import UserError
 from src.models import registry
+from src.report.attention import GRAD_CAM, maps_of
+from src.report.grad_cam import grad_cam
 from tests.support.networks import make, parameters, random_faces
 
 
@@ -159,3 +162,14 @@ def test_a_registered_function_is_a_network_of_its_name_and_image_size(monkeypat
     assert models.create("averages")(random_faces(2)).shape == (2, 7)
     with pytest.raises(ValueError, match="two networks are called averages"):
         registry.register()(averages)
+
+
+def test_it_shows_where_it_looks_and_stays_as_it_is(case):
+    images = torch.randint(0, 256, (2, 1, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
+    state = {key: value.clone() for key, value in case.net.state_dict().items()}
+    maps = maps_of(case.net, images)
+    assert maps and all(found.shape == (2, 48, 48) and np.isfinite(found).all() for found in maps.values())
+    assert all(found.std((1, 2)).all() for kind, found in maps.items() if kind != GRAD_CAM)
+    if GRAD_CAM in maps:  # nothing may speak for a class of a network with random weights
+        assert any(grad_cam(case.net, case.x, torch.full((3,), label)).std((1, 2)).any() for label in range(7))
+    assert all(torch.equal(value, state[key]) for key, value in case.net.state_dict().items())
