@@ -1,42 +1,65 @@
-"""Combines the probabilities of several members into one.
-
-A method takes aligned probabilities, float (m, n, 7) of m members for the same n rows, NaN where a member did not
-predict a row, and returns probabilities (n, 7).
-"""
-
-from collections.abc import Callable
+"""Combines the predictions of several members into one, which is a predictions file again."""
 
 import numpy as np
 
 from src.dataset import NUM_CLASSES
+from src.ensemble.means import mean
+from src.ensemble.merging import merge_folds
+from src.ensemble.methods import FOLDS, METHODS, BlendFigures, compare, cross_fitted
 from src.ensemble.predictions import Predictions
 from src.errors import UserError
 
-Method = Callable[[np.ndarray], np.ndarray]
 
-
-def mean(probs: np.ndarray) -> np.ndarray:
-    """The mean of the members that predicted a row."""
-    return np.nanmean(probs, axis=0)
-
-
-# The names that `ensemble --blend` takes.
-METHODS: dict[str, Method] = {"mean": mean}
-
-
-def blend(members: list[Predictions], method: Method = mean) -> Predictions:
-    """The members' predictions combined by the method, row by row.
+def blend(members: list[Predictions]) -> Predictions:
+    """The mean of the members' predictions, row by row.
 
     Members of different folds have different validation rows; the blend has all of them. The header keeps the values
     that all members share. Raises UserError for no member, for different data, and for different numbers of test rows.
     """
     require_one_data_set(members)
+    rows, valid = align_valid(members)
+    return combined(members, rows, mean(valid), mean(stack_test(members)))
+
+
+def fitted_blend(members: list[Predictions], name: str, labels: np.ndarray) -> Predictions:
+    """The members' predictions combined by a blend, a key of METHODS; the folds of a member count as one.
+
+    labels: of the training data, int64 (n,). The test rows' probabilities are of a fit to all validation rows, and
+    those of the validation rows of fits to the others. Raises UserError as `blend` does, and for too few rows.
+    """
+    require_one_data_set(members)
+    columns = merge_folds(members)
+    rows, valid = align_valid(columns)
+    if name == "mean":
+        return combined(members, rows, mean(valid), mean(stack_test(columns)))
+    if len(rows) < FOLDS:
+        raise UserError(f"blend {name}: {len(rows)} validation rows are too few to fit it; choose the blend mean")
+    method = METHODS[name](valid, labels[rows])
+    return combined(members, rows, cross_fitted(name, valid, labels[rows]), method(stack_test(columns)))
+
+
+def compare_blends(members: list[Predictions], labels: np.ndarray) -> tuple[int, dict[str, BlendFigures]]:
+    """How many columns the members are, the folds of a member counting as one, and the figures of every blend of them.
+
+    There are none of one column, or of too few validation rows.
+    """
+    columns = merge_folds(members)
+    rows, valid = align_valid(columns)
+    comparable = len(columns) > 1 and len(rows) >= FOLDS
+    return len(columns), compare(valid, labels[rows]) if comparable else {}
+
+
+def combined(members: list[Predictions], rows: np.ndarray, valid: np.ndarray, test: np.ndarray) -> Predictions:
+    """Predictions with the members' names, and with what their headers share."""
     headers = [member.header for member in members]
     shared = {key: value for key, value in headers[0].items() if all(h.get(key) == value for h in headers)}
     header = shared | {"member": "+".join(header["member"] for header in headers)}
-    rows, valid = align_valid(members)
-    test = np.stack([member.test for member in members]).astype(np.float64)
-    return Predictions(header, rows, method(valid).astype(np.float32), method(test).astype(np.float32))
+    return Predictions(header, rows, valid.astype(np.float32), test.astype(np.float32))
+
+
+def stack_test(members: list[Predictions]) -> np.ndarray:
+    """Probabilities of the test rows, float64 (m, t, 7)."""
+    return np.stack([member.test for member in members]).astype(np.float64)
 
 
 def require_one_data_set(members: list[Predictions]) -> None:

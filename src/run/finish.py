@@ -10,7 +10,8 @@ from sklearn.metrics import f1_score
 from src.config import Recipe
 from src.data.competition import Competition
 from src.dataset import NUM_CLASSES
-from src.ensemble.blend import blend
+from src.ensemble.blend import blend, compare_blends, fitted_blend
+from src.ensemble.methods import AUTO, BlendFigures, choose, table
 from src.ensemble.out_of_fold import write_csv
 from src.ensemble.predictions import Predictions, load_predictions
 from src.errors import UserError
@@ -29,22 +30,32 @@ def submit(context: RunContext) -> None:
         names, data = list(context.folder.read_results(context.member_names)), context.data
         files = map(context.folder.predictions, names)
         members = [load_predictions(file, data.digest, len(data.test)) for file in files]
-        number, blended = choose_blend(context.recipe, members, data.train.labels)
+        number, method, figures, blended = choose_blend(context.recipe, members, data.train.labels)
         labels, form = blended.test.argmax(1), context.recipe.form
         context.disk.write(lambda: write_submission(context.folder.submission, labels, data.example, form))
-        figures, by_seed = quality(data.train.labels[blended.valid_rows], blended.valid), {}
+        reached, by_seed = quality(data.train.labels[blended.valid_rows], blended.valid), {}
         if context.recipe.fold == "all":
             folds, path = context.inputs.split.fold_of_row, context.folder.out_of_fold
             context.disk.write(lambda: write_csv(path, blended, data.train.labels, folds))
             by_seed = accuracy_by_seed(context, dict(zip(names, members, strict=True)))
-        record.ensemble = EnsembleResult(names[:number], *figures, by_seed)
+        record.ensemble = EnsembleResult(names[:number], *reached, method, figures, by_seed)
 
 
-def choose_blend(recipe: Recipe, members: list[Predictions], labels: np.ndarray) -> tuple[int, Predictions]:
-    """How many of the first members are blended, and their mean: all of them, unless one fold tells what is best."""
-    if isinstance(recipe.fold, int):
-        return best_blend(members, labels)
-    return len(members), blend(members)
+def choose_blend(
+    recipe: Recipe, members: list[Predictions], labels: np.ndarray
+) -> tuple[int, str, dict[str, BlendFigures], Predictions]:
+    """How many of the first members are blended, by which method, the figures of those compared, and the blend.
+
+    The mean of one fold's members is of as many as validate best; every other blend is of all members.
+    """
+    if recipe.blend == "mean" and isinstance(recipe.fold, int):
+        number, blended = best_blend(members, labels)
+        return number, "mean", {}, blended
+    method, figures = recipe.blend, {}
+    if method == AUTO:
+        figures = compare_blends(members, labels)[1]
+        method = choose(figures)
+    return len(members), method, figures, fitted_blend(members, method, labels)
 
 
 def accuracy_by_seed(context: RunContext, members: dict[str, Predictions]) -> dict[str, float]:
@@ -92,7 +103,7 @@ def rehearse(recipe: Recipe, data: Competition, folder: RunFolder) -> float:
     header = {"member": "rehearsal", "data_digest": data.digest}
     member = Predictions(header, np.arange(len(data.train)), even[: len(data.train)], even[:rows])
     try:
-        _, blended = choose_blend(recipe, [member] * len(trainings_of(recipe)), data.train.labels)
+        *_, blended = choose_blend(recipe, [member] * len(trainings_of(recipe)), data.train.labels)
         write_submission(folder.rehearsal, blended.test.argmax(1), data.example, recipe.form)
         check_submission(folder.rehearsal, rows, data.example)
     finally:
@@ -133,7 +144,9 @@ def log_blend(context: RunContext, record: RunRecord) -> None:
     """What is blended, and what it reaches."""
     names, by_seed = record.ensemble.members, record.ensemble.accuracy_by_seed
     blended = ", ".join(names) if len(names) < 5 else f"{len(names)} members"
-    context.log(f"{'mean of ' if len(names) > 1 else ''}{blended}: {percent(record.ensemble)}")
+    for line in table(record.ensemble.figures, record.rows.valid) if record.ensemble.figures else ():
+        context.log(line)
+    context.log(f"{f'{record.ensemble.method} of ' if len(names) > 1 else ''}{blended}: {percent(record.ensemble)}")
     if not by_seed:
         return
     values = [100 * value for value in by_seed.values()]

@@ -8,7 +8,9 @@ from pathlib import Path
 from src.data import competition
 from src.data.competition import Competition
 from src.dataset import CLASS_NAMES
-from src.ensemble.blend import METHODS, blend
+from src.ensemble.blend import compare_blends, fitted_blend
+from src.ensemble.calibration import calibration_line
+from src.ensemble.methods import AUTO, METHODS, choose, table
 from src.ensemble.predictions import Predictions, load_predictions, save_predictions
 from src.errors import UserError
 from src.run.finish import quality
@@ -43,21 +45,24 @@ class BlendRequest:
 
 
 def blend_runs(request: BlendRequest) -> str:
-    """Blends all members of the runs and returns a line with the validation accuracy.
+    """Blends all members of the runs and returns lines with the figures of every blend, and of the one that is used.
 
     The output gets run.json, predictions/blend.npz and submission.csv. Raises UserError for an unknown method, a folder
     without predictions, predictions of other data or changed since, a member that occurs twice, and an output folder
     that holds anything but this very blend.
     """
-    if request.method not in METHODS:
-        raise UserError(f"--blend {request.method}: choose one of {', '.join(METHODS)}")
+    if request.method not in (*METHODS, AUTO):
+        raise UserError(f"--blend {request.method}: choose one of {', '.join((*METHODS, AUTO))}")
     data, folder = competition.read_competition(request.input), RunFolder(request.output)
     files = prediction_files(request.runs)
     found = [load_predictions(file, data.digest, len(data.test)) for file in files]
     members = leaf_members(files, found)
-    blended = blend(found, METHODS[request.method])
-    header = describe(blended, request.method, members)
-    record = new_record(request, blended, members, data)
+    require_rows(found, data)
+    columns, figures = compare_blends(found, data.train.labels)
+    method = choose(figures) if request.method == AUTO else request.method
+    blended = fitted_blend(found, method, data.train.labels)
+    header = describe(blended, method, members)
+    record = new_record(request, blended, BlendResult(method, members, figures), data)
     claim(folder, record)
     folder.predictions(BLEND).parent.mkdir(parents=True, exist_ok=True)
     folder.write_record(record)
@@ -65,10 +70,27 @@ def blend_runs(request: BlendRequest) -> str:
     write_submission(folder.submission, blended.test.argmax(1), data.example, request.form)
     record.status, record.files = FINISHED, folder.digests()
     folder.write_record(record)
-    rows, accuracy = len(blended.valid_rows), 100 * record.ensemble.valid_accuracy
-    quality_words = f"{accuracy:.2f} % of {rows:,} validation rows" if rows else "no validation rows"
-    what = f"{request.method} of {len(found)}" if len(found) > 1 else "one member"
-    return f"{what}: {quality_words}; {folder.submission}"
+    return "\n".join([*quality_lines(blended, record.blend, columns, data), str(folder.submission)])
+
+
+def quality_lines(blended: Predictions, result: BlendResult, columns: int, data: Competition) -> list[str]:
+    """What the blends reach on validation rows. columns: members, the folds of one counting once."""
+    rows, count = blended.valid_rows, len(result.members)
+    what = f"{result.method} of {count}" if count > 1 else "one member"
+    if not len(rows):
+        return [f"{what}: no validation rows"]
+    labels = data.train.labels[rows]
+    word = "out-of-fold accuracy " if columns == 1 < count else ""
+    accuracy = f"{what}: {word}{100 * quality(labels, blended.valid)[0]:.2f} % of {len(rows):,} validation rows"
+    compared = table(result.figures, len(rows)) if result.figures else []
+    return [*compared, accuracy, calibration_line(blended.valid, labels)]
+
+
+def require_rows(members: list[Predictions], data: Competition) -> None:
+    """Raises UserError for validation rows that the training data does not have."""
+    last = max((int(member.valid_rows[-1]) for member in members if len(member.valid_rows)), default=-1)
+    if last >= len(data.train):
+        raise UserError(f"validation row {last} is predicted; the training data has {len(data.train):,} rows")
 
 
 def prediction_files(runs: list[Path]) -> list[Path]:
@@ -129,13 +151,9 @@ def describe(blended: Predictions, method: str, members: list[BlendedMember]) ->
     }
 
 
-def new_record(
-    request: BlendRequest, blended: Predictions, members: list[BlendedMember], data: Competition
-) -> RunRecord:
-    """run.json of the blend; UserError for validation rows that the training data does not have."""
-    rows = blended.valid_rows
-    if len(rows) and rows[-1] >= len(data.train):
-        raise UserError(f"validation row {rows[-1]} is predicted; the training data has {len(data.train):,} rows")
+def new_record(request: BlendRequest, blended: Predictions, result: BlendResult, data: Competition) -> RunRecord:
+    """run.json of the blend."""
+    rows, members = blended.valid_rows, result.members
     what = [request.method, *sorted(member.digest for member in members)]
     return RunRecord(
         status=RUNNING,
@@ -145,8 +163,10 @@ def new_record(
         data_digest=data.digest,
         rows=RowCounts(0, len(rows), len(data.test)),
         device="",
-        ensemble=EnsembleResult([member.name for member in members], *quality(data.train.labels[rows], blended.valid)),
-        blend=BlendResult(request.method, members),
+        ensemble=EnsembleResult(
+            [member.name for member in members], *quality(data.train.labels[rows], blended.valid), result.method
+        ),
+        blend=result,
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from src.bounded_io import parse_json, read_bytes
+from src.ensemble.methods import BlendFigures
 from src.errors import UserError
 from src.recipe_changes import described_differences
 
@@ -85,7 +86,7 @@ class MemberResult:
 
 @dataclass(frozen=True)
 class EnsembleResult:
-    """The blend that the submission is made of.
+    """The blend that the submission is made of. figures: of the blends that were compared.
 
     accuracy_by_seed: of all folds, the mean of the members with one seed; empty where one fold is validated.
     """
@@ -93,6 +94,8 @@ class EnsembleResult:
     members: list[Name]
     valid_accuracy: float
     valid_f1: float
+    method: str = "mean"
+    figures: dict[Name, BlendFigures] = field(default_factory=dict)
     accuracy_by_seed: dict[Name, float] = field(default_factory=dict)
 
 
@@ -113,6 +116,7 @@ class BlendResult:
 
     method: str
     members: list[BlendedMember]
+    figures: dict[Name, BlendFigures] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,41 @@
+"""Joins the members that differ in their fold alone: each predicted other rows, together they are one column."""
+
+import re
+
+import numpy as np
+
+from src.ensemble.predictions import Predictions
+
+
+def merge_folds(members: list[Predictions]) -> list[Predictions]:
+    """The members, with those of one network, seed and recipe and of different folds as one.
+
+    It has the validation rows of all; its test probabilities are their mean.
+    """
+    groups: dict[tuple, list[Predictions]] = {}
+    for number, member in enumerate(members):
+        groups.setdefault(group_of(member, number), []).append(member)
+    merged = []
+    for group in groups.values():
+        rows = np.concatenate([member.valid_rows for member in group])
+        merged += [merge(group)] if len(np.unique(rows)) == len(rows) else group
+    return merged
+
+
+def group_of(member: Predictions, number: int) -> tuple:
+    """What is equal in the members of different folds; another for each member that names no fold."""
+    header = member.header
+    if not {"fold", "seed", "recipe"} <= header.keys() or header["fold"] == "none":
+        return (number,)
+    return re.sub(r"-f\d+(?=-s\d+$)", "", header["member"]), str(header["seed"]), header["recipe"]
+
+
+def merge(group: list[Predictions]) -> Predictions:
+    """One for all, whose header has the first one's values."""
+    if len(group) == 1:
+        return group[0]
+    rows, valid = (np.concatenate(parts) for parts in zip(*((m.valid_rows, m.valid) for m in group), strict=True))
+    order = np.argsort(rows)
+    name = group_of(group[0], 0)[0]
+    test = np.mean([member.test for member in group], axis=0, dtype=np.float64).astype(np.float32)
+    return Predictions(group[0].header | {"member": name, "fold": "all"}, rows[order], valid[order], test)
