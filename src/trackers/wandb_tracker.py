@@ -19,6 +19,7 @@ from src.trackers.tracker import Evaluation, TrackedTraining, Tracker, read_or_c
 PROJECT = "facial-expression-recognition"
 SYNC = "wandb sync wandb/offline-run-*"  # in the trackers' folder, where the recorded paths of artifacts begin
 AXES = {"train/*": "epoch", "valid/*": "epoch", "lr": "epoch", "seconds": "epoch", "batch/*": "step"}
+_IN_KERNEL = "in a pushed kernel"
 _SERVER = "https://api.wandb.ai"
 _NETWORK_SECONDS = 5
 _FINISH_SECONDS = 120.0  # how long the end of a training waits for the upload
@@ -134,6 +135,7 @@ def quiet_settings(wandb):
         "save_code": False,
         "init_timeout": 60.0,
         "finish_timeout": _FINISH_SECONDS,
+        "x_transaction_log_flush_interval": 1.0,  # seconds; what a killed process loses
     }
     known = getattr(wandb.Settings, "model_fields", wanted)  # older versions lack some
     return wandb.Settings(**{key: value for key, value in wanted.items() if key in known})
@@ -161,7 +163,7 @@ def choose_mode() -> tuple[str, str]:
     if wish in ("offline", "dryrun", "disabled"):
         return "disabled" if wish == "disabled" else "offline", f"WANDB_MODE={wish}"
     if os.environ.get("KAGGLE_KERNEL_RUN_TYPE") == "Batch":
-        return "offline", "in a pushed kernel"
+        return "offline", _IN_KERNEL
     if not has_key(server):
         return "offline", "no API key; `wandb login` stores one"
     if not is_reachable(server):
@@ -176,6 +178,8 @@ def describe_mode(folder: Path) -> str:
         return f"online, project {PROJECT}"
     if mode == "disabled":
         return f"disabled ({reason})"
+    if reason == _IN_KERNEL:
+        return f"offline ({reason}); `python -m remote fetch` prints the command that uploads it"
     return f"offline ({reason}); to upload it after the run: {sync_command(folder)}"
 
 

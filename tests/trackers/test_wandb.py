@@ -3,6 +3,9 @@
 import json
 import math
 import os
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -12,8 +15,11 @@ from src import models
 from src.dataset import CLASS_NAMES
 from src.run.run_folder import RunFolder
 from src.trackers import wandb_tracker
-from src.trackers.wandb_tracker import choose_mode
+from src.trackers.tracker import TrackedTraining
+from src.trackers.wandb_tracker import WandbTracker, choose_mode, sync_command
 from tests.support.wandb_files import offline_runs
+from tests.support.wandb_server import KEY as SERVER_KEY
+from tests.support.wandb_server import wandb_server
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +106,44 @@ def test_nothing_is_sent_no_process_and_no_file_elsewhere_is_left(tracked_run):
     assert not [name for name in tracked_run.children if "wandb" in name]
     assert not [path for path in tracked_run.home.rglob("*") if "wandb" in path.name]
     assert "wandb sync wandb/offline-run-*" in (tracked_run.folder / "log.txt").read_text()
+
+
+def server_environment(server, home) -> dict[str, str]:
+    """The environment of a user of the server."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
+    return kept | {"WANDB_BASE_URL": server.address, "WANDB_API_KEY": SERVER_KEY, "HOME": str(home), "NO_PROXY": "*"}
+
+
+def test_the_printed_command_uploads_all_of_a_run_that_was_moved(tracked_run, starts, tmp_path):
+    """Two starts become one run, and the files of artifacts are found in the new place."""
+    moved = tmp_path / "another place" / "run"
+    shutil.copytree(tracked_run.folder, moved)
+    command = sync_command(moved / "tracking").replace("wandb sync", f"{sys.executable} -m wandb sync")
+    with wandb_server() as server:
+        environment = server_environment(server, tmp_path)
+        done = subprocess.run(["sh", "-c", command], env=environment, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    ((run_id, history),) = server.history.items()
+    assert run_id == starts[0].run.run_id
+    assert [row["epoch"] for row in history if "valid/accuracy" in row] == [1, 2]
+    assert server.files["model.safetensors"] == (moved / "members/small/model.safetensors").read_bytes()
+    entries = [entry for start in starts for a in start.artifacts.values() for entry in a.manifest.contents]
+    assert {entry.path for entry in entries} <= server.files.keys()
+
+
+def test_online_what_is_logged_is_uploaded_at_the_end(tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    with wandb_server() as server:
+        for name, value in server_environment(server, tmp_path).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE", raising=False)
+        monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+        assert choose_mode() == ("online", "")
+        tracker = WandbTracker(TrackedTraining("m", "g", ("a",), {"lr": 1}, tmp_path / "tracking", tmp_path / "id"))
+        tracker.log_epoch(1, {"valid/accuracy": 50.0})
+        tracker.close(failed=False)
+    (row,) = server.history[(tmp_path / "id").read_text()]
+    assert row["valid/accuracy"] == 50.0 and row["epoch"] == 1
 
 
 KEY = {"WANDB_API_KEY": "0" * 40}
