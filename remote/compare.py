@@ -5,19 +5,18 @@ likely a difference as large is between two equally good submissions. Nothing is
 fold, whose accuracy the table shows too.
 """
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import binomtest
 
 from src.data import competition
 from src.errors import UserError
-from src.recipe_table import aligned
+from src.report.paired import compare_pair
 from src.run.record import RunRecord
 from src.run.run_folder import RunFolder
 from src.submit.score import correct_masks
+from src.terminal import aligned
 
 
 @dataclass(frozen=True)
@@ -27,25 +26,6 @@ class Entry:
     name: str
     run: RunRecord
     correct: dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two submissions on the same rows; `difference` in accuracy with the half-width of its 95 % interval, 0-1."""
-
-    only_first: int
-    only_second: int
-    difference: float
-    half_width: float
-    p: float
-
-
-def compare_pair(first: np.ndarray, second: np.ndarray) -> Pair:
-    """First against second, each bool (n,): which rows they have right. p is of the exact test of McNemar."""
-    a, b, n = int((first & ~second).sum()), int((second & ~first).sum()), len(first)
-    p = binomtest(a, a + b).pvalue if a + b else 1.0
-    half = 1.96 * math.sqrt(a + b - (a - b) ** 2 / n) / n
-    return Pair(a, b, (a - b) / n, half, float(p))
 
 
 def compare_submissions(folders: list[Path], source: Path) -> str:

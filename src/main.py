@@ -234,6 +234,15 @@ def command_predict(arguments: argparse.Namespace, bundle: dict) -> int:
     return 0
 
 
+def command_compare(arguments: argparse.Namespace, bundle: dict) -> int:
+    """Compares runs and blends: settings, accuracy, McNemar's test, classes, faces; on one page too."""
+    announce_reading()
+    from src.run.compare import compare
+
+    print_wrapped(compare(arguments.runs, arguments.input, arguments.output))
+    return 0
+
+
 def command_check(arguments: argparse.Namespace, bundle: dict) -> int:
     """Is the submission valid?"""
     announce_reading()
@@ -270,6 +279,7 @@ COMMANDS = [
     command_explore,
     command_ensemble,
     command_predict,
+    command_compare,
     command_check,
     command_score,
 ]
@@ -306,6 +316,7 @@ def options(bundle: dict) -> list[tuple[str, str, dict]]:
     place = output if os.environ.get("FER_OUTPUT") or KERNEL_OUTPUT.is_dir() else "output/<recipe>-<changes>-seed<S>"
     target = folder | {"help": "the run's folder (default: %(default)s)"}
     page = folder | {"help": "the folder for explore.html and figures/ (default: %(default)s)"}
+    compared = folder | {"help": "the folder for compare.html and figures/ (default: %(default)s)"}
     nproc = "processes that share the members, by torchrun (default: in a kernel one a GPU, elsewhere 1)"
     settings = {"nargs": "+", "action": "extend", "default": [], "metavar": "KEY=VALUE", "help": "change a setting"}
     trackers = "also track the training there; without network or key W&B is offline"
@@ -318,7 +329,7 @@ def options(bundle: dict) -> list[tuple[str, str, dict]]:
             {"metavar": "R", "default": recipe, "help": "see `recipes` (default: %(default)s)"},
         ),
         ("run plan explore", "--set", settings),
-        ("run plan explore ensemble check score", "--input", source),
+        ("run plan explore ensemble compare check score", "--input", source),
         ("run plan explore", "--rows", {"metavar": "N", "help": "train on the first N rows: a quick look"}),
         ("run plan", "--hours", {"metavar": "H", "help": "end in order within so many hours (in a kernel: 11.5)"}),
         ("run plan predict", "--device", {"metavar": "D", "default": "auto", "help": "auto, cpu, cuda, cuda:1, mps"}),
@@ -331,8 +342,9 @@ def options(bundle: dict) -> list[tuple[str, str, dict]]:
         ("run", "--overwrite", {"action": "store_true", "help": "delete the run that is in the output folder"}),
         ("quick", "--output", target | {"default": output / "quick"}),
         ("explore", "--output", page | {"default": output / "explore"}),
+        ("compare", "--output", compared | {"default": output / "compare"}),
         ("recipes", "recipe", {"nargs": "?", "help": "print every setting of this one"}),
-        ("ensemble", "runs", {"nargs": "+", "type": path, "metavar": "RUN", "help": "folder of a run"}),
+        ("ensemble compare", "runs", {"nargs": "+", "type": path, "metavar": "RUN", "help": "folder of a run"}),
         ("ensemble", "--output", folder | {"required": True}),
         ("ensemble", "--blend", {"default": "mean", "metavar": "B", "help": "how (default: %(default)s)"}),
         ("ensemble", "--form", {"choices": ways, "default": "auto"}),

@@ -8,7 +8,7 @@ from src.config import Augment, Member, Recipe, settable_fields
 from src.dataset import IMAGE_SIZE
 from src.recipe_changes import shown
 from src.recipes import RECIPES
-from src.terminal import wrap
+from src.terminal import aligned, wrap
 
 WIDTH = 100  # columns
 HEAD = ("recipe", "family", "parameters", "MFLOP", "input", "epochs")
@@ -157,9 +157,3 @@ def section(settings: list[Setting]) -> str:
         indent = " " * min(len(start), 60)
         lines += textwrap.wrap(start + one.meaning, WIDTH, subsequent_indent=indent, break_on_hyphens=False)
     return "\n".join(lines)
-
-
-def aligned(rows: list[tuple]) -> str:
-    """The rows as text, in columns as wide as their widest cell."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)

@@ -28,6 +28,12 @@ def wrap_line(line: str, width: int) -> list[str]:
     return textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
+def aligned(rows: list[tuple]) -> str:
+    """The rows as text, in columns as wide as their widest cell."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
 def print_wrapped(text: str) -> None:
     """Prints a text in lines of at most 79 columns, at once."""
     print(wrap(text), flush=True)

@@ -5,12 +5,11 @@ import re
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 import build
-from remote import compare, git_tags
+from remote import git_tags
 from src.data import synthetic
 from src.main import main as run_main
 from tests.support.kaggle_server import Version
@@ -201,16 +200,6 @@ def test_submissions_are_compared_on_the_same_rows(complete):
     said = complete("submissions")
     assert "v2 against, PublicTest" in said and "v2 against, PrivateTest" in said
     assert re.search(r"^v1 +quick +\w+\+? +\d+\.\d+ +\d+\.\d+ +\d+\.\d+$", said, re.M), said
-
-
-def test_the_paired_comparison_counts_the_rows_on_which_two_differ():
-    first = np.array([True] * 60 + [False] * 40)
-    second = np.array([True] * 50 + [False] * 40 + [True] * 10)
-    pair = compare.compare_pair(first, second)
-    assert (pair.only_first, pair.only_second, pair.difference, pair.p) == (10, 10, 0.0, 1.0)
-    assert compare.compare_pair(first, first).p == 1.0 and compare.compare_pair(first, first).half_width == 0
-    better = compare.compare_pair(first, np.zeros(100, bool))
-    assert better.difference == pytest.approx(0.6) and better.p < 1e-15
 
 
 @pytest.mark.parametrize("command", [["fetch", "--output", ""], ["score", ""], ["submit", "", "--message", "x"]])
