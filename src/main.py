@@ -103,7 +103,8 @@ def request_of(arguments: argparse.Namespace, recipe: config.Recipe, bundle: dic
     # A restart by torchrun continues what the first start has made.
     overwrite = arguments.overwrite and not ranks.restarts()
     folders = (arguments.input, arguments.output or default_output(recipe))
-    return RunRequest(recipe, Code(**bundle["code"]), *folders, arguments.device, overwrite, started())
+    code, more = Code(**bundle["code"]), {"started": started(), "report": arguments.report}
+    return RunRequest(recipe, code, *folders, arguments.device, overwrite, **more)
 
 
 def started() -> float:
@@ -220,7 +221,16 @@ def command_ensemble(arguments: argparse.Namespace, bundle: dict) -> int:
     from src.run.record import Code
 
     folders, code = (arguments.runs, arguments.input, arguments.output), Code(**bundle["code"])
-    print_wrapped(blend_runs(BlendRequest(*folders, code, arguments.form, arguments.blend)))
+    print_wrapped(blend_runs(BlendRequest(*folders, code, arguments.form, arguments.blend, arguments.report)))
+    return 0
+
+
+def command_report(arguments: argparse.Namespace, bundle: dict) -> int:
+    """Shows a run on one page: settings, curves, errors by class, calibration, the blend, faces."""
+    announce_reading()
+    from src.report.run_report import report_command
+
+    print_wrapped(report_command(arguments.run, arguments.input, arguments.output))
     return 0
 
 
@@ -280,6 +290,7 @@ COMMANDS = [
     command_ensemble,
     command_predict,
     command_compare,
+    command_report,
     command_check,
     command_score,
 ]
@@ -300,9 +311,9 @@ def parser(bundle: dict) -> argparse.ArgumentParser:
     for names, option, more in options(bundle):
         for name in names.split():
             made[name].add_argument(option, **more)
-    made["plan"].set_defaults(output=None, overwrite=False)
+    made["plan"].set_defaults(output=None, overwrite=False, report=False)
     made["explore"].set_defaults(seed=None, seeds=None, folds=None, hours=None)
-    made["quick"].set_defaults(device="auto", overwrite=True, leaderboard=None)
+    made["quick"].set_defaults(device="auto", overwrite=True, leaderboard=None, report=True)
     return top
 
 
@@ -329,7 +340,7 @@ def options(bundle: dict) -> list[tuple[str, str, dict]]:
             {"metavar": "R", "default": recipe, "help": "see `recipes` (default: %(default)s)"},
         ),
         ("run plan explore", "--set", settings),
-        ("run plan explore ensemble compare check score", "--input", source),
+        ("run plan explore ensemble compare report check score", "--input", source),
         ("run plan explore", "--rows", {"metavar": "N", "help": "train on the first N rows: a quick look"}),
         ("run plan", "--hours", {"metavar": "H", "help": "end in order within so many hours (in a kernel: 11.5)"}),
         ("run plan predict", "--device", {"metavar": "D", "default": "auto", "help": "auto, cpu, cuda, cuda:1, mps"}),
@@ -340,6 +351,7 @@ def options(bundle: dict) -> list[tuple[str, str, dict]]:
         ("run", "--track", track),
         ("run", "--output", folder | {"help": f"the run's folder (default: {place})"}),
         ("run", "--overwrite", {"action": "store_true", "help": "delete the run that is in the output folder"}),
+        ("run ensemble", "--no-report", {"action": "store_false", "dest": "report", "help": "make no report.html"}),
         ("quick", "--output", target | {"default": output / "quick"}),
         ("explore", "--output", page | {"default": output / "explore"}),
         ("compare", "--output", compared | {"default": output / "compare"}),
@@ -359,6 +371,8 @@ def options(bundle: dict) -> list[tuple[str, str, dict]]:
             "--output",
             target | {"default": output / "predict", "help": page["help"].replace("explore", "predictions")},
         ),
+        ("report", "run", {"type": path, "metavar": "RUN", "help": "folder of a run or of a blend"}),
+        ("report", "--output", folder | {"help": "the folder for report.html and figures/ (default: RUN)"}),
         ("check score", "submission", {"type": path}),
         ("score", "--leaderboard", board),
     ]

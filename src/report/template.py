@@ -34,7 +34,7 @@ table { border-collapse: collapse; width: max-content; font-size: .9rem; font-va
 th, td { padding: 5px 10px; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line);
   overflow-wrap: normal; max-width: 42ch; }
 tr:last-child > * { border-bottom: 0; }
-thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; max-width: 16ch; }
+thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; max-width: 24ch; overflow-wrap: anywhere; }
 tbody th { font-weight: 600; }
 .fixed th:first-child { position: sticky; left: 0; background: var(--box); }
 td.right { white-space: nowrap; }
@@ -47,6 +47,7 @@ td.right { white-space: nowrap; }
 .face.right img { outline: 3px solid var(--right); }
 .face.wrong img { outline: 3px dashed var(--wrong); }
 .face.right { text-align: left; }
+.face.right img, .face.wrong img { margin-bottom: 6px; }
 dl { max-width: 80ch; } dt { font-weight: 600; } dd { margin: 0 0 10px; color: var(--soft); }
 @media (max-width: 600px) { main { padding: 16px 12px 32px; } h1 { font-size: 1.4rem; }
   .figures { grid-template-columns: 100%; } .figures figure { padding: 6px; }

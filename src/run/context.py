@@ -40,6 +40,7 @@ class RunRequest:
     started: float = field(default_factory=time.time)  # when the budget began, in the seconds of `clock`
     clock: Callable[[], float] = time.time
     checkpoint_seconds: float = 120.0  # between two checkpoints within an epoch
+    report: bool = True  # whether the run ends with report.html
 
     trainings = property(lambda self: trainings_of(self.recipe))
     budget = property(lambda self: Deadline(self.recipe.time_budget_hours, self.started, self.clock))
@@ -83,6 +84,7 @@ class Shared:
     waiting: list[str]  # names of the trainings that are not finished
     earlier_seconds: float  # of earlier starts of this run
     finish_seconds: float  # that blending, writing and checking take
+    report_seconds: float = 0.0  # to keep for the report
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,10 @@ class RunContext:
 
     @property
     def reserve(self) -> float:
-        """Seconds to keep for blending, writing and checking: three times what the rehearsal took, and one."""
-        return 1 + 3 * self.shared.finish_seconds
+        """Seconds to keep for the end: three times what blending, writing and checking took in the rehearsal, one more,
+        and what the report takes.
+        """
+        return 1 + 3 * self.shared.finish_seconds + self.shared.report_seconds
 
     @contextlib.contextmanager
     def changing_record(self) -> Iterator[RunRecord]:

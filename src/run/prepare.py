@@ -16,6 +16,7 @@ from src.run.context import Inputs, RunContext, RunRequest, Shared
 from src.run.finish import rehearse
 from src.run.ranks import Process
 from src.run.record import RUNNING, RowCounts, RunRecord
+from src.run.report import report_seconds
 from src.run.resume import resume
 from src.run.run_folder import RunFolder
 from src.run.soft_targets import find_soft_targets
@@ -50,7 +51,8 @@ def prepare(request: RunRequest, signals: StopSignals, process: Process) -> RunC
         log.close()
         raise
     waiting = [training.name for training in request.trainings if training.name not in record.members]
-    return RunContext(request, inputs, folder, log, signals, process, Shared(waiting, record.seconds, finish_seconds))
+    shared = Shared(waiting, record.seconds, finish_seconds, report_seconds(request))
+    return RunContext(request, inputs, folder, log, signals, process, shared)
 
 
 def join(request: RunRequest, signals: StopSignals, process: Process, shared: Shared) -> RunContext:

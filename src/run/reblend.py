@@ -28,6 +28,7 @@ from src.run.record import (
     as_name,
     as_text,
 )
+from src.run.report import try_report
 from src.run.run_folder import RUN_FILES, RunFolder
 from src.submit.write import write_submission
 
@@ -42,6 +43,7 @@ class BlendRequest:
     code: Code
     form: str = "auto"
     method: str = "mean"
+    report: bool = True  # whether the folder gets report.html
 
 
 def blend_runs(request: BlendRequest) -> str:
@@ -70,7 +72,10 @@ def blend_runs(request: BlendRequest) -> str:
     write_submission(folder.submission, blended.test.argmax(1), data.example, request.form)
     record.status, record.files = FINISHED, folder.digests()
     folder.write_record(record)
-    return "\n".join([*quality_lines(blended, record.blend, columns, data), str(folder.submission)])
+    lines = [*quality_lines(blended, record.blend, columns, data), str(folder.submission)]
+    if request.report:
+        try_report(folder.path, data, lines.append)
+    return "\n".join(lines)
 
 
 def quality_lines(blended: Predictions, result: BlendResult, columns: int, data: Competition) -> list[str]:

@@ -7,6 +7,7 @@ from src.run.members import train_members
 from src.run.prepare import join, prepare
 from src.run.ranks import Process
 from src.run.record import RunRecord
+from src.run.report import write_report
 from src.run.run_folder import RunFolder
 from src.train.device import describe_device
 from src.train.signals import StopSignals
@@ -22,13 +23,22 @@ def run(request: RunRequest, process: Process | None = None) -> RunRecord:
     with StopSignals() as signals:
         context = prepare_or_join(request, signals, process)
         try:
-            train_members(context)
-            return finish(context) if process.is_last() else context.folder.read_record()
-        except BaseException as error:
-            record_end(context, error)
-            raise
+            if not (record := train_and_finish(context)):
+                return context.folder.read_record()
+            write_report(context)
+            return record
         finally:
             context.log.close()
+
+
+def train_and_finish(context: RunContext) -> RunRecord | None:
+    """The run up to its submission; None where other processes have not ended yet. Records how it ended."""
+    try:
+        train_members(context)
+        return finish(context) if context.process.is_last() else None
+    except BaseException as error:
+        record_end(context, error)
+        raise
 
 
 def prepare_or_join(request: RunRequest, signals: StopSignals, process: Process) -> RunContext:
@@ -57,7 +67,9 @@ def finish_lost_run(request: RunRequest) -> RunRecord:
     with StopSignals() as signals:
         context = join(request, signals, Process(), Shared([], 0.0, 0.0))
         try:
-            return finish(context)
+            record = finish(context)
+            write_report(context)
+            return record
         except UserError as error:
             record_end(context, error)
             raise

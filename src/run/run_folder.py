@@ -1,6 +1,7 @@
 """The folder of a run: the only place of its file names, and whose it is.
 
-submission.csv  run.json  log.txt  oof.csv  predictions/<member>.npz  tracking/{wandb, tensorboard}
+submission.csv  run.json  log.txt  oof.csv  report.html  figures/  predictions/<member>.npz
+tracking/{wandb, tensorboard}
 members/<member>/{result.json, history.csv, model.safetensors, attention_maps.npz, checkpoints}
 """
 
@@ -18,7 +19,9 @@ from src.report import attention_history
 from src.run.record import MemberResult, RunRecord, read_json, read_record
 from src.train.checkpoint import FILE_NAMES, LATEST, MID_EPOCH, PREVIOUS
 
-RUN_FILES = ("submission.csv", "run.json", "log.txt", "oof.csv", "predictions", "members", "tracking")
+RUN_FILES = (
+    "submission.csv", "run.json", "log.txt", "oof.csv", "report.html", "figures", "predictions", "members", "tracking",
+)  # fmt: skip
 # What another start of the run needs. Not W&B's files: what an earlier start tracked is uploaded from there.
 CARRIED = ("predictions", "members", "oof.csv", "submission.csv", "run.json", "tracking/tensorboard")
 ADVICE = "give another --output, or --overwrite to delete what a run left there."

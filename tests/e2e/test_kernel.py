@@ -69,6 +69,8 @@ def test_alone_and_without_arguments_it_does_the_run_that_was_built_in(script, f
     logged = (tmp_path / "out" / "log.txt").read_text().splitlines()
     assert all(re.match(r"[0-2]\d:[0-5]\d:[0-5]\d ", line) for line in logged) and len(logged) > 10
     assert check_submission(tmp_path / "out" / "submission.csv", 80, faces / "example_submission.csv").rows == 80
+    assert "confusion-compact_cnn" in str([*(tmp_path / "out" / "figures").iterdir()])
+    assert (tmp_path / "out" / "report.html").read_text("utf-8").rstrip().endswith("</html>")
     assert [f.name for f in script.parent.iterdir()] == ["script.py"]
     assert not any((tmp_path / "elsewhere").iterdir())
 

@@ -56,6 +56,8 @@ def test_the_readmes_commands_lead_to_a_scored_run_and_its_score_to_the_commit(r
     assert "version 1 pushed" in done.stdout and "COMPLETE" in done.stdout and "95 % interval" in done.stdout
     run = json.loads((project / "output/kernel/v1/run.json").read_text())
     assert run["status"] == "finished" and run["environment"]["kernel"] == "Batch"
+    assert "Likely label errors" in (project / "output/kernel/v1/report.html").read_text("utf-8")
+    assert len([*(project / "output/kernel/v1/figures").glob("*.png")]) > 5
     assert [len(v) for v in kaggle.kernels.values()] == [1] and kaggle.count("SaveKernel") == 1
     assert not any((project / "results").iterdir())
     assert git(project, "status", "--porcelain") == " M kernel-metadata.json\n"  # the owner's name

@@ -147,7 +147,7 @@ def test_changed_test_labels_change_nothing_in_a_run(tmp_path):
 
 def test_ensemble_blends_finished_runs(done, other, faces, tmp_path, capsys):
     runs = [done, other]
-    command = ["ensemble", *map(str, runs), "--output", str(tmp_path / "blend"), "--input", str(faces)]
+    command = ["ensemble", *map(str, runs), "--output", str(tmp_path / "blend"), "--input", str(faces), "--no-report"]
     assert main(command, fake_bundle()) == 0
     assert "mean of 4" in capsys.readouterr().out
     probs = np.mean([arrays(run, m).test for run in runs for m in ("compact_cnn", "simple_cnn_v2")], axis=0)
@@ -156,7 +156,7 @@ def test_ensemble_blends_finished_runs(done, other, faces, tmp_path, capsys):
 
 def test_a_recipe_can_validate_on_its_training_rows_and_a_double_correction_warns(faces, tmp_path, capsys):
     command = ["run", "--recipe", "simple_cnn_v0", "--rows", "60", "--input", str(faces), "--output", str(tmp_path)]
-    settings = ["--set", "epochs=1", "class_balancing=weights+sampler"]
+    settings = ["--no-report", "--set", "epochs=1", "class_balancing=weights+sampler"]
     assert main([*command, *settings, "--device", "cpu"], fake_bundle()) == 0
     assert json.loads((tmp_path / "run.json").read_text())["rows"] == {"train": 60, "valid": 60, "test": 80}
     assert capsys.readouterr().out.count("twice") == 1

@@ -44,7 +44,7 @@ def make(tmp_path, data_digest):
 
 
 def blended(faces: Path, output: Path, *runs: Path, **options) -> Path:
-    blend_runs(BlendRequest([*runs], faces, output, CODE, **options))
+    blend_runs(BlendRequest([*runs], faces, output, CODE, **{"report": False} | options))
     return output
 
 
@@ -63,7 +63,7 @@ def finished(folder: Path) -> Path:
 
 def test_a_blend_has_a_run_json_predictions_and_a_submission_of_its_own(make, faces, tmp_path):
     two = make("two", "a", "b")
-    line = blend_runs(BlendRequest([two], faces, tmp_path / "out", CODE))
+    line = blend_runs(BlendRequest([two], faces, tmp_path / "out", CODE, report=False))
     assert line.startswith("mean of 2: ") and "of 3 validation rows" in line
     record = RunFolder(tmp_path / "out").read_record()
     assert (record.status, record.blend.method, record.ensemble.members) == ("finished", "mean", ["a", "b"])
@@ -93,7 +93,7 @@ def test_members_of_different_folds_are_blended_and_none_is_needed(make, faces, 
     runs = make("one", "a", rows=(0, 3)), make("two", "b", rows=(7, 250)), make("three", "c", rows=())
     blended(faces, tmp_path / "out", *runs)
     assert load_predictions(tmp_path / "out/predictions/blend.npz").valid_rows.tolist() == [0, 3, 7, 250]
-    assert "no validation rows" in blend_runs(BlendRequest([runs[2]], faces, tmp_path / "none", CODE))
+    assert "no validation rows" in blend_runs(BlendRequest([runs[2]], faces, tmp_path / "none", CODE, report=False))
     assert RunFolder(tmp_path / "none").read_record().rows.valid == 0
 
 
@@ -144,7 +144,7 @@ def test_no_output_is_taken_that_holds_anything_else(make, faces, tmp_path, caps
     }
     for output, words in outputs.items():
         before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
-        command = ["ensemble", str(run), "--input", str(faces), "--output", str(output)]
+        command = ["ensemble", str(run), "--input", str(faces), "--output", str(output), "--no-report"]
         assert main(command, fake_bundle()) == 2
         error = capsys.readouterr().err
         assert words in error and "another --output" in error.replace("a folder as", "another"), error

@@ -167,7 +167,7 @@ def test_a_run_whose_files_were_changed_since_is_not_recorded(run, faces, projec
 
 
 def test_a_blend_of_runs_is_recorded_with_its_members(run, faces, project):
-    command = ["ensemble", str(run), "--input", str(faces), "--output", str(project / "blend")]
+    command = ["ensemble", str(run), "--input", str(faces), "--output", str(project / "blend"), "--no-report"]
     assert main(command, fake_bundle()) == 0
     assert call(project, str(project / "blend"), "--input", str(faces)) == 0
     (folder,) = (folder for folder in (project / "results").iterdir() if folder.is_dir())

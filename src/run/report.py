@@ -1,0 +1,57 @@
+"""The report at the end of a run: after the submission, and never at its cost."""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from src.data.competition import Competition
+from src.dataset import CLASS_NAMES, NUM_CLASSES
+from src.report.figures import draw, heat_map
+from src.report.run_report import FIGURES, NAME, report_run
+from src.run.context import RunContext, RunRequest
+
+
+def report_seconds(request: RunRequest) -> float:
+    """Seconds to keep for the report, from one confusion matrix that is drawn now; 0 without report or deadline."""
+    if not request.report or math.isinf(request.budget.left()):
+        return 0.0
+    names, even = list(CLASS_NAMES), np.eye(NUM_CLASSES)
+    times = [time.perf_counter()]
+    try:
+        for _ in range(2):  # the first one imports matplotlib
+            draw("rehearsal", "", lambda axes: heat_map(axes, even, names, names, even.astype(str)))
+            times.append(time.perf_counter())
+    except Exception:  # the end of the run will say it; here nothing depends on it
+        return 0.0
+    first, second = np.diff(times)
+    return float(first + 2 * second * (FIGURES + 1 + len(request.recipe.members)))
+
+
+def write_report(context: RunContext) -> None:
+    """Writes report.html into the folder of a finished run. Raises nothing: what fails is a warning in the log."""
+    left, needed = context.budget.left(), context.shared.report_seconds
+    if not context.request.report:
+        return
+    if left < needed:
+        words = f"{max(0, left):.0f} s are left and it takes about {needed:.0f} s; the command `report` makes it later"
+        context.log(f"no {NAME}: {words}")
+        return
+    try_report(context.folder.path, context.data, context.log, context.budget.left)
+
+
+def try_report(
+    folder: Path, data: Competition, log: Callable[[str], None], left: Callable[[], float] = lambda: math.inf
+) -> None:
+    """Writes the report of a run or a blend; logs where it is, and what failed as warnings. Raises nothing."""
+    try:
+        faults = report_run(folder, data, left)
+    except Exception as error:  # whatever it is: the submission is complete
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        log(f"warning: no {NAME} ({reason}); the submission is complete")
+        return
+    for fault in faults:
+        log(f"warning: {fault}")
+    log(f"report: {folder / NAME}")
