@@ -24,8 +24,8 @@ _CLASSES = 3  # below a face
 @dataclass(frozen=True)
 class Predicted:
     """files: the pictures; images: uint8 (n, 48, 48); blended: probabilities, float (n, 7); members: those of each
-    member; maps: of some members, kind → float (m, 48, 48) of the first m pictures; left_out: file → reason; absent:
-    members without weights.
+    member; maps: of some members, kind → float (m, 48, 48) of the first m pictures; left_out: file → reason; notes: in
+    what this differs from the run's submission.
     """
 
     run: Path
@@ -35,14 +35,13 @@ class Predicted:
     members: dict[str, np.ndarray]
     maps: dict[str, dict[str, np.ndarray]]
     left_out: dict[Path, str]
-    absent: list[str]
+    notes: list[str]
 
     @property
     def warnings(self) -> list[str]:
-        """A line for each file that is no picture, and for members without weights."""
+        """A line for each file that is no picture, then the notes."""
         lines = [f"left out: {printable(str(file))}: {reason}" for file, reason in self.left_out.items()]
-        names = ", ".join(self.absent)
-        return lines + ([f"the weights of {names} are missing; the others predict"] if self.absent else [])
+        return [*lines, *self.notes]
 
 
 def best_classes(probs: np.ndarray) -> list[str]:

@@ -12,6 +12,7 @@ from src.data.competition import Competition, read_competition
 from src.errors import UserError
 from src.report.numbers import counted, percent
 from src.report.page import Notice, Page, Section, write_page
+from src.report.run_attention import attention_blocks, attention_history_blocks
 from src.report.run_blend import blend_blocks
 from src.report.run_classes import calibration_blocks, classes_blocks, confusion_blocks
 from src.report.run_curves import curves_blocks
@@ -33,6 +34,8 @@ SECTIONS: dict[str, Callable[[RunFiles], list]] = {
     "The blend": blend_blocks,
     "Right and wrong": errors_blocks,
     "Likely label errors": label_errors_blocks,
+    "Where the networks look": attention_blocks,
+    "How attention forms": attention_history_blocks,
     "What the figures mean": terms_blocks,
 }
 

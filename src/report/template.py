@@ -34,7 +34,8 @@ table { border-collapse: collapse; width: max-content; font-size: .9rem; font-va
 th, td { padding: 5px 10px; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line);
   overflow-wrap: normal; max-width: 42ch; }
 tr:last-child > * { border-bottom: 0; }
-thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; max-width: 24ch; overflow-wrap: anywhere; }
+thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; max-width: 24ch; overflow-wrap: anywhere;
+  white-space: pre-line; }
 tbody th { font-weight: 600; }
 .fixed th:first-child { position: sticky; left: 0; background: var(--box); }
 td.right { white-space: nowrap; }

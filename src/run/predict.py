@@ -10,7 +10,7 @@ import torch
 
 from src.data.pictures import read_pictures
 from src.dataset import CLASS_NAMES
-from src.ensemble.blend import mean
+from src.ensemble.means import mean
 from src.errors import UserError
 from src.files import replacing
 from src.models.trained import load_trained, member_of_training
@@ -55,8 +55,8 @@ def predict_pictures(request: PredictRequest) -> str:
         probs[name], found = predict_member(record, name, file, torch.from_numpy(images).unsqueeze(1).to(device))
         maps |= {name: found} if len(maps) < MEMBERS and found else {}
     blended = mean(np.stack(list(probs.values())))
-    absent = [name for name in members_of(record) if name not in weights]
-    predicted = Predicted(request.run, list(pictures), images, blended, probs, maps, left_out, absent)
+    notes = notes_of(record, list(weights))
+    predicted = Predicted(request.run, list(pictures), images, blended, probs, maps, left_out, notes)
     try:
         request.output.mkdir(parents=True, exist_ok=True)
         write_csv(request.output / CSV, predicted)
@@ -81,6 +81,15 @@ def read_finished(folder: RunFolder) -> RunRecord:
 def members_of(record: RunRecord) -> list[str]:
     """The members that the submission is made of; where there is none, all that have finished."""
     return list(record.ensemble.members) if record.ensemble else list(record.members)
+
+
+def notes_of(record: RunRecord, predicting: list[str]) -> list[str]:
+    """In what the prediction differs from that of the run's submission, a line each. predicting: members."""
+    absent, method = [name for name in members_of(record) if name not in predicting], "mean"
+    if record.ensemble and len(predicting) > 1:
+        method = record.ensemble.method
+    lines = [f"the weights of {', '.join(absent)} are missing; the others predict"] if absent else []
+    return lines + ([f"the submission is blended by {method}; here it is the mean"] if method != "mean" else [])
 
 
 def weights_files(folder: RunFolder, record: RunRecord) -> dict[str, Path]:

@@ -6,16 +6,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from src.data.competition import Competition
-from src.dataset import CLASS_NAMES, NUM_CLASSES
+from src.dataset import CLASS_NAMES, IMAGE_SIZE, NUM_CLASSES
+from src.models import create_for
+from src.report.attention import maps_of
 from src.report.figures import draw, heat_map
+from src.report.run_attention import MEMBERS, RIGHT, WRONG
 from src.report.run_report import FIGURES, NAME, report_run
 from src.run.context import RunContext, RunRequest
 
 
 def report_seconds(request: RunRequest) -> float:
-    """Seconds to keep for the report, from one confusion matrix that is drawn now; 0 without report or deadline."""
+    """Seconds to keep for the report, from one confusion matrix that is drawn now and the maps of untrained networks.
+
+    0 without report or deadline.
+    """
     if not request.report or math.isinf(request.budget.left()):
         return 0.0
     names, even = list(CLASS_NAMES), np.eye(NUM_CLASSES)
@@ -24,10 +31,23 @@ def report_seconds(request: RunRequest) -> float:
         for _ in range(2):  # the first one imports matplotlib
             draw("rehearsal", "", lambda axes: heat_map(axes, even, names, names, even.astype(str)))
             times.append(time.perf_counter())
+        maps = attention_seconds(request)
     except Exception:  # the end of the run will say it; here nothing depends on it
         return 0.0
     first, second = np.diff(times)
-    return float(first + 2 * second * (FIGURES + 1 + len(request.recipe.members)))
+    return float(first + 2 * second * (FIGURES + 1 + len(request.recipe.members)) + 2 * maps)
+
+
+def attention_seconds(request: RunRequest) -> float:
+    """Seconds that the maps of where the networks look take, measured once for each of the networks."""
+    first = request.trainings[0]
+    shown = [training.member for training in request.trainings if training.fold == first.fold][:MEMBERS]
+    images, seconds = torch.zeros(RIGHT + WRONG, 1, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8), {}
+    for member in {(member.network, member.image_size): member for member in shown}.values():
+        started = time.perf_counter()
+        maps_of(create_for(member), images)
+        seconds[member.network, member.image_size] = time.perf_counter() - started
+    return sum(seconds[member.network, member.image_size] for member in shown)
 
 
 def write_report(context: RunContext) -> None:

@@ -31,14 +31,14 @@ def small_network():
 @pytest.fixture(scope="module")
 def plain(faces, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("plain") / "run"
-    train(faces, folder, *SETTINGS)
+    train(faces, folder, *SETTINGS, report=False)
     return folder
 
 
 @pytest.fixture(scope="module")
 def watched(faces, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("watched") / "run"
-    train(faces, folder, *SETTINGS, "attention_maps_every=2")
+    train(faces, folder, *SETTINGS, "attention_maps_every=2", report=False)
     return folder
 
 
@@ -75,8 +75,8 @@ def test_run_json_has_the_digest_and_the_setting_is_not_counted_in_the_hash(watc
 
 def test_a_training_without_validation_rows_has_maps_of_training_faces(faces, tmp_path):
     settings = ("network=tiny", "epochs=2", "fold=none")
-    train(faces, tmp_path / "a", *settings)
-    train(faces, tmp_path / "b", *settings, "attention_maps_every=1")
+    train(faces, tmp_path / "a", *settings, report=False)
+    train(faces, tmp_path / "b", *settings, "attention_maps_every=1", report=False)
     assert weights(tmp_path / "a") == weights(tmp_path / "b")
     assert history(tmp_path / "b").epochs.tolist() == [1, 2]
 
@@ -85,7 +85,7 @@ def test_a_killed_training_continues_its_maps(faces, watched, tmp_path):
     settings = (*SETTINGS, "attention_maps_every=2")
     train_killed(lambda trainer, state: state.epochs == 3, faces, tmp_path / "run", *settings)
     assert history(tmp_path / "run").epochs.tolist() == [1, 2]
-    train(faces, tmp_path / "run", *settings)
+    train(faces, tmp_path / "run", *settings, report=False)
     found, whole = history(tmp_path / "run"), history(watched)
     assert found.epochs.tolist() == [1, 2, 4]
     assert np.array_equal(found.maps["Grad-CAM"], whole.maps["Grad-CAM"])
@@ -96,7 +96,7 @@ def test_a_fault_in_the_maps_is_a_warning_and_the_training_is_the_same(faces, pl
         raise RuntimeError("a defect")
 
     monkeypatch.setattr(attention, "maps_of", broken)
-    record = train(faces, tmp_path / "run", *SETTINGS, "attention_maps_every=2")
+    record = train(faces, tmp_path / "run", *SETTINGS, "attention_maps_every=2", report=False)
     assert record.status == "finished" and weights(tmp_path / "run") == weights(plain)
     assert read_log(tmp_path / "run").count("no maps of epoch 2 (RuntimeError: a defect)") == len(MEMBERS)
 

@@ -4,6 +4,7 @@ import csv
 import io
 import shutil
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from src.ensemble.blend import blend
 from src.ensemble.predictions import load_predictions
 from src.files import digest
 from src.main import main
+from src.run.predict import notes_of
+from src.run.run_folder import RunFolder
 from tests.conftest import fake_bundle
 from tests.support.browser import check_page
 from tests.support.html import Elements
@@ -38,7 +41,7 @@ def small_network():
 def run(small_network, faces, tmp_path_factory) -> Path:
     """A run of two members that average two views."""
     folder = tmp_path_factory.mktemp("predict") / "run"
-    train(faces, folder, "network=tiny", "tta=flip")
+    train(faces, folder, "network=tiny", "tta=flip", report=False)
     return folder
 
 
@@ -111,6 +114,13 @@ def test_a_member_without_weights_is_named_and_the_others_predict(run, pictures,
     alone = load_predictions(run / "predictions" / f"{MEMBERS[1]}.npz").test[1]
     found = [float(rows_of(tmp_path / "out")[0][name]) for name in CLASS_NAMES]
     assert code == 0 and f"the weights of {MEMBERS[0]} are missing" in said and np.allclose(found, alone, atol=2e-3)
+
+
+def test_a_submission_that_is_blended_in_another_way_is_said(run):
+    record = RunFolder(run).read_record()
+    stacked = replace(record, ensemble=replace(record.ensemble, members=list(MEMBERS), method="stacking"))
+    assert notes_of(record, list(MEMBERS)) == [] and notes_of(stacked, [MEMBERS[0]])[0].startswith("the weights of")
+    assert notes_of(stacked, list(MEMBERS)) == ["the submission is blended by stacking; here it is the mean"]
 
 
 def lose_weights(run: Path) -> None:
