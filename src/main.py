@@ -244,6 +244,15 @@ def command_predict(arguments: argparse.Namespace, bundle: dict) -> int:
     return 0
 
 
+def command_tta(arguments: argparse.Namespace, bundle: dict) -> int:
+    """What each set of test-time views is worth for finished runs, on their validation rows."""
+    announce_loading("torch", sys.stdout)
+    from src.run.views import compare_views
+
+    print_wrapped(compare_views(arguments.runs, arguments.input, arguments.device))
+    return 0
+
+
 def command_compare(arguments: argparse.Namespace, bundle: dict) -> int:
     """Compares runs and blends: settings, accuracy, McNemar's test, classes, faces; on one page too."""
     announce_reading()
@@ -290,6 +299,7 @@ COMMANDS = [
     command_ensemble,
     command_predict,
     command_compare,
+    command_tta,
     command_report,
     command_check,
     command_score,
@@ -340,10 +350,10 @@ def options(bundle: dict) -> list[tuple[str, str, dict]]:
             {"metavar": "R", "default": recipe, "help": "see `recipes` (default: %(default)s)"},
         ),
         ("run plan explore", "--set", settings),
-        ("run plan explore ensemble compare report check score", "--input", source),
+        ("run plan explore ensemble compare tta report check score", "--input", source),
         ("run plan explore", "--rows", {"metavar": "N", "help": "train on the first N rows: a quick look"}),
         ("run plan", "--hours", {"metavar": "H", "help": "end in order within so many hours (in a kernel: 11.5)"}),
-        ("run plan predict", "--device", {"metavar": "D", "default": "auto", "help": "auto, cpu, cuda, cuda:1, mps"}),
+        ("run plan predict tta", "--device", {"metavar": "D", "default": "auto", "help": "auto, cpu, cuda, cuda:1, mps"}),
         ("run plan", "--seed", {"metavar": "S", "help": "seed of the training"}),
         ("run plan", "--seeds", {"metavar": "S", "nargs": "+", "help": "train each member with each of these seeds"}),
         ("run plan", "--folds", {"metavar": "K", "help": "all, or how many: train each member once a fold"}),
@@ -356,7 +366,7 @@ def options(bundle: dict) -> list[tuple[str, str, dict]]:
         ("explore", "--output", page | {"default": output / "explore"}),
         ("compare", "--output", compared | {"default": output / "compare"}),
         ("recipes", "recipe", {"nargs": "?", "help": "print every setting of this one"}),
-        ("ensemble compare", "runs", {"nargs": "+", "type": path, "metavar": "RUN", "help": "folder of a run"}),
+        ("ensemble compare tta", "runs", {"nargs": "+", "type": path, "metavar": "RUN", "help": "folder of a run"}),
         ("ensemble", "--output", folder | {"required": True}),
         ("ensemble", "--blend", {"default": "mean", "metavar": "B", "help": "how (default: %(default)s)"}),
         ("ensemble", "--form", {"choices": ways, "default": "auto"}),
