@@ -16,6 +16,7 @@ OPTION_WORDS = {
     "device": "cpu cuda gpu",
     "overwrite": "clean force",
     "rows": "limit max_rows subset",
+    "track": "log_to logger report_to tensorboard tracker trackers wandb",
     "recipe": "",
 }
 COMMAND_WORDS = {

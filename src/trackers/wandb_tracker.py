@@ -91,8 +91,9 @@ class WandbTracker(Tracker):
         plot, labels, classes = self.wandb.plot, evaluation.labels, np.unique(evaluation.labels)
         present = evaluation.probs[:, classes]  # W&B takes the columns to be those of the classes that occur
         names = list(CLASS_NAMES)
-        found = {"samples": self.table(evaluation)}
+        found = {}
         if len(labels):
+            found["samples"] = self.table(evaluation)
             predicted = evaluation.probs.argmax(1).tolist()
             found["confusion_matrix"] = plot.confusion_matrix(
                 preds=predicted, y_true=labels.tolist(), class_names=names, title="Validation: confusion matrix"

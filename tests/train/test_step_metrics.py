@@ -27,6 +27,21 @@ def test_the_mean_over_an_epochs_rows_is_that_of_its_history(rows, points):
     assert mean["batch/accuracy"] == pytest.approx(100 * history["train_accuracy"], rel=1e-5)
 
 
+def test_a_row_a_step_has_the_steps_loss_and_the_next_learning_rate(rows, monkeypatch):
+    trainer, metrics, losses = Trainer(make_job(rows)), StepMetrics(1000), []
+    step = trainer.step
+
+    def recorded(x, y):
+        loss, hits = step(x, y)
+        losses.append((loss.item(), 100 * hits.item() / len(y), trainer.schedule.lr))
+        return loss, hits
+
+    monkeypatch.setattr(trainer, "step", recorded)
+    trainer.epoch(1, lambda: metrics.observe(trainer))
+    found = [(row["batch/loss"], row["batch/accuracy"], row["batch/lr"]) for row in metrics.take()]
+    assert len(found) > 2 and found == [pytest.approx(one, rel=1e-4) for one in losses]
+
+
 def test_steps_are_counted_over_epochs_and_an_epoch_that_was_resumed_within_has_the_rest(rows):
     trainer, metrics = Trainer(make_job(rows)), StepMetrics(1000)
     for number in (1, 2):
