@@ -60,6 +60,8 @@ def test_a_wrong_setting_is_one_clear_line(faces, tmp_path, capsys, change, word
         ("run epochs=3", "write --set epochs=3"),
         ("run --data-dir faces", "write --input"),
         ("plan --gpus 2", "write --nproc"),
+        ("run --wandb", "write --track"),
+        ("run --track mlflow", "invalid choice"),
         ("quick --epochs 3", "not known to quick; only `run` and `plan` take --set epochs=3"),
         ("recipes --zzz", "--zzz: not known to recipes\n"),
         ("baseline", "it is a recipe: write run --recipe baseline"),
@@ -86,6 +88,8 @@ def test_a_wrong_word_on_the_command_line_leads_to_the_right_one(capsys, command
     [
         ("--seed 3 --set seed=3", ["--seed 3", "--set seed", "one of them"]),
         ("--set seed=3 --seed 4", ["--seed 4", "--set seed"]),
+        ("--track wandb --set track=none", ["--track wandb", "--set track", "one of them"]),
+        ("--set track=mlflow", ["track=mlflow", "wandb+tensorboard"]),
         ("--rows 100 --set max_train_rows=90", ["--rows 100", "--set max_train_rows"]),
         ("--hours 1 --set time_budget_hours=2", ["--hours 1", "--set time_budget_hours"]),
         ("--hours 0", ["time_budget_hours=0", "between"]),

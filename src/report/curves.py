@@ -5,18 +5,22 @@ from sklearn.metrics import auc, average_precision_score, confusion_matrix, prec
 
 from src.dataset import CLASS_NAMES, NUM_CLASSES
 from src.report.figures import Figure, draw, heat_map
+from src.report.numbers import percent
 
 
-def confusion_figure(labels: np.ndarray, predicted: np.ndarray) -> Figure:
-    """Counts, coloured by their share of the row's label. labels, predicted: int64 (n,)."""
-    counts = confusion_matrix(labels, predicted, labels=range(NUM_CLASSES))
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+def confusion_figure(name: str, labels: np.ndarray, probs: np.ndarray) -> Figure:
+    """Counts and their share of the row, whose label they have. name: whose probabilities, float (n, 7)."""
+    counts = confusion_matrix(labels, probs.argmax(1), labels=range(NUM_CLASSES))
+    shares = 100 * counts / np.maximum(1, counts.sum(1, keepdims=True))
+    texts = np.array([f"{count:,}\n{share:.0f} %" for count, share in zip(counts.flat, shares.flat, strict=True)])
 
-    def plot(axes):
-        heat_map(axes, shares, CLASS_NAMES, CLASS_NAMES, np.vectorize("{:,}".format)(counts))
-        axes.set(xlabel="predicted", ylabel="label")
+    def plot(axes) -> None:
+        heat_map(axes, shares, CLASS_NAMES, CLASS_NAMES, texts.reshape(counts.shape))
+        axes.set(xlabel="predicted class", ylabel="label", title=name)
 
-    return draw("confusion_matrix", "Counts; the colour is their share of the label's faces.", plot, (5.6, 4.6))
+    right = np.trace(counts) / counts.sum()
+    caption = f"{name}: {percent(right)} of {counts.sum():,} validation rows are on the diagonal."
+    return draw(f"confusion-{name.replace(' ', '-')}", caption, plot, size=(5.4, 4.6))
 
 
 def precision_recall_figure(labels: np.ndarray, probs: np.ndarray) -> Figure:

@@ -1,12 +1,13 @@
 """Sections of a run's report, of each member and of the blend: confusion matrices, figures by class, calibration."""
 
 import numpy as np
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import precision_recall_fscore_support
 
 from src.dataset import CLASS_NAMES, NUM_CLASSES
 from src.ensemble.predictions import Predictions
 from src.report.calibration import Reliability, reliability
-from src.report.figures import BLUE, COLOURS, Figure, draw, heat_map
+from src.report.curves import confusion_figure
+from src.report.figures import BLUE, COLOURS, Figure, draw
 from src.report.numbers import percent
 from src.report.page import Table
 from src.report.run_files import RunFiles
@@ -22,7 +23,7 @@ def confusion_blocks(run: RunFiles) -> list:
         "Rows are labels, columns are predicted classes. Each cell has the number of faces and their share of the row; "
         "the share of the diagonal is the recall."
     )
-    return [text, *(_confusion(name, run.labels(one), one) for name, one in _blend_first(run))]
+    return [text, *(confusion_figure(name, run.labels(one), one.valid) for name, one in _blend_first(run))]
 
 
 def classes_blocks(run: RunFiles) -> list:
@@ -74,20 +75,6 @@ def calibration_blocks(run: RunFiles) -> list:
 def _blend_first(run: RunFiles) -> list[tuple[str, Predictions]]:
     """Name and predictions of the blend, then of the members."""
     return sorted(run.scored.items(), key=lambda item: item[1] is not run.blended)
-
-
-def _confusion(name: str, labels: np.ndarray, predictions: Predictions) -> Figure:
-    counts = confusion_matrix(labels, predictions.valid.argmax(1), labels=_LABELS)
-    shares = 100 * counts / np.maximum(1, counts.sum(1, keepdims=True))
-    texts = np.array([f"{count:,}\n{share:.0f} %" for count, share in zip(counts.flat, shares.flat, strict=True)])
-
-    def plot(axes) -> None:
-        heat_map(axes, shares, CLASS_NAMES, CLASS_NAMES, texts.reshape(counts.shape))
-        axes.set(xlabel="predicted class", ylabel="label", title=name)
-
-    right = np.trace(counts) / counts.sum()
-    caption = f"{name}: {percent(right)} of {counts.sum():,} validation rows are on the diagonal."
-    return draw(f"confusion-{name.replace(' ', '-')}", caption, plot, size=(5.4, 4.6))
 
 
 def _mean(found: Reliability, values: np.ndarray) -> float:

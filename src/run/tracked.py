@@ -100,7 +100,7 @@ def evaluate(context: RunContext, name: str) -> Evaluation:
         summary=summary | {key: getattr(result, key) for key in counts},
         weights=folder.weights_file(name),
         metadata=metadata,
-        pictures=lambda: draw_pictures(labels, found.valid, samples),
+        pictures=lambda: draw_pictures(name, labels, found.valid, samples),
     )
 
 
@@ -112,14 +112,18 @@ def choose_samples(labels: np.ndarray, probs: np.ndarray) -> list[int]:
     return worst + others[:SAMPLES]
 
 
-def draw_pictures(labels: np.ndarray, probs: np.ndarray, samples: list[Sample]) -> dict[str, np.ndarray]:
+def draw_pictures(name: str, labels: np.ndarray, probs: np.ndarray, samples: list[Sample]) -> dict[str, np.ndarray]:
     """Confusion matrix, curves and samples as images uint8 (h, w, 3) by name; nothing without validation rows."""
     if not len(labels):
         return {}
-    figures = (confusion_figure(labels, probs.argmax(1)), precision_recall_figure(labels, probs))
-    content = {figure.name: figure.png for figure in (*figures, roc_figure(labels, probs))}
+    figures = {
+        "confusion_matrix": confusion_figure(name, labels, probs),
+        "precision_recall": precision_recall_figure(labels, probs),
+        "roc": roc_figure(labels, probs),
+    }
+    content = {title: figure.png for title, figure in figures.items()}
     content["samples"] = FaceGrid("samples", [sample_face(sample) for sample in samples]).png()
-    return {name: np.asarray(Image.open(io.BytesIO(png)).convert("RGB")) for name, png in content.items()}
+    return {title: np.asarray(Image.open(io.BytesIO(png)).convert("RGB")) for title, png in content.items()}
 
 
 def sample_face(sample: Sample) -> Face:
