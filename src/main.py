@@ -338,6 +338,7 @@ def options(bundle: dict) -> list[tuple[str, str, dict]]:
     target = folder | {"help": "the run's folder (default: %(default)s)"}
     page = folder | {"help": "the folder for explore.html and figures/ (default: %(default)s)"}
     compared = folder | {"help": "the folder for compare.html and figures/ (default: %(default)s)"}
+    device = {"metavar": "D", "default": "auto", "help": "auto, cpu, cuda, cuda:1, mps"}
     nproc = "processes that share the members, by torchrun (default: in a kernel one a GPU, elsewhere 1)"
     settings = {"nargs": "+", "action": "extend", "default": [], "metavar": "KEY=VALUE", "help": "change a setting"}
     trackers = "also track the training there; without network or key W&B is offline"
@@ -353,7 +354,7 @@ def options(bundle: dict) -> list[tuple[str, str, dict]]:
         ("run plan explore ensemble compare tta report check score", "--input", source),
         ("run plan explore", "--rows", {"metavar": "N", "help": "train on the first N rows: a quick look"}),
         ("run plan", "--hours", {"metavar": "H", "help": "end in order within so many hours (in a kernel: 11.5)"}),
-        ("run plan predict tta", "--device", {"metavar": "D", "default": "auto", "help": "auto, cpu, cuda, cuda:1, mps"}),
+        ("run plan predict tta", "--device", device),
         ("run plan", "--seed", {"metavar": "S", "help": "seed of the training"}),
         ("run plan", "--seeds", {"metavar": "S", "nargs": "+", "help": "train each member with each of these seeds"}),
         ("run plan", "--folds", {"metavar": "K", "help": "all, or how many: train each member once a fold"}),
