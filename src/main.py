@@ -214,6 +214,17 @@ def command_explore(arguments: argparse.Namespace, bundle: dict) -> int:
     return 0
 
 
+def command_lr_find(arguments: argparse.Namespace, bundle: dict) -> int:
+    """Tests rising learning rates on one member of a recipe, and suggests one."""
+    recipe = configured(arguments, bundle)
+    announce_loading("torch", sys.stdout)
+    from src.run.lr_find import LrRequest, find_lr
+
+    request = request_of(arguments, recipe, bundle)
+    print_wrapped(find_lr(LrRequest(request, arguments.member, arguments.steps)))
+    return 0
+
+
 def command_ensemble(arguments: argparse.Namespace, bundle: dict) -> int:
     """Blends the members of finished runs."""
     announce_reading()
@@ -296,6 +307,7 @@ COMMANDS = [
     command_quick,
     command_recipes,
     command_explore,
+    command_lr_find,
     command_ensemble,
     command_predict,
     command_compare,
@@ -315,7 +327,7 @@ def parser(bundle: dict) -> argparse.ArgumentParser:
     )
     commands, made = top.add_subparsers(title="commands", required=True, metavar="COMMAND"), {}
     for command in COMMANDS:
-        name, text = command.__name__.removeprefix("command_"), command.__doc__.split("\n")[0]
+        name, text = command.__name__.removeprefix("command_").replace("_", "-"), command.__doc__.split("\n")[0]
         made[name] = commands.add_parser(name, help=text, description=text)
         made[name].set_defaults(command=command)
     for names, option, more in options(bundle):
@@ -323,8 +335,15 @@ def parser(bundle: dict) -> argparse.ArgumentParser:
             made[name].add_argument(option, **more)
     made["plan"].set_defaults(output=None, overwrite=False, report=False)
     made["explore"].set_defaults(seed=None, seeds=None, folds=None, hours=None)
+    made["lr-find"].set_defaults(seeds=None, folds=None, hours=None, overwrite=False, report=False)
     made["quick"].set_defaults(device="auto", overwrite=True, leaderboard=None, report=True)
     return top
+
+
+def page_folder(output: Path, name: str, page: str = "") -> dict:
+    """The option of a command that writes a page. page: its name without .html, if it is not the command's."""
+    words = f"the folder for {page or name}.html and figures/ (default: %(default)s)"
+    return {"type": path, "metavar": "DIR", "default": output / name, "help": words}
 
 
 def options(bundle: dict) -> list[tuple[str, str, dict]]:
@@ -336,8 +355,6 @@ def options(bundle: dict) -> list[tuple[str, str, dict]]:
     source["default"] = default_folder("FER_INPUT", KERNEL_INPUT, "input")
     place = output if os.environ.get("FER_OUTPUT") or KERNEL_OUTPUT.is_dir() else "output/<recipe>-<changes>-seed<S>"
     target = folder | {"help": "the run's folder (default: %(default)s)"}
-    page = folder | {"help": "the folder for explore.html and figures/ (default: %(default)s)"}
-    compared = folder | {"help": "the folder for compare.html and figures/ (default: %(default)s)"}
     device = {"metavar": "D", "default": "auto", "help": "auto, cpu, cuda, cuda:1, mps"}
     nproc = "processes that share the members, by torchrun (default: in a kernel one a GPU, elsewhere 1)"
     settings = {"nargs": "+", "action": "extend", "default": [], "metavar": "KEY=VALUE", "help": "change a setting"}
@@ -346,16 +363,16 @@ def options(bundle: dict) -> list[tuple[str, str, dict]]:
     board = {"type": path, "metavar": "CSV", "help": "as `kaggle competitions leaderboard --download` writes it"}
     return [
         (
-            "run plan explore",
+            "run plan explore lr-find",
             "--recipe",
             {"metavar": "R", "default": recipe, "help": "see `recipes` (default: %(default)s)"},
         ),
-        ("run plan explore", "--set", settings),
-        ("run plan explore ensemble compare tta report check score", "--input", source),
-        ("run plan explore", "--rows", {"metavar": "N", "help": "train on the first N rows: a quick look"}),
+        ("run plan explore lr-find", "--set", settings),
+        ("run plan explore lr-find ensemble compare tta report check score", "--input", source),
+        ("run plan explore lr-find", "--rows", {"metavar": "N", "help": "train on the first N rows: a quick look"}),
         ("run plan", "--hours", {"metavar": "H", "help": "end in order within so many hours (in a kernel: 11.5)"}),
-        ("run plan predict tta", "--device", device),
-        ("run plan", "--seed", {"metavar": "S", "help": "seed of the training"}),
+        ("run plan predict tta lr-find", "--device", device),
+        ("run plan lr-find", "--seed", {"metavar": "S", "help": "seed of the training"}),
         ("run plan", "--seeds", {"metavar": "S", "nargs": "+", "help": "train each member with each of these seeds"}),
         ("run plan", "--folds", {"metavar": "K", "help": "all, or how many: train each member once a fold"}),
         ("run plan", "--nproc", {"metavar": "N", "type": int, "help": nproc}),
@@ -364,8 +381,9 @@ def options(bundle: dict) -> list[tuple[str, str, dict]]:
         ("run", "--overwrite", {"action": "store_true", "help": "delete the run that is in the output folder"}),
         ("run ensemble", "--no-report", {"action": "store_false", "dest": "report", "help": "make no report.html"}),
         ("quick", "--output", target | {"default": output / "quick"}),
-        ("explore", "--output", page | {"default": output / "explore"}),
-        ("compare", "--output", compared | {"default": output / "compare"}),
+        *((name, "--output", page_folder(output, name)) for name in ("explore", "lr-find", "compare")),
+        ("lr-find", "--member", {"metavar": "M", "default": "", "help": "which of the recipe (default: the first)"}),
+        ("lr-find", "--steps", {"metavar": "N", "type": int, "default": 200, "help": "(default: %(default)s)"}),
         ("recipes", "recipe", {"nargs": "?", "help": "print every setting of this one"}),
         ("ensemble compare tta", "runs", {"nargs": "+", "type": path, "metavar": "RUN", "help": "folder of a run"}),
         ("ensemble", "--output", folder | {"required": True}),
@@ -377,11 +395,7 @@ def options(bundle: dict) -> list[tuple[str, str, dict]]:
             "pictures",
             {"type": path, "nargs": "+", "metavar": "IMAGE", "help": "a picture, or a folder of them"},
         ),
-        (
-            "predict",
-            "--output",
-            target | {"default": output / "predict", "help": page["help"].replace("explore", "predictions")},
-        ),
+        ("predict", "--output", page_folder(output, "predict", "predictions")),
         ("report", "run", {"type": path, "metavar": "RUN", "help": "folder of a run or of a blend"}),
         ("report", "--output", folder | {"help": "the folder for report.html and figures/ (default: RUN)"}),
         ("check score", "submission", {"type": path}),
