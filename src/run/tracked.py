@@ -131,4 +131,4 @@ def sample_face(sample: Sample) -> Face:
     predicted = int(sample.probs.argmax())
     said = f"{CLASS_NAMES[predicted]} {100 * sample.probs[predicted]:.1f} %"
     mark = "right" if predicted == sample.label else "wrong"
-    return Face(sample.image, (CLASS_NAMES[sample.label], f"→ {said}"), mark)
+    return Face(sample.image, (f"label {CLASS_NAMES[sample.label]}", said), mark)

@@ -31,8 +31,9 @@ def chosen(track: str) -> list[str]:
 
 
 def is_installed(name: str) -> bool:
-    """Whether the tracker's package is there; does not import it."""
-    return importlib.util.find_spec(name) is not None
+    """Whether the tracker's package is there; does not import it. A folder of W&B's files with its name is none."""
+    found = importlib.util.find_spec(name)
+    return found is not None and found.origin is not None
 
 
 def describe_tracking(track: str, folder: Path) -> list[str]:

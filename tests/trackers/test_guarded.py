@@ -124,6 +124,12 @@ tracker.close(False)
 """
 
 
+def test_a_folder_that_is_called_as_a_package_is_none(monkeypatch, tmp_path):
+    (tmp_path / "wandb_files").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not guarded.is_installed("wandb_files") and guarded.is_installed("torch")
+
+
 def test_nothing_is_imported_when_off_and_tensorboard_does_not_import_tensorflow(faces, tmp_path):
     pytest.importorskip("tensorboard")
     (tmp_path / "tensorflow.py").write_text("raise SystemExit('TensorFlow was imported')")
