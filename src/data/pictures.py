@@ -3,7 +3,7 @@
 A picture is turned as its EXIF data says, put on mean gray where it is transparent, made gray, cut to the square in its
 centre and resized to 48x48 pixels with Lanczos' filter. Nobody looks for a face in it: one centred face is expected.
 
-Limits: 2,000 pictures, each of at most 50 MB and 100 million pixels.
+Limits: 2,000 pictures, each of at most 50 MB and 50 million pixels.
 """
 
 import io
@@ -17,7 +17,7 @@ from src.bounded_io import list_files, read_bytes
 from src.dataset import IMAGE_SIZE, PIXEL_MEAN
 from src.errors import UserError
 
-MAX_PICTURES, MAX_BYTES, MAX_PIXELS = 2000, 50_000_000, 100_000_000
+MAX_PICTURES, MAX_BYTES, MAX_PIXELS = 2000, 50_000_000, 50_000_000
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 
 
@@ -72,7 +72,7 @@ def to_gray(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ValueError("floating-point pixels")
     if image.mode.startswith("I"):  # 16 bits, which Pillow itself would cut off at 255
-        pixels = np.asarray(image).astype(np.int64).clip(0, 65535)
+        pixels = np.asarray(image).clip(0, 65535)
         return Image.fromarray((pixels >> 8 if pixels.max() > 255 else pixels).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")

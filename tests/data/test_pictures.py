@@ -87,7 +87,7 @@ def huge_png(side: int) -> bytes:
     [
         (b"", "no picture"),
         (b"just text", "no picture"),
-        (huge_png(10_001), "10001x10001 pixels; at most 100,000,000"),
+        (huge_png(10_001), "10001x10001 pixels; at most 50,000,000"),
         (huge_png(2**31 - 1), ""),
         (huge_png(48), "cannot be read"),
     ],

@@ -6,11 +6,13 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from src import models
 from src.models.attention_cnn import CBAM
 from src.report.attention import CBAM as CBAM_KIND
 from src.report.attention import GRAD_CAM, ROLLOUT, maps_of, meanings
 from src.report.rollout import attention_rollout, has_rollout
 from src.report.spatial_attention import spatial_attention
+from tests.support.fake_cuda import CUDA, fake_cuda
 from tests.support.networks import random_faces
 
 
@@ -97,3 +99,13 @@ def test_the_spatial_attention_of_cbam_is_what_multiplies_the_maps():
     found = spatial_attention(net, x)
     assert list(found) == [12] and torch.allclose(found[12], expected, atol=1e-4) and found[12].std() > 0
     assert set(meanings([f"{CBAM_KIND} 12x12"])) == {CBAM_KIND}
+
+
+@pytest.mark.parametrize("name", ["attention_cnn", "deep_cnn_v2", "vit"])
+def test_on_a_made_up_gpu_devices_do_not_mix_and_maps_come_to_the_cpu(name, monkeypatch):
+    """The made-up GPU has no engine for gradients, so that of Grad-CAM is made up too."""
+    monkeypatch.setattr(torch.autograd, "grad", lambda output, features: (torch.ones_like(features),))
+    with fake_cuda():
+        net, images = models.create(name).to(CUDA), torch.zeros(2, 1, 48, 48, dtype=torch.uint8).to(CUDA)
+        found = maps_of(net, images)
+    assert all(isinstance(maps, np.ndarray) and maps.shape == (2, 48, 48) for maps in found.values()) and found
