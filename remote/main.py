@@ -16,7 +16,7 @@ import kernel_metadata
 from remote import git_tags, push, watch
 from remote.client import Client, KaggleError, without_key
 from remote.git_tags import KernelVersion
-from src.argument_parser import path
+from src.command_line import path
 from src.errors import UserError
 from src.home_folder import ensure_home
 from src.terminal import announce_loading, print_wrapped, run_command

@@ -2,7 +2,6 @@
 
 import argparse
 import re
-from pathlib import Path
 
 from src import recipes
 from src.config import nearest, setting_called
@@ -90,10 +89,3 @@ def command_advice(word: str) -> str:
         return f"; it is a recipe: write run --recipe {word}"
     known = next((name for name, words in COMMAND_WORDS.items() if word.lower() in words.split()), None)
     return f"; it is called {known}" if known else nearest(word, COMMAND_WORDS)
-
-
-def path(text: str) -> Path:
-    """A path of the command line; an empty one, as of a variable that is not set, is an error."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError("the path is empty; name a folder or a file")
-    return Path(text)

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from src import config, recipe_table, recipes
-from src.argument_parser import Parser, path
+from src.argument_parser import Parser
+from src.command_line import KERNEL_OUTPUT, TRACKERS, add_commands, default_folder
 from src.contradictions import configure
 from src.dataset import CLASS_NAMES
 from src.errors import UserError
@@ -18,8 +19,6 @@ from src.terminal import announce, announce_loading, announce_reading, print_wra
 from src.train.allocator import keep_freed_memory
 from src.train.budget import process_started
 
-KERNEL_INPUT, KERNEL_OUTPUT = Path("/kaggle/input"), Path("/kaggle/working")
-TRACKERS = ("wandb", "tensorboard")
 KERNEL_HOURS = 11.5  # of the 12 that Kaggle allows: whether a kernel that is cut off keeps its files is not certain
 
 
@@ -58,13 +57,6 @@ def default_command() -> str:
 def in_kernel() -> bool:
     """Whether this is a Kaggle kernel."""
     return bool(os.environ.get("KAGGLE_KERNEL_RUN_TYPE"))
-
-
-def default_folder(variable: str, kernel: Path, local: str) -> Path:
-    """What the environment variable names, else the kernel's own folder, else a local one."""
-    if os.environ.get(variable):
-        return Path(os.environ[variable])
-    return kernel if kernel.is_dir() else Path(local)
 
 
 def default_output(recipe: config.Recipe) -> Path:
@@ -319,85 +311,11 @@ COMMANDS = [
 
 
 def parser(bundle: dict) -> argparse.ArgumentParser:
-    """All commands and their options. The help of a command is the first line of its function's docstring."""
-    top = Parser(
+    """Reads all commands and their options."""
+    made = Parser(
         prog="fer2013",
         description="Trains networks on FER2013, blends them, writes, checks and scores submission.csv.",
         epilog=f"sources {bundle['code']['digest']}, commit {bundle['code']['commit']}",
     )
-    commands, made = top.add_subparsers(title="commands", required=True, metavar="COMMAND"), {}
-    for command in COMMANDS:
-        name, text = command.__name__.removeprefix("command_").replace("_", "-"), command.__doc__.split("\n")[0]
-        made[name] = commands.add_parser(name, help=text, description=text)
-        made[name].set_defaults(command=command)
-    for names, option, more in options(bundle):
-        for name in names.split():
-            made[name].add_argument(option, **more)
-    made["plan"].set_defaults(output=None, overwrite=False, report=False)
-    made["explore"].set_defaults(seed=None, seeds=None, folds=None, hours=None)
-    made["lr-find"].set_defaults(seeds=None, folds=None, hours=None, overwrite=False, report=False)
-    made["quick"].set_defaults(device="auto", overwrite=True, leaderboard=None, report=True)
-    return top
-
-
-def page_folder(output: Path, name: str, page: str = "") -> dict:
-    """The option of a command that writes a page. page: its name without .html, if it is not the command's."""
-    words = f"the folder for {page or name}.html and figures/ (default: %(default)s)"
-    return {"type": path, "metavar": "DIR", "default": output / name, "help": words}
-
-
-def options(bundle: dict) -> list[tuple[str, str, dict]]:
-    """Commands, their option, and how argparse is to read it."""
-    recipe, folder, ways = bundle["recipe"], {"type": path, "metavar": "DIR"}, ("auto", "kaggle", "no_header")
-    output = default_folder("FER_OUTPUT", KERNEL_OUTPUT, "output")
-    source = {"type": path, "metavar": "PATH"}
-    source["help"] = "the folder to search for the competition's files, or a data file (default: %(default)s)"
-    source["default"] = default_folder("FER_INPUT", KERNEL_INPUT, "input")
-    place = output if os.environ.get("FER_OUTPUT") or KERNEL_OUTPUT.is_dir() else "output/<recipe>-<changes>-seed<S>"
-    target = folder | {"help": "the run's folder (default: %(default)s)"}
-    device = {"metavar": "D", "default": "auto", "help": "auto, cpu, cuda, cuda:1, mps"}
-    nproc = "processes that share the members, by torchrun (default: in a kernel one a GPU, elsewhere 1)"
-    settings = {"nargs": "+", "action": "extend", "default": [], "metavar": "KEY=VALUE", "help": "change a setting"}
-    trackers = "also track the training there; without network or key W&B is offline"
-    track = {"nargs": "+", "action": "extend", "choices": TRACKERS, "help": trackers}
-    board = {"type": path, "metavar": "CSV", "help": "as `kaggle competitions leaderboard --download` writes it"}
-    return [
-        (
-            "run plan explore lr-find",
-            "--recipe",
-            {"metavar": "R", "default": recipe, "help": "see `recipes` (default: %(default)s)"},
-        ),
-        ("run plan explore lr-find", "--set", settings),
-        ("run plan explore lr-find ensemble compare tta report check score", "--input", source),
-        ("run plan explore lr-find", "--rows", {"metavar": "N", "help": "train on the first N rows: a quick look"}),
-        ("run plan", "--hours", {"metavar": "H", "help": "end in order within so many hours (in a kernel: 11.5)"}),
-        ("run plan predict tta lr-find", "--device", device),
-        ("run plan lr-find", "--seed", {"metavar": "S", "help": "seed of the training"}),
-        ("run plan", "--seeds", {"metavar": "S", "nargs": "+", "help": "train each member with each of these seeds"}),
-        ("run plan", "--folds", {"metavar": "K", "help": "all, or how many: train each member once a fold"}),
-        ("run plan", "--nproc", {"metavar": "N", "type": int, "help": nproc}),
-        ("run", "--track", track),
-        ("run", "--output", folder | {"help": f"the run's folder (default: {place})"}),
-        ("run", "--overwrite", {"action": "store_true", "help": "delete the run that is in the output folder"}),
-        ("run ensemble", "--no-report", {"action": "store_false", "dest": "report", "help": "make no report.html"}),
-        ("quick", "--output", target | {"default": output / "quick"}),
-        *((name, "--output", page_folder(output, name)) for name in ("explore", "lr-find", "compare")),
-        ("lr-find", "--member", {"metavar": "M", "default": "", "help": "which of the recipe (default: the first)"}),
-        ("lr-find", "--steps", {"metavar": "N", "type": int, "default": 200, "help": "(default: %(default)s)"}),
-        ("recipes", "recipe", {"nargs": "?", "help": "print every setting of this one"}),
-        ("ensemble compare tta", "runs", {"nargs": "+", "type": path, "metavar": "RUN", "help": "folder of a run"}),
-        ("ensemble", "--output", folder | {"required": True}),
-        ("ensemble", "--blend", {"default": "mean", "metavar": "B", "help": "how (default: %(default)s)"}),
-        ("ensemble", "--form", {"choices": ways, "default": "auto"}),
-        ("predict", "run", {"type": path, "metavar": "RUN", "help": "folder of a run"}),
-        (
-            "predict",
-            "pictures",
-            {"type": path, "nargs": "+", "metavar": "IMAGE", "help": "a picture, or a folder of them"},
-        ),
-        ("predict", "--output", page_folder(output, "predict", "predictions")),
-        ("report", "run", {"type": path, "metavar": "RUN", "help": "folder of a run or of a blend"}),
-        ("report", "--output", folder | {"help": "the folder for report.html and figures/ (default: RUN)"}),
-        ("check score", "submission", {"type": path}),
-        ("score", "--leaderboard", board),
-    ]
+    add_commands(made, COMMANDS, bundle)
+    return made

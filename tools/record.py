@@ -23,7 +23,7 @@ if __name__ == "__main__":
 import numpy as np
 import pandas as pd
 
-from src.argument_parser import path
+from src.command_line import path
 from src.config import hash_of_settings
 from src.csv_cells import read_cells
 from src.ensemble.blend import blend
