@@ -216,7 +216,7 @@ VALUES = ("none", "0.5", "3", "24", "1e-05", "cosine", "flip", "bf16", "weights+
 @pytest.mark.parametrize("recipe", ["quick", "baseline"])
 def test_every_setting_that_changed_is_said_as_set_takes_it(recipe):
     named, tried = recipes.get(recipe), {}
-    for key in set(config.keys(named)) - {"seed", "time_budget_hours", "data_folder", "form"}:
+    for key in set(config.keys(named)) - {"seed", *config.NOT_HASHED}:
         for value in VALUES:
             with contextlib.suppress(UserError):
                 tried[key, value] = config.override(named, [f"{key}={value}"])
