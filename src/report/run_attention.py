@@ -18,6 +18,7 @@ from src.report.run_files import RunFiles, dict_of
 
 RIGHT, WRONG = 4, 4  # faces
 MEMBERS = 8  # that are shown side by side
+EPOCHS, TABLES = 6, 8  # of the recorded maps: with more the page would have many megabytes
 
 _LEGEND = (
     "Bright yellow is a high value, dark violet a low one; each map is scaled by itself. A solid frame: the network is "
@@ -99,11 +100,12 @@ def _stored(run: RunFiles, row: int) -> Face:
 
 def attention_history_blocks(run: RunFiles) -> list:
     """The maps of eight faces after some epochs, for each member that was trained with `attention_maps_every`."""
-    blocks = []
-    for file in sorted(run.folder.glob(f"members/*/{FILE_NAME}")):
-        blocks += history_blocks(file)
+    files = {file.parent.name: file for file in sorted(run.folder.glob(f"members/*/{FILE_NAME}"))}
+    names = [name for name in (*run.members, *files) if name in files]  # in the recipe's order
+    blocks = [block for name in dict.fromkeys(names) for block in history_blocks(files[name])]
     text = "The same faces after some of the epochs, by the network as it was then; the first row has the labels. "
-    return [text + _LEGEND, *blocks] if blocks else []
+    more = [f"{len(blocks) - TABLES} more kinds of maps are not shown."] if len(blocks) > TABLES else []
+    return [text + _LEGEND, *blocks[:TABLES], *more] if blocks else []
 
 
 def history_blocks(file: Path) -> list:
@@ -118,7 +120,9 @@ def history_blocks(file: Path) -> list:
 def _history_table(name: str, kind: str, history: AttentionHistory) -> Table:
     stored = [Face(image, (CLASS_NAMES[label],)) for image, label in zip(history.images, history.labels, strict=True)]
     rows = [("stored", *stored)]
-    for number, epoch in enumerate(history.epochs):
+    count = len(history.epochs)
+    for number in np.unique(np.linspace(0, count - 1, min(count, EPOCHS)).round().astype(int)):
         faces = _faces(history.images, history.labels, history.probs[number], history.maps[kind][number])
-        rows.append((f"epoch {epoch}", *faces))
-    return Table(("", *(f"face {number + 1}" for number in range(len(stored)))), rows, f"{name}: {kind}.")
+        rows.append((f"epoch {history.epochs[number]}", *faces))
+    caption = f"{name}: {kind}." + (f" {EPOCHS} of {count} recorded epochs." if count > EPOCHS else "")
+    return Table(("", *(f"face {number + 1}" for number in range(len(stored)))), rows, caption)

@@ -11,6 +11,7 @@ from src import models
 from src.data.competition import Competition, read_competition
 from src.dataset import CLASS_NAMES
 from src.report.attention import coloured, scaled
+from src.report.attention_history import load_attention, save_attention
 from src.report.faces import Face
 from src.report.page import Notice, Page, Section, Table, write_page
 from src.report.run_attention import attention_blocks, attention_history_blocks, shown_rows
@@ -106,7 +107,7 @@ def test_without_weights_or_data_there_is_no_section(copy, data):
 
 def test_the_maps_of_a_training_are_a_row_an_epoch(run, copy, data):
     _, *tables = attention_history_blocks(run)
-    assert [table.caption for table in tables] == [f"{name}: Grad-CAM." for name in sorted(MEMBERS)]
+    assert [table.caption for table in tables] == [f"{name}: Grad-CAM." for name in MEMBERS]
     assert [row[0] for row in tables[0].rows] == ["stored", "epoch 1", "epoch 2"]
     assert all(isinstance(face, Face) for row in tables[0].rows for face in row[1:]) and len(tables[0].rows[0]) == 9
     RunFolder(copy).attention_maps(MEMBERS[0]).write_bytes(b"damaged")
@@ -115,6 +116,18 @@ def test_the_maps_of_a_training_are_a_row_an_epoch(run, copy, data):
     for file in copy.glob("members/*/attention_maps.npz"):
         file.unlink()
     assert attention_history_blocks(read_run(copy, data)) == []
+
+
+def test_of_many_recorded_epochs_some_are_shown_with_the_first_and_the_last(copy, data):
+    file = RunFolder(copy).attention_maps(MEMBERS[0])
+    old = load_attention(file)
+    places = np.arange(40) % 2
+    maps = {f"{kind} {n}": one[places] for kind, one in old.maps.items() for n in range(9)}
+    save_attention(file, replace(old, epochs=np.arange(1, 41), probs=old.probs[places], maps=maps))
+    _, *tables, more = attention_history_blocks(read_run(copy, data))
+    assert [row[0] for row in tables[0].rows] == ["stored", *(f"epoch {n}" for n in (1, 9, 17, 24, 32, 40))]
+    assert tables[0].caption.endswith("6 of 40 recorded epochs.") and len(tables) == 8
+    assert more == "2 more kinds of maps are not shown."
 
 
 def test_a_browser_shows_both_sections(browser, run, tmp_path):

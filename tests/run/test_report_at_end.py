@@ -1,6 +1,7 @@
 """The report comes after the submission and never at its cost: a fault is a warning, too little time is a line."""
 
 import shutil
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -11,7 +12,7 @@ from src.data.competition import read_competition
 from src.main import main
 from src.run import report
 from src.run.context import RunRequest
-from src.run.report import report_seconds, write_report
+from src.run.report import attention_seconds, report_seconds, write_report
 from src.train.budget import Deadline
 from tests.conftest import fake_bundle
 from tests.support.made_up_runs import write_made_up_run
@@ -102,6 +103,13 @@ def test_the_time_for_the_report_is_measured_where_there_is_a_deadline(faces, tm
     assert report_seconds(budgeted(faces, tmp_path, report=False)) == 0
     monkeypatch.setattr(report, "draw", Mock(side_effect=ImportError("no matplotlib")))
     assert report_seconds(budgeted(faces, tmp_path)) == 0
+
+
+def test_the_maps_of_each_member_that_is_shown_count_and_each_network_is_measured_once(faces, tmp_path, monkeypatch):
+    measured = Mock(side_effect=lambda *_: time.sleep(0.02))
+    monkeypatch.setattr(report, "maps_of", measured)
+    seconds = attention_seconds(request(faces, tmp_path, "seeds=0,1,2", "fold=all", "folds=3"))
+    assert seconds > 6 * 0.02 and measured.call_count == 2
 
 
 def test_a_half_finished_run_of_several_members_has_a_page(faces, tmp_path, capsys):
