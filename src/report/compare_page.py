@@ -27,7 +27,8 @@ TERMS = {
 
 def compare_page(found: Compared) -> Page:
     """All sections. The first run is what the others are compared with."""
-    letters = " and ".join(entry.letter for entry in found.others)
+    *letters, last = (entry.letter for entry in found.others)
+    letters = " and ".join(filter(None, (", ".join(letters), last)))
     pairs = list(found.pairs())
     firsts = [next((pair for pair in pairs if pair[1] is other), None) for other in found.others]
     words = [verdict((other.letter, found.first.letter), name, pair) for name, other, pair in filter(None, firsts)]
@@ -52,7 +53,7 @@ def _settings(found: Compared) -> Section:
         changed = setting_differences(found.first, other)
         title = f"{found.first.letter} and {other.letter}"
         if changed is None:
-            blocks.append(f"{title}: the settings are {NO_SETTINGS}.")
+            blocks.append(f"{title}: {NO_SETTINGS}.")
         elif not changed:
             blocks.append(f"{title}: all settings are the same.")
         else:
@@ -125,9 +126,9 @@ def _of_pair(found: Compared, other: Entry) -> Iterator[Section]:
     head = ("class", "n", f"recall of {first}", f"recall of {second}", "points", "p")
     table = Table(head, rows, f"{second} against {first} on common {found.validation} rows.")
     yield Section(f"{second} against {first}: classes", [_classes_figure(classes, first, second), table])
-    grids = [_faces(found, other, better) for better in (second, first)]
+    grids = [grid for better in (second, first) if (grid := _faces(found, other, better)).faces]
     text = f"Of each class the {FACES} faces for which the probabilities of the label differ most, without copies."
-    shown = [text, *grids] if any(grid.faces for grid in grids) else ["Both have the same rows right."]
+    shown = [text, *grids] if grids else ["Both have the same rows right."]
     yield Section(f"{second} against {first}: faces that only one has right", shown)
 
 

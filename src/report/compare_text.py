@@ -6,7 +6,7 @@ from src.report.numbers import percent, points
 from src.report.paired import Pair, accuracy_interval, p_value
 from src.terminal import aligned
 
-NO_SETTINGS = "not known for both"
+NO_SETTINGS = "not compared: one is a blend, or its run.json cannot be read"
 
 
 def compare_text(found: Compared) -> str:
@@ -71,7 +71,8 @@ def _accuracies(found: Compared) -> list[str]:
 
 def _classes(found: Compared, other: Entry) -> str:
     first = found.first.letter
-    title = f"recall on the {len(found.common(other)[0]):,} {found.validation} rows of both"
+    count = len(found.common(other)[0])
+    title = f"recall of {first} and {other.letter} on the {count:,} {found.validation} rows of both"
     rows = [("class", "rows", first, other.letter, f"{other.letter} - {first}", "p")]
     for number, before, after, pair in found.classes(other):
         numbers = f"{pair.n:,}", percent(before), percent(after), points(pair.difference), p_value(pair.p)

@@ -75,10 +75,10 @@ def check_folders(folders: list[Path]) -> None:
 
 def read_entry(letter: str, folder: Path, files: list[Path], data: Competition) -> Entry:
     """A run or blend, without its test rows. Notes say what run.json lacks, and what to read with care."""
-    facts, recipe, notes, record = {}, {}, [], None
+    recipe, notes, record = {}, [], None
     try:
         record = read_record(RunFolder(folder).record_file, OLDER)
-        facts, recipe, notes = describe(record) | run_facts(record), record.recipe, record_notes(record)
+        recipe, notes = record.recipe, record_notes(record)
     except UserError as error:
         notes.append(first_line(error))
     files, method = blended_files(record, files)
@@ -88,8 +88,12 @@ def read_entry(letter: str, folder: Path, files: list[Path], data: Competition) 
         raise UserError(f"{folder}: predicts row {last}; the training data has {len(data.train):,} rows")
     found = members[0] if len(members) == 1 else fitted_blend(members, method, data.train.labels)
     names = f"{len(files)} ({method})" if len(files) > 1 else files[0].stem
-    facts = {what: printable(text) for what, text in ({"members": names} | facts).items()}
-    return Entry(letter, printable(str(folder)), facts, recipe, found.valid_rows, found.valid, notes=notes)
+    facts = {what: printable(text) for what, text in (describe(record, names) | run_facts(record)).items()}
+    valid = found.valid_rows, found.valid
+    if recipe.get("valid") == "train":  # its accuracy there is none of new faces
+        notes.append("it validates on the rows that it trains on, which are left out")
+        valid = found.valid_rows[:0], found.valid[:0]
+    return Entry(letter, printable(str(folder)), facts, recipe, *valid, notes=notes)
 
 
 def blended_files(record: RunRecord | None, files: list[Path]) -> tuple[list[Path], str]:
@@ -101,15 +105,19 @@ def blended_files(record: RunRecord | None, files: list[Path]) -> tuple[list[Pat
     return files, "mean"
 
 
-def describe(record: RunRecord) -> dict[str, str]:
-    """Recipe and seed; of a blend its members."""
+def describe(record: RunRecord | None, names: str) -> dict[str, str]:
+    """Recipe, seed and members; names: of the members whose predictions are compared."""
+    if not record:
+        return {"members": names}
     if record.blend:
         return {"recipe": "blend", "members": f"{len(record.blend.members)} ({record.blend.method})"}
-    return {"recipe": record.recipe_name, "seed": str(record.recipe["seed"])}
+    return {"recipe": record.recipe_name, "seed": str(record.recipe["seed"]), "members": names}
 
 
-def run_facts(record: RunRecord) -> dict[str, str]:
+def run_facts(record: RunRecord | None) -> dict[str, str]:
     """What was trained, for how long, where."""
+    if not record:
+        return {}
     results = record.members.values()
     facts = {}
     if results:
@@ -128,8 +136,6 @@ def record_notes(record: RunRecord) -> list[str]:
         notes.append(f"the run is {record.status}; the members that have predictions are compared")
     for name, reason in (record.failed | record.skipped).items():
         notes.append(f"{name} is not in it: {reason}")
-    if record.recipe.get("valid") == "train":
-        notes.append("it validates on the rows that it trains on: this accuracy is none of new faces")
     return notes
 
 
@@ -143,7 +149,7 @@ def add_test(entries: list[Entry], folders: list[Path], source: Path, data: Comp
             notes = [*entries[number].notes, f"{first_line(error)}; its test rows are left out"]
             entries[number] = replace(entries[number], notes=notes)
     try:
-        masks = correct_masks(list(ready.values()), source) if ready else []
+        masks = correct_masks(list(ready.values()), source, data) if ready else []
     except UserError as error:  # there need not be any labels of the test
         return Compared(entries, data, [f"test rows are left out: {first_line(error)}"])
     for number, mask in zip(ready, masks, strict=True):

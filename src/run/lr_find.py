@@ -1,5 +1,6 @@
 """The command `lr-find`: the learning-rate range test of one member of a recipe, on its data."""
 
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from src.run.prepare import read_inputs
 from src.run.ranks import Process
 from src.run.run_folder import RUN_FILES
 from src.run.trainings import Training
+from src.terminal import announce
 from src.train.device import describe_device
 from src.train.lr_range import HIGHEST, RangeTest, range_test
 
@@ -41,6 +43,8 @@ def find_lr(asked: LrRequest) -> str:
     output, training = request.output, request.trainings[0]
     claim(output)
     inputs = read_inputs(request, Process())
+    device = describe_device(str(inputs.device))
+    announce(f"up to {asked.steps} steps of {training.base} on {device} …", sys.stdout)
     found = range_test(inputs.train_job(training), asked.steps)
     lines = describe(training, found)
     curve = lr_curve((found.rates, found.losses, found.smoothed), marks(training, found))

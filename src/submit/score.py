@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
 from src.data import competition
-from src.data.competition import LabelledFaces
+from src.data.competition import Competition, LabelledFaces
 from src.submit.check import check_submission
 from src.submit.class_order import ClassOrder, better_order
 from src.submit.leaderboard import KNOWN, Place, place_on, read_leaderboard
@@ -95,13 +95,15 @@ def score_submission(submission: str | Path, folder: Path, leaderboard: str | Pa
     return Score(*names, *counts, *matched, measures, *place, other_order)
 
 
-def correct_masks(submissions: list[Path], folder: Path) -> list[dict[str, np.ndarray]]:
+def correct_masks(
+    submissions: list[Path], folder: Path, files: Competition | None = None
+) -> list[dict[str, np.ndarray]]:
     """For each submission, by the name of each usage that has labels: bool (n,), which rows are correct.
 
-    The rows and their order are the same for all submissions, for paired comparisons. Raises UserError as
-    `score_submission` does.
+    The rows and their order are the same for all submissions, for paired comparisons. files: what was read from the
+    folder before. Raises UserError as `score_submission` does.
     """
-    files = competition.read_competition(folder)
+    files = files or competition.read_competition(folder)
     labelled = competition.read_labelled(folder, files.test.images)
     rows = match_rows(files.test.images, labelled).rows
     of_usage = _rows_by_usage(labelled, rows)

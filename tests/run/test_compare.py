@@ -175,12 +175,17 @@ def test_a_run_without_record_or_submission_is_compared_and_told(said, make, run
     (bare / "submission.csv").unlink()
     (bare / "run.json").write_text('{"status": "finished"}')
     text = said(runs[0], bare)
-    assert "its settings are not compared" in text and "no submission.csv" in text and "not known for both" in text
+    assert (
+        "its settings are not compared" in text
+        and "no submission.csv" in text
+        and "not compared: one is a blend" in text
+    )
 
 
-def test_a_run_that_validates_on_its_training_rows_is_told(said, make, runs):
-    text = said(runs[0], make("same", [0], settings=["valid=train"]))
-    assert "validates on the rows that it trains on" in text
+def test_the_rows_that_a_run_trained_on_are_not_compared(make, runs, faces):
+    found = read_compared([runs[0], make("same", [0], settings=["valid=train"])], faces)
+    assert "validates on the rows that it trains on" in compare_text(found)
+    assert {name for name, *_ in found.pairs()} == {"PublicTest", "PrivateTest"}
 
 
 FAULTS = ("one", "twice", "no run", "other data", "damaged", "no common row", "output is a file")
