@@ -5,7 +5,7 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from src.dataset import CLASS_NAMES, NUM_CLASSES
 from src.ensemble.predictions import Predictions
-from src.report.calibration import Reliability, reliability
+from src.ensemble.reliability import Reliability, reliability
 from src.report.curves import confusion_figure
 from src.report.figures import BLUE, COLOURS, Figure, draw
 from src.report.numbers import percent

@@ -9,8 +9,8 @@ from sklearn.metrics import f1_score
 
 from src.config import Augment, Member, Recipe
 from src.ensemble.predictions import Predictions
+from src.ensemble.reliability import reliability
 from src.recipe_changes import flat, shown
-from src.report.calibration import reliability
 from src.report.metrics import METRICS
 from src.report.numbers import duration, percent
 from src.report.page import Notice, Table, Terms

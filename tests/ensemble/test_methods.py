@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.optimize import minimize
-from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss as sklearn_log_loss
 
 from src.config import BLENDS
@@ -13,7 +12,6 @@ from src.ensemble.blend import compare_blends, fitted_blend
 from src.ensemble.calibration import (
     calibrated_mean,
     calibration_line,
-    expected_calibration_error,
     fit_temperature,
     with_temperature,
 )
@@ -147,16 +145,6 @@ def test_a_weighted_mean_is_numpys_where_all_members_have_the_row():
     probs, _ = made_up([1.0, 2.0, 3.0], rows=50)
     weights = np.array([0.2, 0.5, 0.3])
     np.testing.assert_allclose(weighted_mean(weights)(probs), np.average(probs, axis=0, weights=weights), atol=1e-6)
-
-
-@pytest.mark.parametrize("bins", [5, 15])
-def test_the_calibration_error_is_that_of_scikit_learns_curve(bins):
-    probs, labels = made_up([2.0])
-    confidence, right = probs[0].max(1), probs[0].argmax(1) == labels
-    accuracy, mean_confidence = calibration_curve(right, confidence, n_bins=bins)
-    counts = np.histogram(confidence, bins, (0, 1))[0]
-    expected = np.average(abs(accuracy - mean_confidence), weights=counts[counts > 0])
-    assert expected_calibration_error(probs[0], labels, bins) == pytest.approx(expected)
 
 
 def test_the_line_of_the_calibration_tells_that_a_temperature_helps():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.calibration import calibration_curve
 
-from src.report.calibration import BINS, reliability
+from src.ensemble.reliability import BINS, reliability
 
 
 def test_the_bins_are_those_of_scikit_learn_and_the_error_is_their_weighted_distance():
