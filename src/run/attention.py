@@ -24,12 +24,14 @@ def attention_recorder(context: RunContext, job: TrainJob) -> Callable[[nn.Modul
     What fails is a warning in the log: the training does not depend on it, and stays bitwise the same.
     """
     every, file = context.recipe.attention_maps_every, context.folder.attention_maps(job.member.name)
+    if not every:
+        return lambda net, epoch: None
     faces = job.valid if len(job.valid.labels) else job.train
-    rows = fixed_faces(faces.labels.cpu().numpy()) if every else []
+    rows = torch.from_numpy(fixed_faces(faces.labels.cpu().numpy())).to(faces.images.device)
     images, labels = faces.images[rows], faces.labels[rows]
 
     def record(net: nn.Module, epoch: int) -> None:
-        if not every or (epoch > 1 and epoch % every):
+        if epoch > 1 and epoch % every:
             return
         try:
             context.disk.write(lambda: add_epoch(file, epoch, net, images, labels))
