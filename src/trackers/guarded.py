@@ -1,4 +1,4 @@
-"""The trackers of a training, behind a guard: a tracker that fails is given up with one warning, the training goes on.
+"""The trackers of a training, behind a guard: a tracker that fails is given up with one warning, the training continues.
 
 The packages are optional. Nothing of them is imported unless `track` asks for it.
 """

@@ -9,7 +9,7 @@ import pytest
 
 from src.config import Member, Recipe
 from src.run.context import RunRequest
-from src.run.record import Code
+from src.run.record import Code, RunRecord
 from src.run.run import run
 from src.train.callbacks import TrainingCallbacks
 from tests.support.small_runs import Killed
@@ -34,6 +34,13 @@ def small_request(faces: Path, output: Path, track: str, epochs: int = 2) -> Run
     return RunRequest(recipe, Code("0" * 16, "abc1234", False), faces, output, "cpu")
 
 
+def run_small(*request) -> RunRecord:
+    """Does the run of `small_request`, without its report, which takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("src.run.run.write_report", lambda context: None)
+        return run(small_request(*request))
+
+
 @pytest.fixture(scope="session")
 def tracked_run(faces, tmp_path_factory) -> TrackedRun:
     """Skips the test where the packages are not installed."""
@@ -47,7 +54,7 @@ def tracked_run(faces, tmp_path_factory) -> TrackedRun:
             patch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
         patch.setenv("HOME", str(home))
         stop_after_first_epoch(faces, folder)
-        run(small_request(faces, folder, "wandb+tensorboard"))
+        run_small(faces, folder, "wandb+tensorboard")
         proxy.settimeout(0)
         asked = True
         try:
@@ -69,7 +76,7 @@ def stop_after_first_epoch(faces: Path, folder: Path) -> None:
 
         patch.setattr(TrainingCallbacks, "save", stop)
         with pytest.raises(Killed):
-            run(small_request(faces, folder, "wandb+tensorboard"))
+            run_small(faces, folder, "wandb+tensorboard")
 
 
 def children() -> list[str]:

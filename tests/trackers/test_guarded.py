@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from src.run.run import run
 from src.trackers import guarded
 from src.trackers.guarded import Trackers, describe_tracking
 from src.trackers.tracker import Tracker
 from tests.conftest import ROOT
-from tests.trackers.conftest import small_request
+from tests.trackers.conftest import run_small
 
 METHODS = ("log_steps", "log_epoch", "log_evaluation", "close")
 
@@ -91,7 +90,7 @@ def test_a_result_that_cannot_be_made_costs_the_tracker_alone(opened):
 
 def test_a_run_whose_tracker_raises_in_each_call_ends_with_the_same_weights(opened, faces, tmp_path, tracked_run):
     opened(wandb=Recorder(*METHODS), tensorboard=RuntimeError("broken"))
-    record = run(small_request(faces, tmp_path / "run", "wandb+tensorboard"))
+    record = run_small(faces, tmp_path / "run", "wandb+tensorboard")
     log = (tmp_path / "run/log.txt").read_text()
     assert record.status == "finished" and log.count("the training continues without it") == 2
     same = [folder / "members/small/model.safetensors" for folder in (tmp_path / "run", tracked_run.folder)]
@@ -110,13 +109,12 @@ def test_without_the_packages_a_line_says_how_to_install_them(monkeypatch):
 OFF_AND_ON = """
 import sys
 from pathlib import Path
-from src.run.run import run
 from src.trackers.tensorboard_tracker import TensorBoardTracker
 from src.trackers.tracker import TrackedTraining
-from tests.trackers.conftest import small_request
+from tests.trackers.conftest import run_small
 
 faces, folder = map(Path, sys.argv[1:])
-run(small_request(faces, folder / "run", "none", epochs=1))
+run_small(faces, folder / "run", "none", 1)
 print("imported", sorted({name.split(".")[0] for name in sys.modules} & {"wandb", "tensorboard"}))
 tracker = TensorBoardTracker(TrackedTraining("m", "g", (), {}, folder, folder / "id"))
 tracker.log_epoch(1, {"lr": 1.0})
