@@ -1,4 +1,4 @@
-"""The trackers of a training, behind a guard: a tracker that fails is given up with one warning, the training continues.
+"""The trackers of a training, behind a guard: one that fails is given up with one warning, and the training continues.
 
 The packages are optional. Nothing of them is imported unless `track` asks for it.
 """

@@ -72,7 +72,7 @@ def test_recording_is_asked_for(complete):
 
 def test_the_files_of_most_worth_come_first(complete):
     complete("fetch", "--weights")
-    kinds = ["submission|run.json", "predictions", "history|log|result", "safetensors"]
+    kinds = ["submission|run.json", "predictions", "history|log|result|report|figures", "safetensors"]
     found = [next(i for i, kind in enumerate(kinds) if re.search(kind, name)) for name in complete.kaggle.files]
     assert found == sorted(found) and set(found) == {0, 1, 2, 3}
     assert (complete.root / "output/kernel/v1/members/compact_cnn/model.safetensors").is_file()
