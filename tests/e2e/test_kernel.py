@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from src.submit.check import check_submission
 from tests.conftest import ROOT
@@ -73,6 +74,19 @@ def test_alone_and_without_arguments_it_does_the_run_that_was_built_in(script, f
     assert (tmp_path / "out" / "report.html").read_text("utf-8").rstrip().endswith("</html>")
     assert [f.name for f in script.parent.iterdir()] == ["script.py"]
     assert not any((tmp_path / "elsewhere").iterdir())
+    predict_with(script, faces, tmp_path / "out")
+
+
+def predict_with(script: Path, faces: Path, run: Path) -> None:
+    """The script predicts a picture with the networks of its run."""
+    picture = run.parent / "face.png"
+    Image.new("RGB", (60, 50), (90, 90, 90)).save(picture)
+    with popen(script, faces, run, "predict", str(run), str(picture)) as process:
+        said, error = process.communicate(timeout=100)
+    assert process.returncode == 0 and "face.png" in said and not too_wide(said), error
+    header, row = (run / "predict" / "predictions.csv").read_text("utf-8").splitlines()
+    assert header.startswith("file,class,Angry,") and row.startswith(f"{picture},")
+    assert (run / "predict" / "predictions.html").read_text("utf-8").rstrip().endswith("</html>")
 
 
 def test_a_fault_in_training_ends_with_1_and_a_traceback_that_names_the_source(script, faces, tmp_path):
