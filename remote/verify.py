@@ -14,6 +14,8 @@ from src.run.intact import stated_digests
 from src.run.run_folder import RunFolder
 from src.submit.check import parse_submission
 
+ENDS = {".html": b"</html>", ".png": b"IEND\xaeB`\x82"}  # of a page, and of a picture
+
 
 def damaged_files(files: list[Path], folder: Path) -> dict[Path, str]:
     """The files below `folder` that are not whole, each with what is wrong."""
@@ -49,6 +51,8 @@ def damage_by_form(file: Path, folder: Path) -> str:
         json.loads(file.read_text(encoding="utf-8"))
     elif file.suffix == ".safetensors":
         return check_weights(file)
+    elif file.suffix in ENDS:
+        return "" if file.read_bytes().rstrip().endswith(ENDS[file.suffix]) else "its end is missing"
     return ""
 
 

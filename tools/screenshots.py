@@ -11,9 +11,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from src import recipes
+from src import config, recipes
 from src.data import synthetic
 from src.report.explore import explore
+from src.run.context import RunRequest
+from src.run.record import Code
+from src.run.run import run
 from tools.browser import find_chromium, launched
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
@@ -33,7 +36,8 @@ class Shot:
 
 SHOTS = (
     Shot("explore", "explore/explore.html", "Samples", 800, 1000, "light"),
-    Shot("explore-phone", "explore/explore.html", "Mean faces", 390, 780, "dark"),
+    Shot("report", "run/report.html", "Confusion matrices", 800, 755, "light"),
+    Shot("report-phone", "run/report.html", "Right and wrong", 390, 780, "dark"),
 )
 
 
@@ -41,6 +45,8 @@ def make_pages(folder: Path) -> None:
     """Makes the pages that SHOTS names, from synthetic faces."""
     synthetic.write_files(folder / "faces", train=3000, test=600)
     explore(folder / "faces", folder / "explore", recipes.get("baseline"))
+    recipe = config.override(recipes.get("quick"), ["epochs=2", "max_train_rows=1000"])
+    run(RunRequest(recipe, Code("0" * 16, "", False), folder / "faces", folder / "run", "cpu"))
 
 
 def take(browser, shot: Shot, page: Path, target: Path) -> None:

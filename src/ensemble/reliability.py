@@ -1,4 +1,4 @@
-"""Calibration: whether a network that is 80 % sure is right in 80 % of such cases.
+"""Reliability: whether a network that is 80 % sure is right in 80 % of such cases.
 
 Guo et al. 2017, On Calibration of Modern Neural Networks, arXiv 1706.04599.
 """

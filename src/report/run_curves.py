@@ -52,6 +52,7 @@ def _curves(run: RunFiles, found: dict[str, pd.DataFrame], name: str, label: str
         axes.xaxis.get_major_locator().set_params(integer=True)
         if name == "learning-rate":
             axes.set_yscale("log")
+            axes.yaxis.get_major_locator().set_params(subs=(1, 3))
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter("")
         if lines > _LEGEND_ROWS:

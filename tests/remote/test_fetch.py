@@ -1,5 +1,6 @@
 """Fetching what a run left: the most valuable files first, checked, recorded, compared; and each way it can fail."""
 
+import io
 import json
 import re
 import shutil
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import build
 from remote import git_tags
@@ -23,7 +25,8 @@ def left(built_project, faces, tmp_path_factory) -> Path:
     bundle = build.read_header((built_project / build.OUTPUT).read_bytes())
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # two that wait for each other on a busy machine take many times as long
-    assert run_main(["run", "--device", "cpu", "--input", str(faces), "--output", str(output)], bundle) == 0
+    places = ["--input", str(faces), "--output", str(output)]
+    assert run_main(["run", "--device", "cpu", "--no-report", *places], bundle) == 0
     torch.set_num_threads(threads)
     return output
 
@@ -107,6 +110,20 @@ def test_a_file_of_the_right_form_and_other_content_is_known_by_its_digest(compl
     file = on_kaggle(complete) / name
     file.write_text(file.read_text()[:-2] + "0\n")
     assert f"{name} came damaged 3 times: its SHA-256" in complete.error("fetch", code=1)
+
+
+@pytest.mark.parametrize("name", ["report.html", "figures/loss.png"])
+def test_a_report_is_fetched_whole_or_not_at_all(complete, name):
+    file, picture = on_kaggle(complete) / name, io.BytesIO()
+    Image.new("L", (48, 48)).save(picture, "PNG")
+    content = b"<!doctype html>\n<p>" + 999 * b"word " + b"</html>\n" if name == "report.html" else picture.getvalue()
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(content)
+    complete("fetch")
+    assert (complete.root / "output/kernel/v1" / name).read_bytes() == content
+    file.write_bytes(content[: len(content) // 2])
+    assert f"{name} came damaged 3 times: its end is missing" in complete.error("fetch", code=1)
+    assert not (complete.root / "output/kernel/v1" / name).exists()
 
 
 def test_a_run_without_digests_is_still_checked_by_its_form(complete):
