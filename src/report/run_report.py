@@ -21,7 +21,7 @@ from src.report.run_files import RunFiles, dict_of, read_run
 from src.report.run_summary import members_blocks, missing_blocks, settings_blocks, terms_blocks
 
 NAME = "report.html"
-FIGURES = 7  # of every report; each member adds a confusion matrix
+FIGURES = 8  # of every report; each member adds a confusion matrix
 # Heading → the blocks below it. Without blocks a section is left out.
 SECTIONS: dict[str, Callable[[RunFiles], list]] = {
     "What is missing": missing_blocks,

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from src.config import Member
 from src.data.competition import Competition
 from src.dataset import CLASS_NAMES, IMAGE_SIZE, NUM_CLASSES
 from src.models import create_for
@@ -35,13 +36,18 @@ def report_seconds(request: RunRequest) -> float:
     except Exception:  # the end of the run will say it; here nothing depends on it
         return 0.0
     first, second = np.diff(times)
-    return float(first + 2 * second * (FIGURES + 1 + len(request.recipe.members)) + 2 * maps)
+    return float(first + 2 * second * (FIGURES + 1 + len(members_of_first_fold(request))) + 2 * maps)
+
+
+def members_of_first_fold(request: RunRequest) -> list[Member]:
+    """The trained members, of all folds those of the first: a report shows the folds of a member as one."""
+    first = request.trainings[0]
+    return [training.member for training in request.trainings if training.fold == first.fold]
 
 
 def attention_seconds(request: RunRequest) -> float:
     """Seconds that the maps of where the networks look take, measured once for each of the networks."""
-    first = request.trainings[0]
-    shown = [training.member for training in request.trainings if training.fold == first.fold][:MEMBERS]
+    shown = members_of_first_fold(request)[:MEMBERS]
     images, seconds = torch.zeros(RIGHT + WRONG, 1, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8), {}
     for member in {(member.network, member.image_size): member for member in shown}.values():
         started = time.perf_counter()
