@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# Chromium asks its makers for accounts and updates by itself, also through a proxy that the environment names.
+OFFLINE = ["--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND"]
 
 
 def find_chromium() -> str:
@@ -18,11 +20,11 @@ def find_chromium() -> str:
 
 @contextmanager
 def launched(program: str) -> Iterator:
-    """A playwright Browser; it ends with the block."""
+    """A playwright Browser that reaches no host, for pages that are files; it ends with the block."""
     from playwright.sync_api import sync_playwright
 
-    sandbox = ["--no-sandbox"] if hasattr(os, "getuid") and os.getuid() == 0 else []  # Chromium has none as root
+    arguments = OFFLINE + (["--no-sandbox"] if hasattr(os, "getuid") and os.getuid() == 0 else [])  # none as root
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=sandbox)
+        browser = playwright.chromium.launch(executable_path=program, args=arguments)
         yield browser
         browser.close()
