@@ -45,7 +45,7 @@ def attention_blocks(run: RunFiles) -> list:
     headings, cells = [heading for heading, _ in columns], [faces for _, faces in columns]
     table = Table(headings, list(zip(*cells, strict=True)))
     left = sum(run.weights_file(name) is not None for name in run.predictions) - len(shown)
-    more = [f"{left} more members are not shown."] if left else []
+    more = [f"Members that are not shown: {left}."] if left else []
     return [Terms(meanings(kinds)), _LEGEND, table, *more, *faults]
 
 
@@ -104,7 +104,7 @@ def attention_history_blocks(run: RunFiles) -> list:
     names = [name for name in (*run.members, *files) if name in files]  # in the recipe's order
     blocks = [block for name in dict.fromkeys(names) for block in history_blocks(files[name])]
     text = "The same faces after some of the epochs, by the network as it was then; the first row has the labels. "
-    more = [f"{len(blocks) - TABLES} more kinds of maps are not shown."] if len(blocks) > TABLES else []
+    more = [f"Tables that are not shown: {len(blocks) - TABLES}."] if len(blocks) > TABLES else []
     return [text + _LEGEND, *blocks[:TABLES], *more] if blocks else []
 
 

@@ -89,7 +89,7 @@ def test_a_member_of_another_fold_is_not_shown_on_faces_that_it_has_learnt(run):
     part = replace(run, predictions={MEMBERS[0]: run.predictions[MEMBERS[0]], MEMBERS[1]: other})
     blocks = attention_blocks(part)
     assert [heading.split("\n")[0] for heading in table_of(blocks).header] == ["face", MEMBERS[0]]
-    assert "1 more members are not shown." in blocks
+    assert "Members that are not shown: 1." in blocks
 
 
 def test_a_member_with_damaged_weights_is_a_notice_and_the_others_are_shown(copy, data):
@@ -128,7 +128,7 @@ def test_of_many_recorded_epochs_some_are_shown_with_the_first_and_the_last(copy
     _, *tables, more = attention_history_blocks(read_run(copy, data))
     assert [row[0] for row in tables[0].rows] == ["stored", *(f"epoch {n}" for n in (1, 9, 17, 24, 32, 40))]
     assert tables[0].caption.endswith("6 of 40 recorded epochs.") and len(tables) == 8
-    assert more == "2 more kinds of maps are not shown."
+    assert more == "Tables that are not shown: 2."
 
 
 def test_a_browser_shows_both_sections(browser, run, tmp_path):
