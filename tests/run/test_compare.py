@@ -155,6 +155,7 @@ def test_runs_are_compared_on_the_rows_that_both_have(said, make, runs, data):
     every = np.arange(len(data.train))
     text = said(make("all-one", [0, 1], rows=every), make("all-two", [1], rows=every))
     assert f"{len(every)} out-of-fold rows" in text
+    assert "100 validation rows" in said(runs[0], make("all-three", [0], rows=every))
 
 
 def test_runs_without_common_validation_rows_are_compared_on_the_test(make, runs, faces):

@@ -14,7 +14,7 @@ from tests.support.html import Elements
 
 
 def lr_find(faces: Path, output: Path, *more: str) -> int:
-    command = ["lr-find", "--recipe", "quick", "--rows", "150", "--set", "batch_size=16", "--steps", "50"]
+    command = ["lr-find", "--recipe", "quick", "--rows", "150", "--set", "batch_size=8", "--steps", "50"]
     return main([*command, "--input", str(faces), "--output", str(output), "--device", "cpu", *more], fake_bundle())
 
 

@@ -31,6 +31,8 @@ def test_a_quadratic_explodes_behind_its_limit_and_the_suggestion_is_below_it(cu
     assert found.exploded and limit < found.rates[-1] < 10 * limit
     assert limit / 200 < rate < limit
     assert len(found.rates) == len(found.losses) == len(found.smoothed)
+    *before, last = found.smoothed / found.smoothed.min()
+    assert last > 4 >= max(before[found.lowest :])
 
 
 def test_a_loss_that_is_not_finite_ends_the_test_without_it():
