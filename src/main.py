@@ -250,7 +250,7 @@ def command_predict(arguments: argparse.Namespace, bundle: dict) -> int:
 def command_tta(arguments: argparse.Namespace, bundle: dict) -> int:
     """What each set of test-time views is worth for finished runs, on their validation rows."""
     announce_loading("torch", sys.stdout)
-    from src.run.views import compare_views
+    from src.run.tta_views import compare_views
 
     print_wrapped(compare_views(arguments.runs, arguments.input, arguments.device))
     return 0

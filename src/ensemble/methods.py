@@ -68,7 +68,7 @@ def choose(figures: dict[str, BlendFigures]) -> str:
     return max(better, key=lambda name: figures[name].accuracy, default="mean")
 
 
-def table(figures: dict[str, BlendFigures], rows: int) -> list[str]:
+def figures_table(figures: dict[str, BlendFigures], rows: int) -> list[str]:
     """The comparison for people, a line a blend."""
     lines = [f"blends, on {rows:,} validation rows that each was not fitted to:"]
     for name, one in figures.items():

@@ -32,8 +32,10 @@ def errors_blocks(run: RunFiles) -> list:
         "first line is the label, then the most probable classes. Row 1 is the first of the training file."
     )
     grids = [
-        FaceGrid("confident-errors", faces(run, one, confident_errors(one, labels)), title="The most confident errors"),
-        FaceGrid("unsure-rights", faces(run, one, unsure_rights(one, labels)), title="The least sure rights"),
+        FaceGrid(
+            "confident-errors", select_faces(run, one, confident_errors(one, labels)), title="The most confident errors"
+        ),
+        FaceGrid("unsure-rights", select_faces(run, one, unsure_rights(one, labels)), title="The least sure rights"),
     ]
     return [text, *(grid for grid in grids if grid.faces)]
 
@@ -53,7 +55,7 @@ def _sorted(order: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     return positions[np.argsort(order[positions], kind="stable")]
 
 
-def faces(run: RunFiles, predictions: Predictions, positions: np.ndarray, ask: bool = False) -> list[Face]:
+def select_faces(run: RunFiles, predictions: Predictions, positions: np.ndarray, ask: bool = False) -> list[Face]:
     """The first faces at these positions among the validation rows, with label and probabilities; no image twice.
 
     ask: the label is in doubt, so there is no frame.
@@ -103,7 +105,7 @@ def label_errors_blocks(run: RunFiles) -> list:
     table = Table(("label", *CLASS_NAMES, "all"), rows, "Likely label errors by label (row) and likely class (column).")
     positions = _sorted(one.valid[np.arange(len(labels)), labels], likely != labels)
     title = "The rows whose label is the least probable"
-    grid = FaceGrid("label-errors", faces(run, one, positions, ask=True), title=title)
+    grid = FaceGrid("label-errors", select_faces(run, one, positions, ask=True), title=title)
     return [text, table, *([grid] if grid.faces else [])]
 
 

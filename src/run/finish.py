@@ -11,7 +11,7 @@ from src.config import Recipe
 from src.data.competition import Competition
 from src.dataset import NUM_CLASSES
 from src.ensemble.blend import blend, compare_blends, fitted_blend
-from src.ensemble.methods import AUTO, BlendFigures, choose, table
+from src.ensemble.methods import AUTO, BlendFigures, choose, figures_table
 from src.ensemble.out_of_fold import write_csv
 from src.ensemble.predictions import Predictions, load_predictions
 from src.errors import UserError
@@ -144,7 +144,7 @@ def log_blend(context: RunContext, record: RunRecord) -> None:
     """What is blended, and what it reaches."""
     names, by_seed = record.ensemble.members, record.ensemble.accuracy_by_seed
     blended = ", ".join(names) if len(names) < 5 else f"{len(names)} members"
-    for line in table(record.ensemble.figures, record.rows.valid) if record.ensemble.figures else ():
+    for line in figures_table(record.ensemble.figures, record.rows.valid) if record.ensemble.figures else ():
         context.log(line)
     context.log(f"{f'{record.ensemble.method} of ' if len(names) > 1 else ''}{blended}: {percent(record.ensemble)}")
     if not by_seed:

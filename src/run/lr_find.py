@@ -88,8 +88,8 @@ def describe(training: Training, found: RangeTest) -> list[str]:
     end = f"{len(found.rates)} steps, the loss {ended}; the recipe has lr={training.member.lr:g}"
     if (suggested := found.suggestion()) is None:
         return [f"no suggestion for {training.base}: the loss falls at no learning rate", end]
-    rate, reason = suggested
-    return [f"suggested for {training.base}: lr={rate:.1e} ({reason})", end]
+    lr, reason = suggested
+    return [f"suggested for {training.base}: lr={lr:.1e} ({reason})", end]
 
 
 def marks(training: Training, found: RangeTest) -> dict[str, float]:

@@ -10,7 +10,7 @@ from src.data.competition import Competition
 from src.dataset import CLASS_NAMES
 from src.ensemble.blend import compare_blends, fitted_blend
 from src.ensemble.calibration import calibration_line
-from src.ensemble.methods import AUTO, METHODS, choose, table
+from src.ensemble.methods import AUTO, METHODS, choose, figures_table
 from src.ensemble.predictions import Predictions, load_predictions, save_predictions
 from src.errors import UserError
 from src.run.finish import quality
@@ -87,7 +87,7 @@ def quality_lines(blended: Predictions, result: BlendResult, columns: int, data:
     labels = data.train.labels[rows]
     word = "out-of-fold accuracy " if columns == 1 < count else ""
     accuracy = f"{what}: {word}{100 * quality(labels, blended.valid)[0]:.2f} % of {len(rows):,} validation rows"
-    compared = table(result.figures, len(rows)) if result.figures else []
+    compared = figures_table(result.figures, len(rows)) if result.figures else []
     return [*compared, accuracy, calibration_line(blended.valid, labels)]
 
 

@@ -17,7 +17,7 @@ from src.ensemble.calibration import (
 )
 from src.ensemble.means import log_loss, log_mean, mean, weighted_mean
 from src.ensemble.merging import merge_folds
-from src.ensemble.methods import AUTO, METHODS, BlendFigures, choose, compare, cross_fitted, table
+from src.ensemble.methods import AUTO, METHODS, BlendFigures, choose, compare, cross_fitted, figures_table
 from src.ensemble.predictions import Predictions
 from src.ensemble.weighting import greedy, log_loss_weights, of_labels
 from src.errors import UserError
@@ -137,7 +137,7 @@ def test_figures_are_those_of_plain_formulas():
         gains = right.astype(float) - (mean(probs).argmax(1) == labels)
         assert found[name].gain == pytest.approx(gains.mean())
         assert found[name].gain_error == pytest.approx(gains.std(ddof=1) / 500**0.5)
-    text = "\n".join(table(found, 500))
+    text = "\n".join(figures_table(found, 500))
     assert all(f"  {name} " in text for name in METHODS) and f"{100 * found['mean'].accuracy:.2f} ±" in text
 
 

@@ -21,7 +21,7 @@ from src.report import run_report
 from src.report.metrics import METRICS
 from src.report.run_blend import cumulative, disagreement, gain
 from src.report.run_classes import class_figures
-from src.report.run_faces import confident_errors, faces, likely_labels, unsure_rights
+from src.report.run_faces import confident_errors, likely_labels, select_faces, unsure_rights
 from src.report.run_files import read_run
 from src.report.run_report import make_sections, report_command, report_run, summary, title
 from tests.conftest import ROOT, fake_bundle
@@ -301,7 +301,7 @@ def test_faces_are_the_most_confident_errors_and_the_least_sure_rights_and_none_
     probs = np.array([[0.2, 0.8], [0.1, 0.9], [0.4, 0.6], [0.3, 0.7]], np.float32) @ np.eye(7, dtype=np.float32)[:2]
     one = Predictions({}, np.array([0, 5, 10, 15]), probs, probs)
     assert confident_errors(one, labels).tolist() == [1, 0] and unsure_rights(one, labels).tolist() == [2, 3]
-    (shown,) = faces(known, one, confident_errors(one, labels))
+    (shown,) = select_faces(known, one, confident_errors(one, labels))
     assert shown.lines[-1] == "row 6" and "90 %" in shown.lines[1]
 
 

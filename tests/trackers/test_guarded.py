@@ -58,7 +58,7 @@ def use(trackers: Trackers) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_tracker_that_raises_is_given_up_with_one_line_and_the_other_goes_on(opened, method):
+def test_a_tracker_that_raises_is_given_up_with_one_line_and_the_other_continues(opened, method):
     lines, broken = [], set()
     opened(wandb=(bad := Recorder(method)), tensorboard=(good := Recorder()))
     trackers = Trackers(lines.append, broken)

@@ -12,7 +12,7 @@ from src.errors import UserError
 from src.main import main
 from src.models.trained import load_trained, member_of_training
 from src.run.run_folder import RunFolder
-from src.run.views import compare_views
+from src.run.tta_views import compare_views
 from src.train.precision import choose_precision
 from src.train.predict import probabilities
 from src.train.tta import TTA_VIEWS
