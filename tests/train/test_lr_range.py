@@ -31,8 +31,13 @@ def test_a_quadratic_explodes_behind_its_limit_and_the_suggestion_is_below_it(cu
     assert found.exploded and limit < found.rates[-1] < 10 * limit
     assert limit / 200 < rate < limit
     assert len(found.rates) == len(found.losses) == len(found.smoothed)
+
+
+def test_the_test_ends_where_the_smoothed_loss_is_four_times_its_lowest():
+    losses = iter([2.0] * 30 + [1.0] * 60 + [1.05**step for step in range(110)])
+    found = sweep(lambda rate: next(losses), RATES)
     *before, last = found.smoothed / found.smoothed.min()
-    assert last > 4 >= max(before[found.lowest :])
+    assert found.exploded and last > 4 >= max(before)
 
 
 def test_a_loss_that_is_not_finite_ends_the_test_without_it():
