@@ -83,7 +83,7 @@ def _pairs(found: Compared) -> Table:
         only = pair.only_first, pair.only_second
         words = conclusion((other.letter, first), pair)
         rows.append((f"{other.letter} against {first}", name, pair.n, *difference, *only, p_value(pair.p), words))
-    head = ("pair", "rows", "n", "points", "95 %", "only the one right", f"only {first} right", "p", "")
+    head = ("pair", "rows", "n", "points", "95 %", f"only {first} wrong", f"only {first} right", "p", "")
     return Table(head, rows, "On the rows that both have predicted.")
 
 
