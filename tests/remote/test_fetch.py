@@ -74,6 +74,7 @@ def test_recording_is_asked_for(complete):
 
 
 def test_the_files_of_most_worth_come_first(complete):
+    (on_kaggle(complete) / "report.html").write_text("<p>A page.</html>")
     complete("fetch", "--weights")
     kinds = ["submission|run.json", "predictions", "history|log|result|report|figures", "safetensors"]
     found = [next(i for i, kind in enumerate(kinds) if re.search(kind, name)) for name in complete.kaggle.files]

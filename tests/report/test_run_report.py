@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score, classification_report, confusion_mat
 
 from src.data.competition import Competition, read_competition
 from src.dataset import CLASS_NAMES
-from src.ensemble.blend import blend
+from src.ensemble.blend import blend, fitted_blend
 from src.ensemble.predictions import Predictions, load_predictions, save_predictions
 from src.main import main
 from src.report import run_report
@@ -218,6 +218,20 @@ def test_without_validation_rows_there_are_curves_and_no_figures(data, tmp_path,
     assert report_run(run, data) == []
     text = read(run).text
     assert "Not validated" in text and "none is left for validation" in text and "Learning rate by epoch" in text
+
+
+def test_a_blend_that_is_fitted_is_shown_on_rows_that_it_was_not_fitted_to(copy, data, without_charts):
+    record = json.loads((copy / "run.json").read_text())
+    figures = {"mean": {"accuracy": 0.7, "log_loss": 0.9, "gain": 0.0, "gain_error": 0.0},
+               "stacking": {"accuracy": 0.75, "log_loss": 0.8, "gain": 0.05, "gain_error": 0.01}}  # fmt: skip
+    change(copy, ensemble=record["ensemble"] | {"method": "stacking", "figures": figures})
+    assert report_run(copy, data) == []
+    members = [load_predictions(copy / "predictions" / f"{name}.npz") for name in MEMBERS]
+    expected = fitted_blend(members, "stacking", data.train.labels)
+    right = accuracy_score(data.train.labels[expected.valid_rows], expected.valid.argmax(1))
+    found = read(copy)
+    assert found.row("blend")[1] == f"{100 * right:.2f} %" and "the submission is of stacking" in found.text
+    assert found.row("stacking") == ["75.00 %", "+5.00 ± 1.00", "0.8000"]
 
 
 def test_a_blend_has_a_report_too(run, faces, tmp_path, capsys, without_charts):
