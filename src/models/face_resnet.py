@@ -3,8 +3,8 @@
 Input (n, 1, 48, 48), output (n, 7). Parameters: 1,535,047 (s), 2,799,687 (m), 7,833,495 (l). Two 3x3 convolutions and a
 shortcut make a block (He et al. 2016); squeeze-and-excitation weights its channels (Hu et al. 2018). As in ResNet-D
 (He et al. 2019), the shortcut averages 2x2 pixels before its 1x1 convolution: one of stride 2 would ignore three of
-four pixels. The last batch norm of a branch starts at 0, so each block starts as its shortcut (Goyal et al. 2017).
-Stochastic depth (Huang et al. 2016) drops branches in training, later ones more often.
+four pixels. The last batch norm of a branch starts at 1: with 0 (Goyal et al. 2017) these shallow networks learn much
+more slowly. Stochastic depth (Huang et al. 2016) drops branches in training, later ones more often.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,6 @@ class Block(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int, drop_path: float):
         super().__init__()
         self.branch = nn.Sequential(*conv_norm_relu(inputs, outputs, 3, stride), *conv_norm(outputs, outputs))
-        nn.init.zeros_(self.branch[-1].weight)
         self.excitation = SqueezeExcitation(outputs, max(NARROWEST, outputs // REDUCTION))
         self.drop_path = StochasticDepth(drop_path, mode="row")
         pool = [nn.AvgPool2d(stride)] if stride > 1 else []
