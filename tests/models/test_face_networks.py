@@ -71,13 +71,6 @@ def test_a_network_is_its_reference_in_value_and_gradient(name):
         torch.testing.assert_close(mine.grad, theirs.grad)
 
 
-@pytest.mark.parametrize("name", RESNET)
-def test_a_new_block_is_its_shortcut(name):
-    block = next(layer for layer in models.create(name) if hasattr(layer, "shortcut")).eval()
-    x = torch.randn(2, block.branch[0].in_channels, 6, 6)
-    torch.testing.assert_close(block(x), F.relu(block.shortcut(x)))
-
-
 @pytest.mark.parametrize(("name", "dropout"), [*((name, 0.3) for name in VGG), *((name, 0.2) for name in RESNET)])
 def test_the_default_dropout(name, dropout):
     assert [layer.p for layer in models.create(name).modules() if isinstance(layer, nn.Dropout)] == [dropout]
