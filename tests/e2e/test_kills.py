@@ -1,6 +1,7 @@
 """A run that is killed continues, and ends as if it had never stopped: to the bit, and never without a submission.
 
-A process that has torch loaded is forked, so that a start costs no seconds; threads would not survive this.
+A server that has torch loaded is forked, so that a start costs no seconds. Not the process of the tests: others of
+them may have started threads of torch, which do not survive a fork.
 `FER_KILLS=200` kills as many times, at other moments each time.
 """
 
@@ -15,7 +16,7 @@ import pytest
 
 from src.data import synthetic
 from src.submit.check import check_submission
-from tests.support.small_runs import MEMBERS, train, train_killed, weights
+from tests.support.small_runs import MEMBERS, train, train_killed, train_on_one_thread, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 KILLS = int(os.environ.get("FER_KILLS") or 0)
@@ -24,7 +25,8 @@ SETTINGS = (
     *("simple_cnn_v2.class_balancing=sampler", "simple_cnn_v2.schedule=plateau"),
 )
 OPTIONS = {"checkpoint_seconds": 0.0}  # after every step
-FORK = multiprocessing.get_context("fork")
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["src.run.run", "src.report.run_report", "tests.support.small_runs"])
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def kill_and_finish(faces_folder: Path, output: Path, moments: list[float]) -> i
     """One run, killed so many seconds after each of its starts, then left to its end; the number of kills."""
     kills = 0
     for seconds in [*moments, None]:
-        process = FORK.Process(target=train, args=(faces_folder, output, *SETTINGS), kwargs=OPTIONS)
+        process = SERVER.Process(target=train_on_one_thread, args=(faces_folder, output, *SETTINGS), kwargs=OPTIONS)
         process.start()
         process.join(seconds)
         if process.exitcode is not None:

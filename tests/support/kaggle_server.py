@@ -158,7 +158,7 @@ class Kaggle:
                 version.process.kill()
                 version.process.wait()
                 (version.folder / "src").chmod(0o755)
-        assert kind or self.defects == self.foreign == []
+        assert kind or not (self.defects or self.foreign), (self.defects, self.foreign)
 
     def environment(self, home: Path) -> dict[str, str]:
         """What leads a client here, with a key of its own in `home`, where SECRET_VARIABLES are not set."""

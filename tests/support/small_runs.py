@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from src import config, recipes
 from src.main import main
@@ -35,6 +36,12 @@ def request(faces: Path, output: Path, *settings: str, **options) -> RunRequest:
 def train(faces: Path, output: Path, *settings: str, **options) -> RunRecord:
     """Does that run."""
     return run(request(faces, output, *settings, **options))
+
+
+def train_on_one_thread(*arguments, **options) -> None:
+    """Does that run in a process of its own, where torch would take all cores."""
+    torch.set_num_threads(1)
+    train(*arguments, **options)
 
 
 class Killed(BaseException):
