@@ -108,6 +108,13 @@ def test_nothing_is_sent_no_process_and_no_file_elsewhere_is_left(tracked_run):
     assert "wandb sync wandb/offline-run-*" in (tracked_run.folder / "log.txt").read_text()
 
 
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    """Tests of remote may have set a proxy for the whole process; the servers here are reached without one."""
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+
+
 def server_environment(server, home) -> dict[str, str]:
     """The environment of a user of the server."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
