@@ -29,16 +29,16 @@ def lr_page(title: str, words: str, curve: Figure, rows: Mapping[str, str], sett
 
 def lr_curve(curve: tuple[np.ndarray, np.ndarray, np.ndarray], marks: Mapping[str, float]) -> Figure:
     """Rates, losses and smoothed losses, float (s,) each, with named rates as vertical lines."""
-    rates, losses, smoothed = curve
+    lrs, losses, smoothed = curve
     low, start = float(losses.min()), float(losses[:10].mean())
     high = min(float(losses.max()), start + 1.5 * (start - low))  # so that the fall is seen, not the explosion
 
     def plot(axes):
-        axes.plot(rates, losses, ".", color=GRAY, markersize=3, label="loss of a batch")
-        axes.plot(rates, smoothed, color=BLUE, label="smoothed")
+        axes.plot(lrs, losses, ".", color=GRAY, markersize=3, label="loss of a batch")
+        axes.plot(lrs, smoothed, color=BLUE, label="smoothed")
         styles = (VERMILLION, "-"), (ORANGE, "--"), (GRAY, ":")
-        for (name, rate), (colour, style) in zip(marks.items(), styles, strict=False):
-            axes.axvline(rate, color=colour, linestyle=style, label=f"{name}: {rate:.2g}")
+        for (name, lr), (colour, style) in zip(marks.items(), styles, strict=False):
+            axes.axvline(lr, color=colour, linestyle=style, label=f"{name}: {lr:.2g}")
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))

@@ -47,7 +47,7 @@ def find_lr(asked: LrRequest) -> str:
     announce(f"up to {asked.steps} steps of {training.base} on {device} …", sys.stdout)
     found = range_test(inputs.train_job(training), asked.steps)
     lines = describe(training, found)
-    curve = lr_curve((found.rates, found.losses, found.smoothed), marks(training, found))
+    curve = lr_curve((found.lrs, found.losses, found.smoothed), marks(training, found))
     page = lr_page(f"Learning rate of {training.base}", lines[0], curve, facts(found), settings(training, inputs))
     try:
         write_page(page, output / NAME)
@@ -84,8 +84,8 @@ def not_writable(output: Path, error: OSError) -> UserError:
 
 def describe(training: Training, found: RangeTest) -> list[str]:
     """The suggestion for people, then how the test ended."""
-    ended = f"exploded at {found.rates[-1]:.2g}" if found.exploded else f"did not explode up to {HIGHEST:g}"
-    end = f"{len(found.rates)} steps, the loss {ended}; the recipe has lr={training.member.lr:g}"
+    ended = f"exploded at {found.lrs[-1]:.2g}" if found.exploded else f"did not explode up to {HIGHEST:g}"
+    end = f"{len(found.lrs)} steps, the loss {ended}; the recipe has lr={training.member.lr:g}"
     if (suggested := found.suggestion()) is None:
         return [f"no suggestion for {training.base}: the loss falls at no learning rate", end]
     lr, reason = suggested
@@ -96,18 +96,18 @@ def marks(training: Training, found: RangeTest) -> dict[str, float]:
     """Rates by their name in the figure."""
     suggested = found.suggestion()
     first = {"suggested": suggested[0]} if suggested else {}
-    return first | {"lowest loss": float(found.rates[found.lowest]), "recipe": training.member.lr}
+    return first | {"lowest loss": float(found.lrs[found.lowest]), "recipe": training.member.lr}
 
 
 def facts(found: RangeTest) -> dict[str, str]:
     """What the test measured."""
     smoothed, low, steep = found.smoothed, found.lowest, found.steepest
     return {
-        "lowest smoothed loss": f"{smoothed[low]:.3f} at {found.rates[low]:.2e}",
-        "steepest descent": f"at {found.rates[steep]:.2e}",
-        "a tenth of the lowest": f"{found.rates[low] / 10:.2e}",
-        "last learning rate": f"{found.rates[-1]:.2e}",
-        "steps": str(len(found.rates)),
+        "lowest smoothed loss": f"{smoothed[low]:.3f} at {found.lrs[low]:.2e}",
+        "steepest descent": f"at {found.lrs[steep]:.2e}",
+        "a tenth of the lowest": f"{found.lrs[low] / 10:.2e}",
+        "last learning rate": f"{found.lrs[-1]:.2e}",
+        "steps": str(len(found.lrs)),
     }
 
 

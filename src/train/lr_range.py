@@ -30,7 +30,7 @@ class RangeTest:
     exploded: whether the loss, and not the last rate, ended the test.
     """
 
-    rates: np.ndarray
+    lrs: np.ndarray
     losses: np.ndarray
     exploded: bool
 
@@ -55,7 +55,7 @@ class RangeTest:
         smoothed, lowest = self.smoothed, self.lowest
         if lowest <= SETTLED or smoothed[lowest] > LEAST_FALL * self.losses[:SETTLED].mean():
             return None
-        found = {STEEPEST: float(self.rates[self.steepest]), TENTH: float(self.rates[lowest]) / 10}
+        found = {STEEPEST: float(self.lrs[self.steepest]), TENTH: float(self.lrs[lowest]) / 10}
         reason = min(found, key=found.get)
         return found[reason], reason
 
@@ -70,26 +70,26 @@ def range_test(job: TrainJob, steps: int) -> RangeTest:
     scales = [group["lr"] / trainer.schedule.lr for group in trainer.optimizer.param_groups]
     batches = iter(progress_bar(endless_batches(trainer), steps, f"{job.member.name} learning rates", 0))
 
-    def step(rate: float) -> float:
+    def step(lr: float) -> float:
         for group, scale in zip(trainer.optimizer.param_groups, scales, strict=True):
-            group["lr"] = rate * scale
+            group["lr"] = lr * scale
         return trainer.step(*next(batches))[0].item()
 
     return sweep(step, np.geomspace(LOWEST, HIGHEST, steps))
 
 
-def sweep(step: Callable[[float], float], rates: np.ndarray) -> RangeTest:
+def sweep(step: Callable[[float], float], lrs: np.ndarray) -> RangeTest:
     """Calls `step`, which does a step with a rate and returns its loss, until the smoothed loss explodes."""
     losses, mean, best = [], MovingAverage(), math.inf
-    for rate in rates:
-        if not math.isfinite(loss := step(float(rate))):
-            return RangeTest(rates[: len(losses)], np.array(losses), True)
+    for lr in lrs:
+        if not math.isfinite(loss := step(float(lr))):
+            return RangeTest(lrs[: len(losses)], np.array(losses), True)
         losses.append(loss)
         smoothed = mean(loss)
         best = min(best, smoothed) if len(losses) > SETTLED else best
         if smoothed > EXPLODED * best:
-            return RangeTest(rates[: len(losses)], np.array(losses), True)
-    return RangeTest(rates, np.array(losses), False)
+            return RangeTest(lrs[: len(losses)], np.array(losses), True)
+    return RangeTest(lrs, np.array(losses), False)
 
 
 class MovingAverage:

@@ -18,31 +18,31 @@ class Quadratic:
     def __init__(self, curvature: float):
         self.curvature, self.w = curvature, 3.0
 
-    def __call__(self, rate: float) -> float:
+    def __call__(self, lr: float) -> float:
         loss = self.curvature * self.w**2 / 2 + 1
-        self.w -= rate * self.curvature * self.w
+        self.w -= lr * self.curvature * self.w
         return loss
 
 
 @pytest.mark.parametrize("curvature", [4.0, 40.0, 400.0])
 def test_a_quadratic_explodes_behind_its_limit_and_the_suggestion_is_below_it(curvature):
     found, limit = sweep(Quadratic(curvature), RATES), 2 / curvature
-    rate, _ = found.suggestion()
-    assert found.exploded and limit < found.rates[-1] < 10 * limit
-    assert limit / 200 < rate < limit
-    assert len(found.rates) == len(found.losses) == len(found.smoothed)
+    lr, _ = found.suggestion()
+    assert found.exploded and limit < found.lrs[-1] < 10 * limit
+    assert limit / 200 < lr < limit
+    assert len(found.lrs) == len(found.losses) == len(found.smoothed)
 
 
 def test_the_test_ends_where_the_smoothed_loss_is_four_times_its_lowest():
     losses = iter([2.0] * 30 + [1.0] * 60 + [1.05**step for step in range(110)])
-    found = sweep(lambda rate: next(losses), RATES)
+    found = sweep(lambda lr: next(losses), RATES)
     *before, last = found.smoothed / found.smoothed.min()
     assert found.exploded and last > 4 >= max(before)
 
 
 def test_a_loss_that_is_not_finite_ends_the_test_without_it():
     losses = iter([2.0] * 30 + [1.0] * 20 + [float("nan")])
-    found = sweep(lambda rate: next(losses), RATES)
+    found = sweep(lambda lr: next(losses), RATES)
     assert found.exploded and len(found.losses) == 50 and np.isfinite(found.losses).all()
 
 
@@ -57,9 +57,9 @@ def curve(steepest: float, lowest: float) -> RangeTest:
 @pytest.mark.parametrize(("steepest", "lowest", "reason"), [(1e-3, 1.0, STEEPEST), (1e-2, 5e-2, TENTH)])
 def test_the_smaller_of_both_rates_is_suggested_and_named(steepest, lowest, reason):
     found = curve(steepest, lowest)
-    rate, why = found.suggestion()
+    lr, why = found.suggestion()
     expected = steepest if reason == STEEPEST else lowest / 10
-    assert why == reason and expected / 3 < rate < expected * 3
+    assert why == reason and expected / 3 < lr < expected * 3
 
 
 def test_where_no_rate_helps_nothing_is_suggested():
@@ -83,7 +83,7 @@ def test_each_step_is_the_trainers_with_the_rate_of_the_test(rows: LabelledImage
 
     monkeypatch.setattr(Trainer, "step", recorded)
     found = range_test(make_job(rows, network="linear", **settings), 60)
-    assert [lr for (lr,), *_ in used][: len(found.rates)] == pytest.approx(found.rates.tolist())
+    assert [lr for (lr,), *_ in used][: len(found.lrs)] == pytest.approx(found.lrs.tolist())
     assert {size for _, size, _ in used} == {16, 6} or {size for _, size, _ in used} == {16}
     assert (used[0][2] == torch.float32) == ("mixup" in settings)
     again = range_test(make_job(rows, network="linear", **settings), 60)
