@@ -50,6 +50,7 @@ def _curves(run: RunFiles, found: dict[str, pd.DataFrame], name: str, label: str
                 axes.plot(table["epoch"], table[columns[0]], **thin)
         axes.set(xlabel="epoch", ylabel=label)
         axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         if name == "learning-rate":
             axes.set_yscale("log")
             axes.yaxis.get_major_locator().set_params(subs=(1, 3))
@@ -62,7 +63,7 @@ def _curves(run: RunFiles, found: dict[str, pd.DataFrame], name: str, label: str
 
     longest = max(len(table) for table in found.values())
     words = {"lr": "learning rate"}.get(columns[-1], f"{label.split(' (')[0]} of the validation rows")
-    caption = f"{words[0].upper()}{words[1:]} by epoch, up to {longest} epochs."
+    caption = f"{words[0].upper()}{words[1:]} by epoch, up to epoch {longest}."
     extra = 0.21 * -(-lines // 2) if lines > _LEGEND_ROWS else 0
     return draw(name, caption, plot, size=(5.6, 3.5 + extra))
 
