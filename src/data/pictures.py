@@ -38,7 +38,8 @@ def read_pictures(places: list[Path]) -> tuple[dict[Path, np.ndarray], dict[Path
     if not faces:
         found = [f"{file}: {reason}" for file, reason in left_out.items()] or [f"{places[0]}: no files there"]
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
-        raise UserError(f"none of these is a picture: {found[0]}{more}.\nName pictures ({', '.join(FORMATS)}).")
+        what = f"{found[0].removesuffix('.')}{more}"
+        raise UserError(f"none of these is a picture: {what}.\nName pictures ({', '.join(FORMATS)}).")
     return faces, left_out
 
 
