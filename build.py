@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import kernel_metadata
+import repository
 from kernel_metadata import BuildError
 
 ROOT = Path(__file__).resolve().parent
@@ -319,33 +320,6 @@ def code_digest(sources: dict[str, bytes]) -> str:
     return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
 
 
-def git(root: Path, *arguments: str) -> str | None:
-    """The output of a git command; None where it fails, where there is no git and where there is no repository."""
-    try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.rstrip("\n") if done.returncode == 0 else None
-
-
-def git_problem(root: Path) -> str:
-    """Git's words on a repository that it does not read, such as another user's; empty where it reads it, or has none.
-
-    The first line is the error, the rest is git's advice.
-    """
-    if not any((folder / ".git").exists() for folder in (root, *root.resolve().parents)):
-        return ""
-    command = ["git", "-C", str(root), "rev-parse", "--git-dir"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"git cannot be started: {error}"
-    if done.returncode == 0:
-        return ""
-    first, *rest = done.stderr.strip().splitlines() or ["it gives no reason"]
-    return "\n".join(filter(None, [f"git: {first.removeprefix('fatal: ')}", " ".join(" ".join(rest).split())]))
-
-
 def verify(script: bytes, sources: dict[str, bytes], header: dict) -> None:
     """Reads the script back without running it: it compiles, holds every source byte for byte, and is small enough."""
     tree = ast.parse(script)
@@ -391,7 +365,8 @@ def check_recipe(root: Path, recipe: str, overrides: list[str]) -> None:
 
 def describe_code(root: Path, sources: dict[str, bytes]) -> dict:
     """Returns what a result records of its sources: their digest, the commit, and whether src/ has changed since."""
-    commit, changed = git(root, "rev-parse", "--short", "HEAD"), git(root, "status", "--porcelain", "--", "src")
+    commit = repository.git(root, "rev-parse", "--short", "HEAD")
+    changed = repository.git(root, "status", "--porcelain", "--", "src")
     return {"digest": code_digest(sources), "commit": commit or "unknown", "dirty": bool(changed)}
 
 
@@ -451,7 +426,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
         if options.owner is not None:
             kernel_metadata.set_owner(root, options.owner)
         lines = [build(root, options.output, options.recipe, options.overrides, options.check)]
-        if problem := git_problem(root):
+        if problem := repository.git_problem(root):
             lines.append(f"warning: no commit is recorded. {problem}")
         if not options.check and options.output.resolve() == (root / OUTPUT).resolve():
             lines.append(kernel_metadata.fill_in_owner(root))

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
-from build import git, git_problem
+from repository import git, git_problem
 
 BUNDLE_SOURCES = ("src", "build.py", "kernel_metadata.py")  # these files decide the script's bytes
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import build
+import repository
 from remote.exception_groups import begins_group, end_of_group, raised_in_group
 from src.terminal import CONTINUED, WIDTH
 
@@ -292,11 +293,11 @@ def compare_sources(log: list[tuple[str, str]], files: tuple[str, ...], root: Pa
         here = "a tree that cannot be built"
     if here == digest:
         return [f"the sources are unchanged since: digest {digest}, commit {commit}"]
-    if build.git(root, "cat-file", "-e", commit) is None:
+    if repository.git(root, "cat-file", "-e", commit) is None:
         return [
             f"the sources have changed since: {digest} ran, here is {here}; commit {commit} is not in this repository"
         ]
-    changed = [file for file in files if build.git(root, "diff", "--quiet", commit, "--", file) is None]
+    changed = [file for file in files if repository.git(root, "diff", "--quiet", commit, "--", file) is None]
     what = f"{', '.join(changed)} changed" if changed else "the files above did not change"
     return [f"the sources have changed since: {digest} (commit {commit}) ran, here is {here}; {what}"]
 

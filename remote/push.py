@@ -9,6 +9,7 @@ from pathlib import Path
 import build
 import kaggle_account
 import kernel_metadata
+import repository
 from remote import git_tags
 from remote.client import Client, KaggleError, no_key
 from remote.git_tags import KernelVersion
@@ -57,7 +58,7 @@ def push(
     if answer["error"]:
         raise refusal(answer["error"])
     pushed = kernel_version(answer, header, metadata, seconds)
-    name, problem = git_tags.create_tag(root, pushed), " ".join(build.git_problem(root).split())
+    name, problem = git_tags.create_tag(root, pushed), " ".join(repository.git_problem(root).split())
     print(f"{pushed.name} pushed, {seconds / 3600:g} h at most: {pushed.url}")
     print(f"tag {name} on commit {pushed.commit}" if name else f"warning: this version has no tag. {problem}".rstrip())
     check_sources(pushed, answer["invalid"])
@@ -88,7 +89,7 @@ def refuse_uncommitted(root: Path, allowed: bool) -> None:
     files = git_tags.uncommitted_files(root)
     if allowed or files == []:
         return
-    if files is None and (problem := build.git_problem(root)):
+    if files is None and (problem := repository.git_problem(root)):
         raise UserError(problem)
     if files is None:
         raise UserError(

@@ -133,7 +133,7 @@ def test_commit_and_dirty_come_from_git(tree, monkeypatch):
 
 
 def test_build_is_standard_library_only():
-    modules = {"build", "kernel_metadata", "kaggle_account"}
+    modules = {"build", "kernel_metadata", "kaggle_account", "repository"}
     for name in modules:
         found = {module for _, module, _ in build.absolute_imports(ast.parse((ROOT / f"{name}.py").read_bytes()), name)}
         assert {module.split(".")[0] for module in found - modules} <= sys.stdlib_module_names

@@ -54,8 +54,8 @@ def build_script(folder: Path, recipe: str, *overrides: str) -> Path:
 def whole_project(folder: Path) -> Path:
     """All sources of the project, committed."""
     folder.mkdir(parents=True)
-    for name in ("README.md", ".gitignore", "build.py", "kernel_metadata.py", "kaggle_account.py", "pyproject.toml"):
-        shutil.copy(ROOT / name, folder)
+    for file in (*ROOT.glob("*.py"), *(ROOT / name for name in ("README.md", ".gitignore", "pyproject.toml"))):
+        shutil.copy(file, folder)
     for name in ("src", "remote", "tools"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     write_metadata(folder)
