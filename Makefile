@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Two processes share the test files, with one thread of torch each: whole files, since the tests of a file share runs.
-PYTEST := -m pytest --numprocesses 2 --dist loadfile
+PYTEST := -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help quick test test-kernel test-newest lint build rehearse setup clean
 
