@@ -79,6 +79,17 @@ def test_stacking_finds_the_member_whose_classes_are_swapped():
     assert choose(figures) == "stacking"
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", METHODS)
+def test_members_that_agree_and_avoid_a_class_are_blended_without_a_warning(name):
+    rng = np.random.default_rng(0)
+    labels = rng.choice(7, ROWS, p=[0.2, *[0.8 / 6] * 6])
+    common = 3 * np.eye(7)[labels] + 2 * rng.standard_normal((ROWS, 7)) - 5 * np.eye(7)[0]
+    noise = rng.standard_normal((5, ROWS, 7))
+    probs = softmax(np.array([0.2, 0.5, 1.0, 1.5, 2.0])[:, None, None] * common + 0.3 * noise)
+    assert np.isfinite(METHODS[name](probs, labels)(probs)).all()
+
+
 def test_a_temperature_undoes_what_made_a_member_too_sure():
     probs, labels = made_up([2.0])
     honest = fit_temperature(probs[0], labels)
