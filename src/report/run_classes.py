@@ -13,6 +13,7 @@ from src.report.page import Table
 from src.report.run_files import RunFiles
 
 _LABELS = range(NUM_CLASSES)
+_FEW = 0.002  # of the rows: the accuracy of a bin with fewer is chance
 
 
 def confusion_blocks(run: RunFiles) -> list:
@@ -89,7 +90,8 @@ def _diagram(found: dict[str, Reliability]) -> Figure:
         for number, (name, one) in enumerate(lines.items()):
             width, above = (2, 3) if number == 0 else (1, 2)
             style = {"color": COLOURS[number], "linewidth": width, "zorder": above, "markersize": 3}
-            axes.plot(100 * one.confidence, 100 * one.accuracy, "-o", label=name, **style)
+            filled = one.counts > _FEW * one.counts.sum()
+            axes.plot(100 * one.confidence[filled], 100 * one.accuracy[filled], "-o", label=name, **style)
         axes.set(xlabel="confidence (%)", ylabel="accuracy (%)", xlim=(0, 100), ylim=(0, 100))
         if len(lines) > 4:
             axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -97,7 +99,8 @@ def _diagram(found: dict[str, Reliability]) -> Figure:
             axes.legend(loc="upper left")
 
     more = f" The first {len(lines)} of {len(found)}." if len(lines) < len(found) else ""
-    caption = f"Reliability diagram: accuracy of each bin. The dashed diagonal is perfect calibration.{more}"
+    caption = f"Reliability diagram: accuracy of each bin with more than {100 * _FEW} % of the rows. "
+    caption += f"The dashed diagonal is perfect calibration.{more}"
     extra = 0.21 * -(-len(lines) // 2) if len(lines) > 4 else 0
     return draw("reliability", caption, plot, size=(5.6, 4.2 + extra))
 

@@ -33,9 +33,9 @@ class RunFiles:
     """What was read of a run's folder.
 
     record: run.json, whose values may have any type where it is damaged; empty where it cannot be read. history: by
-    member, accuracies in per cent. predictions: by member; of a blend's folder none. blended: the probabilities that
-    the submission is made of; None where they cannot be told. data: None where it is not there. problems: what is
-    missing or damaged, a line each.
+    member, accuracies in per cent. predictions: by member; of a blend's folder what was blended. blended: the
+    probabilities that the submission is made of; None where they cannot be told. data: None where it is not there.
+    problems: what is missing or damaged, a line each.
     """
 
     folder: Path
@@ -67,6 +67,8 @@ class RunFiles:
     @property
     def blended_members(self) -> list[str]:
         """Those of `compared` that the submission is made of."""
+        if dict_of(self.record, "blend"):
+            return list(self.compared)
         named = map(self.without_fold, texts_of(dict_of(self.record, "ensemble").get("members")))
         return [name for name in dict.fromkeys(named) if name in self.compared] or list(self.compared)
 
@@ -118,10 +120,11 @@ def read_run(folder: Path, data: Competition | None, problem: str = "") -> RunFi
         data = None
     history = dict(_read_histories(folder, record, problems))
     found = dict(_read_predictions(folder, record, data, problems))
-    if not (record or history or found):
-        raise UserError(f"{folder}: no run.json, history or predictions there.\nName the folder of a run.")
     is_blend = bool(record.get("blend"))
     blended = found.pop(_BLEND, None) if is_blend else None
+    found |= _read_predictions(folder, record, data, problems, "blended") if is_blend else {}
+    if not (record or history or found or blended):
+        raise UserError(f"{folder}: no run.json, history or predictions there.\nName the folder of a run.")
     run = RunFiles(folder, record, history, found, blended, data)
     if not is_blend:
         blended = _blend_members(run, problems)
@@ -204,10 +207,10 @@ def in_per_cent(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _read_predictions(
-    folder: Path, record: dict, data: Competition | None, problems: list[str]
+    folder: Path, record: dict, data: Competition | None, problems: list[str], place: str = "predictions"
 ) -> Iterator[tuple[str, Predictions]]:
     expected = record.get("data_digest") if isinstance(record.get("data_digest"), str) else None
-    found = dict(_files(folder, record, "predictions/*.npz", problems))
+    found = dict(_files(folder, record, f"{place}/*.npz", problems))
     for name in [name for name in member_names(record, tuple(found)) if name in found]:
         try:
             one = load_predictions(found[name], expected or (data and data.digest))
@@ -215,7 +218,7 @@ def _read_predictions(
                 raise ValueError(f"row {one.valid_rows[-1]} is predicted; the data has {len(data.train):,} rows")
             yield name, one
         except (UserError, ValueError) as error:
-            problems.append(f"predictions/{name}.npz is not shown: {_reason(error, found[name])}.")
+            problems.append(f"{place}/{name}.npz is not shown: {_reason(error, found[name])}.")
 
 
 def _blend_members(run: RunFiles, problems: list[str]) -> Predictions | None:

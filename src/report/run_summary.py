@@ -92,7 +92,8 @@ def settings_blocks(run: RunFiles) -> list:
     if blend := dict_of(run.record, "blend"):
         blocks.append(f"A blend by the method {blend.get('method')}.")
         names = [str(one.get("name")) for one in blend.get("members", []) if isinstance(one, dict)]
-        blocks.append(f"Its members: {', '.join(names)}. Their figures are in the reports of their runs.")
+        elsewhere = "" if run.predictions else " Their figures are in the reports of their runs."
+        blocks.append(f"Its members: {', '.join(names)}.{elsewhere}")
     elif not recipe:
         return [Notice("run.json is not there or cannot be read, so nothing is known of the settings.")]
     else:

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+import re
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from src.data import competition
@@ -10,6 +12,7 @@ from src.data.competition import Competition
 from src.dataset import CLASS_NAMES
 from src.ensemble.blend import compare_blends, fitted_blend
 from src.ensemble.calibration import calibration_line
+from src.ensemble.merging import merge_folds
 from src.ensemble.methods import AUTO, METHODS, choose, figures_table
 from src.ensemble.predictions import Predictions, load_predictions, save_predictions
 from src.errors import UserError
@@ -49,9 +52,9 @@ class BlendRequest:
 def blend_runs(request: BlendRequest) -> str:
     """Blends all members of the runs and returns lines with the figures of every blend, and of the one that is used.
 
-    The output gets run.json, predictions/blend.npz and submission.csv. Raises UserError for an unknown method, a folder
-    without predictions, predictions of other data or changed since, a member that occurs twice, and an output folder
-    that holds anything but this very blend.
+    The output gets run.json, predictions/blend.npz, blended/ and submission.csv. Raises UserError for an unknown
+    method, a folder without predictions, predictions of other data or changed since, a member that occurs twice, and an
+    output folder that holds anything but this very blend.
     """
     if request.method not in (*METHODS, AUTO):
         raise UserError(f"--blend {request.method}: choose one of {', '.join((*METHODS, AUTO))}")
@@ -69,6 +72,7 @@ def blend_runs(request: BlendRequest) -> str:
     folder.predictions(BLEND).parent.mkdir(parents=True, exist_ok=True)
     folder.write_record(record)
     save_predictions(folder.predictions(BLEND), Predictions(header, blended.valid_rows, blended.valid, blended.test))
+    save_columns(folder, files, found)
     write_submission(folder.submission, blended.test.argmax(1), data.example, request.form)
     record.status, record.files = FINISHED, folder.digests()
     folder.write_record(record)
@@ -108,6 +112,31 @@ def prediction_files(runs: list[Path]) -> list[Path]:
         require_intact(folder, *found)
         files += found
     return files
+
+
+def save_columns(folder: RunFolder, files: list[Path], found: list[Predictions]) -> None:
+    """Writes what was blended into blended/, the folds of a member as one: the report compares it with the blend."""
+    named = [
+        replace(one, header=one.header | {"member": name_of(file, one)}) for file, one in zip(files, found, strict=True)
+    ]
+    columns = merge_folds(named)
+    times = Counter(column.header["member"] for column in columns)
+    names: Counter = Counter()
+    for column in columns:
+        name, seed = column.header["member"], column.header.get("seed")
+        name = f"{name}-s{seed}" if times[name] > 1 and seed is not None else name
+        names[name] += 1
+        path = folder.blended(f"{name}-{names[name]}" if names[name] > 1 else name)
+        path.parent.mkdir(exist_ok=True)
+        save_predictions(path, column)
+
+
+def name_of(file: Path, predictions: Predictions) -> str:
+    """The member's name; for a blend, whose members' names are joined, the name of its folder."""
+    name = predictions.header["member"]
+    return (
+        name if re.fullmatch(r"[A-Za-z0-9_.-]+", name) else as_name(file.resolve().parent.parent.name).replace("+", "-")
+    )
 
 
 def leaf_members(files: list[Path], found: list[Predictions]) -> list[BlendedMember]:

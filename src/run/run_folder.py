@@ -1,6 +1,7 @@
 """The folder of a run: the only place of its file names, and whose it is.
 
 submission.csv  run.json  log.txt  oof.csv  report.html  figures/  predictions/<member>.npz
+blended/<member>.npz, of a blend's folder: what it was made of
 tracking/{wandb, tensorboard}
 members/<member>/{result.json, history.csv, model.safetensors, attention_maps.npz, checkpoints}
 """
@@ -21,6 +22,7 @@ from src.train.checkpoint import FILE_NAMES, LATEST, MID_EPOCH, PREVIOUS
 
 RUN_FILES = (
     "submission.csv", "run.json", "log.txt", "oof.csv", "report.html", "figures", "predictions", "members", "tracking",
+    "blended",
 )  # fmt: skip
 # What another start of the run needs. Not W&B's files: what an earlier start tracked is uploaded from there.
 CARRIED = ("predictions", "members", "oof.csv", "submission.csv", "run.json", "tracking/tensorboard")
@@ -41,6 +43,10 @@ class RunFolder:
 
     def predictions(self, member: str) -> Path:
         return self.path / "predictions" / f"{member}.npz"
+
+    def blended(self, member: str) -> Path:
+        """In a blend's folder: the predictions of one of its members, for the report."""
+        return self.path / "blended" / f"{member}.npz"
 
     def member(self, member: str) -> Path:
         return self.path / "members" / member
@@ -84,7 +90,7 @@ class RunFolder:
             f"members/*/{name}"
             for name in ("result.json", "history.csv", "model.safetensors", attention_history.FILE_NAME)
         )
-        files = self.files("submission.csv", "oof.csv", "predictions/*.npz", *inside)
+        files = self.files("submission.csv", "oof.csv", "predictions/*.npz", "blended/*.npz", *inside)
         return {file.relative_to(self.path).as_posix(): digest(file) for file in files}
 
     # ------------------------------------------------------------------------------------ whose it is

@@ -71,7 +71,7 @@ def test_a_blend_has_a_run_json_predictions_and_a_submission_of_its_own(make, fa
         ("a", "quick", "3", "0"),
         ("b", *("quick", "3", "0")),
     ]
-    assert record.files == RunFolder(tmp_path / "out").digests() and len(record.files) == 2
+    assert record.files == RunFolder(tmp_path / "out").digests() and len(record.files) == 4
     header = load_predictions(tmp_path / "out" / "predictions" / "blend.npz").header
     assert header["classes"] == list(CLASS_NAMES) and header["rows"] == {"valid": 3, "test": 80}
     assert header["blend"] == "mean" and [m["name"] for m in header["members"]] == ["a", "b"]
@@ -87,6 +87,25 @@ def test_blends_nest_and_keep_the_members_inside(make, faces, tmp_path):
     labels = check_submission(second / "submission.csv", 80).labels
     np.testing.assert_array_equal(labels, probabilities(second).argmax(1))
     assert RunFolder(third).read_record().ensemble.members == ["d", "a", "b", "c"]
+
+
+def test_the_report_compares_the_blend_with_what_it_is_made_of(make, faces, tmp_path):
+    rows = [*range(0, 40, 2)]
+    first = blended(faces, tmp_path / "first+", make("two", "a", "b", rows=rows))
+    runs = [first, make("one", "c", rows=rows)]
+    for seed in (4, 5):  # the same member of runs with other seeds
+        runs.append(make(f"seed{seed}", f"e{seed}", rows=rows))
+        file = runs[-1] / "predictions" / f"e{seed}.npz"
+        predictions = load_predictions(file)
+        save_predictions(file, replace(predictions, header=predictions.header | {"member": "e", "seed": seed}))
+    second = blended(faces, tmp_path / "second", *runs, report=True)
+    assert {file.stem for file in (second / "blended").iterdir()} == {"first-", "c", "e-s4", "e-s5"}
+    np.testing.assert_array_equal(load_predictions(second / "blended/first-.npz").test, probabilities(first))
+    page = (second / "report.html").read_text("utf-8")
+    assert "e-s5" in page and "blend up to this member" in page and "What is missing" not in page
+    shutil.rmtree(second / "blended")
+    assert main(["report", str(second), "--input", str(faces)], fake_bundle()) == 0
+    assert "Their figures are in the reports of their runs." in (second / "report.html").read_text("utf-8")
 
 
 def test_members_of_different_folds_are_blended_and_none_is_needed(make, faces, tmp_path):
