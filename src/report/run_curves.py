@@ -24,7 +24,11 @@ def curves_blocks(run: RunFiles) -> list:
         ("macro-f1", "macro-F1 (%)", "", "valid_f1_percent"),
         ("learning-rate", "learning rate", "", "lr"),
     ]
-    blocks = ["Solid: validation rows. Dashed: training rows, augmented and with dropout. A dot marks the best epoch."]
+    text = (
+        "Solid: validation rows, without test-time augmentation. Dashed: training rows, augmented and with dropout. "
+        "A dot marks the best epoch."
+    )
+    blocks: list = [text]
     blocks += [_curves(run, found, name, label, columns) for name, label, *columns in parts if _has(found, columns)]
     return blocks
 

@@ -28,6 +28,9 @@ def members_blocks(run: RunFiles) -> list:
     blocks = [_rows_text(dict_of(run.record, "recipe"))]
     if len(run.blended_members) > 1:
         blocks.append(f"The submission is of the blend {run.method} of {', '.join(run.blended_members)}.")
+    others = [name for name in run.compared if name not in run.blended_members]
+    if others and run.blended:
+        blocks.append(f"Not in the blend, which is more accurate on the validation rows without: {', '.join(others)}.")
     quality = [(name, *_quality(run, name)) for name in names]
     if run.blended and len(run.blended_members) != 1:
         quality.append(("blend", *_measures(run, run.blended), "–"))

@@ -46,10 +46,10 @@ def choose_blend(
 ) -> tuple[int, str, dict[str, BlendFigures], Predictions]:
     """How many of the first members are blended, by which method, the figures of those compared, and the blend.
 
-    The mean of one fold's members is of as many as validate best; every other blend is of all members.
+    The mean of one fold's members is of those that `best_mean` chooses; every other blend is of all members.
     """
     if recipe.blend == "mean" and isinstance(recipe.fold, int):
-        number, blended = best_blend(members, labels)
+        number, blended = best_mean(members, labels)
         return number, "mean", {}, blended
     method, figures = recipe.blend, {}
     if method == AUTO:
@@ -69,15 +69,20 @@ def accuracy_by_seed(context: RunContext, members: dict[str, Predictions]) -> di
     return found
 
 
-def best_blend(members: list[Predictions], labels: np.ndarray) -> tuple[int, Predictions]:
-    """The mean of the first members, as many as validate best; of equals, the most. Their number and the mean.
+def best_mean(members: list[Predictions], labels: np.ndarray) -> tuple[int, Predictions]:
+    """The mean of all members; of the first ones alone where that gains more than the gain's standard error.
 
-    labels: of the training data. The choice depends on the members alone, not on where a run was interrupted.
+    members: with the same validation rows. labels: of the training data, int64 (n,). Returns how many members, and the
+    mean. The choice depends on the members alone, not on where a run was interrupted.
     """
-    blends = [blend(members[: number + 1]) for number in range(len(members))]
-    accuracies = [quality(labels[b.valid_rows], b.valid)[0] for b in blends]
-    best = max(range(len(blends)), key=lambda number: (accuracies[number], number))
-    return best + 1, blends[best]
+    means = [blend(members[: number + 1]) for number in range(len(members))]
+    truth = labels[means[-1].valid_rows]
+    right = np.array([one.valid.argmax(1) == truth for one in means], dtype=float)
+    best = int(right.sum(1).argmax())
+    gain = right[best] - right[-1]
+    if gain.sum() <= gain.std() * np.sqrt(len(gain)):
+        best = len(means) - 1
+    return best + 1, means[best]
 
 
 def quality(labels: np.ndarray, probs: np.ndarray) -> tuple[float, float]:
@@ -147,6 +152,8 @@ def log_blend(context: RunContext, record: RunRecord) -> None:
     for line in figures_table(record.ensemble.figures, record.rows.valid) if record.ensemble.figures else ():
         context.log(line)
     context.log(f"{f'{record.ensemble.method} of ' if len(names) > 1 else ''}{blended}: {percent(record.ensemble)}")
+    if others := [name for name in record.members if name not in names]:
+        context.log(f"not in the blend, which is more accurate without: {', '.join(others)}")
     if not by_seed:
         return
     values = [100 * value for value in by_seed.values()]
