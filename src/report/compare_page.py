@@ -163,7 +163,7 @@ def _faces(found: Compared, other: Entry, better: str) -> FaceGrid:
     for place in _chosen(order, labels, images[rows]):
         lines = [CLASS_NAMES[labels[place]], f"row {rows[place]}"]
         for letter, prob in zip(letters, probs[:, place], strict=True):
-            lines.append(f"{letter}: {CLASS_NAMES[prob.argmax()]} {100 * prob.max():.0f} %")
+            lines.append(f"{letter}: {CLASS_NAMES[prob.argmax()]} {100 * prob.max():.0f}\N{NO-BREAK SPACE}%")
         faces.append(Face(images[rows[place]], lines))
     worse = letters[1 - number]
     caption = "Label and row; then what each says, with its probability."
