@@ -5,6 +5,7 @@ import numpy as np
 from src.ensemble.means import TINY, Method, filled, weighted_mean
 
 BAGS, STEPS, ITERATIONS = 20, 25, 300
+FEW = 10  # members that a bag has at least: the paper draws from thousands, and half of a few may lack the best
 
 
 def of_labels(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -28,13 +29,15 @@ def log_loss_weights(probs: np.ndarray, labels: np.ndarray) -> Method:
 def greedy(probs: np.ndarray, labels: np.ndarray) -> Method:
     """Ensemble selection with replacement and bagging (Caruana et al. 2004), by log-loss.
 
-    Each of 20 bags draws half of the members and adds, one at a time, the member that lowers the loss of the mean most.
-    A member's weight is how often the bags took it.
+    Each of 20 bags draws rows with replacement and half of the members, at least ten, and adds, one at a time, the
+    member that lowers the loss of the mean most. A member's weight is how often the bags took it.
     """
     rng, likelihood, counts = np.random.default_rng(0), of_labels(probs, labels), np.zeros(len(probs))
+    members, rows = likelihood.shape
     for _ in range(BAGS):
-        bag = rng.permutation(len(probs))[: -(-len(probs) // 2)]
-        counts[bag] += select(likelihood[bag])
+        bag = rng.permutation(members)[: max(-(-members // 2), FEW)]
+        drawn = likelihood[bag][:, rng.integers(rows, size=rows)]
+        counts[bag] += select(drawn)
     return weighted_mean(counts / counts.sum())
 
 

@@ -70,6 +70,13 @@ def test_greedy_selection_takes_the_good_members_and_leaves_the_one_that_says_no
     np.testing.assert_array_equal(found, weights_of(greedy(probs, labels), 4))  # its bags are always the same
 
 
+def test_greedy_selection_finds_the_only_good_member_of_a_few():
+    """A bag of half the members often lacks it."""
+    probs, labels = made_up([3.0, 0.3, 0.2, 0.1, 0.1, 0.0])
+    blended = greedy(probs, labels)(probs)
+    assert log_loss(blended, labels) < log_loss(probs[0], labels) + 1e-3
+
+
 def test_stacking_finds_the_member_whose_classes_are_swapped():
     """A mean must fail: what the member calls class 0 is class 1, and the reverse."""
     probs, labels = made_up([3.0, 0.0])
