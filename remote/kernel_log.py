@@ -18,7 +18,7 @@ from remote.exception_groups import begins_group, end_of_group, raised_in_group
 from src.terminal import CONTINUED, WIDTH
 
 FRAME = re.compile(r'File "([^"]*?/fer2013-[^/"]+/(src/[\w/]+\.py))", line (\d+)')  # of the unpacked sources
-FIRST_LINE = re.compile(r"fer2013-kit ([0-9a-f]{16}), commit (\S+)")  # the script prints it when it starts
+FIRST_LINE = re.compile(r"fer2013-kit ([0-9a-f]{16}), commit ([^\s,]+)")  # the script prints it when it starts
 FINISHED = re.compile(r"rows, checked; [\d,.]+ s in all$")  # the last line of a run that reached its end
 MISSING = re.compile(r"warning: (?P<name>\S+) is missing: (?P<reason>.*)")
 CONTINUES = re.compile(r"warning: (?:\S+: )?(?P<reason>.*); the run continues without (?P<name>\S+)$")

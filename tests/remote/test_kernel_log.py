@@ -26,7 +26,7 @@ CONVERSION = (
     "[NbConvertApp] Support files will be in __results___files/\n",
     "[NbConvertApp] Writing 283181 bytes to __results__.html\n",
 )
-START = "fer2013-kit 0123456789abcdef, commit abc1234\n"
+START = "fer2013-kit 0123456789abcdef, commit abc1234, 2026-11-26\n"
 TABLE = """torch.distributed.elastic.multiprocessing.errors.ChildFailedError:\x20
 ============================================================
 /kaggle/src/script.py FAILED

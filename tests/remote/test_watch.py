@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import build
+import repository
 from remote import kernel_log, watch
 from tests.support.project import KERNEL
 
@@ -24,7 +25,7 @@ def fast(monkeypatch):
 
 def first_line(root) -> str:
     code = build.describe_code(root, build.collect_sources(root))
-    return f"fer2013-kit {code['digest']}, commit {code['commit']}\n"
+    return f"fer2013-kit {code['digest']}, commit {code['commit']}, 2026-11-26\n"
 
 
 def test_a_failure_is_explained_by_its_traceback_with_our_files_and_lines(remote, leaves):
@@ -32,7 +33,8 @@ def test_a_failure_is_explained_by_its_traceback_with_our_files_and_lines(remote
     remote("push")
     printed = remote("watch", code=1)
     assert '  File "src/work.py", line 2, in answer\n    return 42\n' in printed and "QUEUED" in printed
-    assert "the sources are unchanged since" in printed
+    commit = repository.git(remote.root, "rev-parse", "--short", "HEAD")
+    assert re.search(rf"the sources are unchanged since: digest [0-9a-f]{{16}}, commit {commit}$", printed, re.M)
     assert "version 1: it failed: RuntimeError: out of memory (src/work.py, line 2)\n" in printed
     (remote.root / "src/work.py").write_text("# one line more\n")
     assert "src/work.py changed" in remote("watch", code=1)
