@@ -108,7 +108,8 @@ def read_competition(source: Path) -> Competition:
         raise why_none_fits(source, files, refused, "the competition's data")
     (train, test), used = found
     example, others = choose_example(files, used[0].parent, len(test))
-    unused = [f"{pair[0]}: fits too; set data_folder to read it" for pair in pairs if used in pairs and pair != used]
+    later = pairs[pairs.index(used) + 1 :] if used in pairs else []
+    unused = [f"{pair[0]}: fits too; set data_folder to read it" for pair in later]
     passed_over = (*map(first_line, refused), *unused, *others)
     return Competition(train, Faces(test, None), used, example, _digest(train, test), passed_over)
 

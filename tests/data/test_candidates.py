@@ -133,6 +133,15 @@ def test_of_two_pairs_the_other_one_is_named(digest, tmp_path):
     assert data.passed_over == (f"{tmp_path / 'b' / 'train.csv'}: fits too; set data_folder to read it",)
 
 
+def test_a_pair_that_was_passed_over_is_not_said_to_fit(digest, tmp_path):
+    put_pair(tmp_path / "a", (ROWS[0], np.full_like(ROWS[1], 3), ROWS[2]))
+    put_pair(tmp_path / "b", ROWS)
+    data = read_competition(tmp_path)
+    assert data.digest == digest
+    (line,) = data.passed_over
+    assert f"{tmp_path / 'a' / 'train.csv'}: all " in line
+
+
 @pytest.mark.parametrize("other", [put_full, put_images])
 def test_labels_of_other_images_are_passed_over(other, tmp_path):
     images = forms.random_rows()[0] ^ 1
