@@ -19,7 +19,7 @@ from src.run.record import RUNNING, RowCounts, RunRecord
 from src.run.report import report_seconds
 from src.run.resume import resume
 from src.run.run_folder import RunFolder
-from src.run.soft_targets import find_soft_targets
+from src.run.soft_targets import find_soft_targets, require_foreign
 from src.run.trainings import split_rows
 from src.submit.write import read_example
 from src.trackers.guarded import describe_tracking
@@ -70,11 +70,13 @@ def read_inputs(request: RunRequest, process: Process) -> Inputs:
     started = time.perf_counter()
     data = competition.read_competition(named_folder(request.input, recipe.data_folder))
     seconds = time.perf_counter() - started
+    own = RunFolder(request.output)
     for member in recipe.members:
         choose_precision(member.precision, device)
+        require_foreign(member, request.input, own)
     initial_weights = {member.name: find_initial_weights(member, request.input) for member in recipe.members}
     for name, weights in initial_weights.items():
-        if weights.file and weights.file.resolve().is_relative_to(request.output.resolve()):
+        if weights.file and own.owns(weights.file):
             raise UserError(f"{name}.pretrained: {weights.file} is in this run's own folder; give another --output")
     if recipe.form == "auto" and data.example:
         read_example(data.example, len(data.test))

@@ -123,6 +123,11 @@ class RunFolder:
             raise UserError(f"{self.path} holds {what}.\n{ADVICE.capitalize()}")
         return earlier
 
+    def owns(self, path: Path) -> bool:
+        """Whether the path is this folder, or a file of a run's names in it: the run overwrites or deletes these."""
+        path, folder = path.resolve(), self.path.resolve()
+        return path == folder or (path.is_relative_to(folder) and path.relative_to(folder).parts[0] in RUN_FILES)
+
     def clear(self) -> None:
         """Deletes what an earlier run left, by its known names."""
         for name in RUN_FILES:

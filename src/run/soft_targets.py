@@ -18,6 +18,7 @@ from src.data.competition import Competition
 from src.ensemble.out_of_fold import read_blend, read_out_of_fold
 from src.errors import UserError
 from src.run.record import read_record
+from src.run.run_folder import RunFolder
 from src.train.soft_targets import smoothed_rows, soft_target_rows
 
 
@@ -58,6 +59,13 @@ def find_soft_targets(member: Member, folder: Path, data: Competition, rows: np.
     if member.pseudo_labels != "none":
         test = read_blend(named_path(member, "pseudo_labels", folder), data).test
     return SoftTargets(train, test)
+
+
+def require_foreign(member: Member, folder: Path, run: RunFolder) -> None:
+    """Raises UserError where a member would learn from the run's own files, which the run replaces."""
+    for key in ("soft_targets", "pseudo_labels"):
+        if getattr(member, key) != "none" and run.owns(path := named_path(member, key, folder)):
+            raise UserError(f"{member.name}.{key}: {path} is in this run's own folder; give another --output")
 
 
 def named_path(member: Member, key: str, folder: Path) -> Path:

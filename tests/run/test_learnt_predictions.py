@@ -10,7 +10,7 @@ from src.data.competition import read_competition
 from src.dataset import CLASS_NAMES
 from src.ensemble.predictions import Predictions, save_predictions
 from src.errors import UserError
-from src.run.prepare import read_inputs
+from src.run.prepare import prepare, read_inputs
 from src.run.ranks import Process
 from src.run.run_folder import RunFolder
 from tests.support.run_records import RECORD
@@ -95,6 +95,26 @@ def test_rows_that_nobody_predicted_are_counted_and_the_first_is_named(faces, tm
     with pytest.raises(UserError, match=words) as error:
         train(faces, tmp_path / "out", f"soft_targets={path}")
     assert len(str(error.value).splitlines()) == 1 and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "name"), [("pseudo_labels", ""), ("pseudo_labels", "predictions/m.npz"), ("soft_targets", "oof.csv")]
+)
+def test_a_run_does_not_learn_from_files_that_it_would_delete(faces, tmp_path, setting, name):
+    write_run(faces, tmp_path / "first")
+    write_table(faces, tmp_path / "first" / "oof.csv")
+    (tmp_path / "link").symlink_to(tmp_path / "first")
+    made = request(faces, tmp_path / "first", f"compact_cnn.{setting}={tmp_path / 'link' / name}", overwrite=True)
+    with pytest.raises(UserError, match=rf"^compact_cnn\.{setting}: .* is in this run's own folder; give another"):
+        prepare(made, None, Process())
+    assert (tmp_path / "first/predictions/m.npz").exists() and (tmp_path / "first/oof.csv").exists()
+
+
+def test_a_file_of_another_name_in_the_runs_folder_is_learnt(faces, tmp_path):
+    (tmp_path / "out").mkdir()
+    path = write_table(faces, tmp_path / "out" / "teacher.csv")
+    inputs, _ = job_of(request(faces, tmp_path / "out", f"soft_targets={path}"), "compact_cnn")
+    assert inputs.soft_targets["compact_cnn"].digest
 
 
 def test_a_run_that_predicted_its_own_training_rows_is_refused(faces, tmp_path):
