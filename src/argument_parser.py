@@ -67,7 +67,7 @@ def advice(unknown: list[str], takes_settings: bool) -> str:
     instead = " ".join([*named, *options, *(["--set"] if settings else []), *settings])
     if not instead:
         return ""
-    return f"; write {instead}" if takes_settings else f"; only `run` and `plan` take {instead}"
+    return f"; write {instead}" if takes_settings else f"; `run` takes {instead}"
 
 
 def words_of(unknown: list[str]) -> list[tuple[str, str | None]]:

@@ -201,7 +201,9 @@ def command_explore(arguments: argparse.Namespace, bundle: dict) -> int:
     recipe = configured(arguments, bundle)
     announce_loading("torch", sys.stdout)
     from src.report.explore import explore
+    from src.run.run_folder import refuse_run
 
+    refuse_run(arguments.output)
     print_wrapped(explore(arguments.input, arguments.output, recipe))
     return 0
 
@@ -232,7 +234,10 @@ def command_report(arguments: argparse.Namespace, bundle: dict) -> int:
     """Shows a run on one page: settings, curves, errors by class, calibration, the blend, faces."""
     announce_reading()
     from src.report.run_report import report_command
+    from src.run.run_folder import refuse_run
 
+    if arguments.output and arguments.output.resolve() != arguments.run.resolve():
+        refuse_run(arguments.output)
     print_wrapped(report_command(arguments.run, arguments.input, arguments.output))
     return 0
 

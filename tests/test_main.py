@@ -46,6 +46,19 @@ def test_a_wrong_setting_is_one_clear_line(faces, tmp_path, capsys, change, word
     assert all(word in error for word in words), error
 
 
+PAGES = ("explore", "lr-find", "compare {0}/a {0}/b", "report {0}/a")
+
+
+@pytest.mark.parametrize("command", PAGES)
+def test_a_page_is_not_written_into_the_folder_of_another_run(faces, tmp_path, capsys, command):
+    (tmp_path / "run" / "figures").mkdir(parents=True)
+    (tmp_path / "run" / "run.json").write_text("{}")
+    command = f"{command.format(tmp_path)} --input {faces} --output {tmp_path / 'run'}"
+    error = says(capsys, *command.split(" "))
+    assert error.endswith("run holds a run, whose files must stay.\nGive another --output.\n")
+    assert len([*(tmp_path / "run").rglob("*")]) == 2
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [
@@ -62,11 +75,11 @@ def test_a_wrong_setting_is_one_clear_line(faces, tmp_path, capsys, change, word
         ("plan --gpus 2", "write --nproc"),
         ("run --wandb", "write --track"),
         ("run --track mlflow", "invalid choice"),
-        ("quick --epochs 3", "not known to quick; only `run` and `plan` take --set epochs=3"),
+        ("quick --epochs 3", "not known to quick; `run` takes --set epochs=3"),
         ("recipes --zzz", "--zzz: not known to recipes\n"),
         ("baseline", "it is a recipe: write run --recipe baseline"),
         ("train", "it is called run"),
-        ("--recipe quick", "--recipe: not known to quick; only `run` and `plan` take --recipe"),
+        ("--recipe quick", "--recipe: not known to quick; `run` takes --recipe"),
         ("recipe", "did you mean recipes?"),
         ("run --output=", "the path is empty"),
         ("check  ", "the path is empty"),

@@ -19,7 +19,7 @@ from src.report.page import write_page
 from src.run.intact import require_intact
 from src.run.reblend import prediction_files
 from src.run.record import FINISHED, RunRecord, read_record
-from src.run.run_folder import RunFolder
+from src.run.run_folder import RunFolder, refuse_run
 from src.submit.check import check_submission
 from src.submit.score import correct_masks
 
@@ -31,8 +31,9 @@ OLDER = "its settings are not compared"
 def compare(folders: list[Path], source: Path, output: Path) -> str:
     """Compares the first run or blend with each of the others; writes compare.html and figures/, returns the text.
 
-    Raises UserError as `read_compared` does, and where the page cannot be written.
+    Raises UserError as `read_compared` does, and where the output holds a run or cannot be written.
     """
+    refuse_run(output)
     found = read_compared(folders, source)
     try:
         output.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from src.report.page import write_page
 from src.run.context import Inputs, RunRequest
 from src.run.prepare import read_inputs
 from src.run.ranks import Process
-from src.run.run_folder import RUN_FILES
+from src.run.run_folder import refuse_run
 from src.run.trainings import Training
 from src.terminal import announce
 from src.train.device import describe_device
@@ -70,8 +70,7 @@ def one_member(asked: LrRequest) -> Recipe:
 
 def claim(output: Path) -> None:
     """Makes the folder; raises UserError where it holds a run or cannot be written."""
-    if holds := [name for name in RUN_FILES if (output / name).exists()]:
-        raise UserError(f"{output} holds {', '.join(holds)} of a run, which stays as it is. Give another --output.")
+    refuse_run(output)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -19,7 +19,7 @@ from src.report.page import write_page
 from src.report.predicted import MEMBERS, PICTURES, Predicted, predicted_page, predicted_table
 from src.run.intact import require_intact
 from src.run.record import RunRecord
-from src.run.run_folder import RunFolder
+from src.run.run_folder import RunFolder, refuse_run
 from src.train.device import choose_device
 from src.train.precision import choose_precision
 from src.train.predict import probabilities
@@ -101,14 +101,6 @@ def weights_files(folder: RunFolder, record: RunRecord) -> dict[str, Path]:
         raise UserError(f"{missing}: the weights are missing.\nOf a kernel's run, `remote fetch --weights` gets them.")
     require_intact(folder.path, *found.values())
     return found
-
-
-def refuse_run(output: Path) -> None:
-    """Raises UserError where the output folder is a file, or is that of a run, whose files must stay."""
-    if output.exists() and not output.is_dir():
-        raise UserError(f"{output} is a file; give a folder as --output")
-    if (output / "run.json").exists():
-        raise UserError(f"{output} holds a run, whose files must stay.\nGive another --output.")
 
 
 def predict_member(

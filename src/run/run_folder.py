@@ -181,6 +181,14 @@ class RunFolder:
             os.close(handle)
 
 
+def refuse_run(output: Path) -> None:
+    """Raises UserError where the folder for a page is a file, or is that of a run, whose own pages must stay."""
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{output} is a file; give a folder as --output")
+    if RunFolder(output).record_file.exists():
+        raise UserError(f"{output} holds a run, whose files must stay.\nGive another --output.")
+
+
 def write_json(path: Path, content: object) -> None:
     """Writes readable JSON, dataclasses as objects, under a temporary name first."""
     with replacing(path) as temporary:

@@ -22,6 +22,7 @@ def lr_find(faces: Path, output: Path, *more: str) -> int:
 def found(faces, tmp_path_factory) -> tuple[str, Path]:
     """What the command says, and its page."""
     said, output = io.StringIO(), tmp_path_factory.mktemp("lr")
+    (output / "figures").mkdir()  # of an earlier page
     with contextlib.redirect_stdout(said):
         assert lr_find(faces, output, "--member", "compact_cnn") == 0
     return said.getvalue(), output / "lr-find.html"
@@ -52,11 +53,11 @@ def test_the_folder_of_a_run_stays_as_it_is(faces, tmp_path, capsys):
     (tmp_path / "run.json").write_text("{}")
     assert lr_find(faces, tmp_path) == 2
     error = capsys.readouterr().err
-    assert "holds run.json of a run" in error and len(error.strip().splitlines()) <= 2
+    assert "holds a run, whose files must stay" in error and len(error.strip().splitlines()) <= 2
     assert [file.name for file in tmp_path.iterdir()] == ["run.json"]
 
 
 def test_an_output_that_is_a_file_is_told(faces, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert lr_find(faces, tmp_path / "file") == 2
-    assert "cannot be written" in capsys.readouterr().err
+    assert "is a file; give a folder as --output" in capsys.readouterr().err
