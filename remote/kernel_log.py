@@ -15,7 +15,7 @@ from pathlib import Path
 import build
 import repository
 from remote.exception_groups import begins_group, end_of_group, raised_in_group
-from src.terminal import CONTINUED, WIDTH
+from src.terminal import CONTINUED, WIDTH, tie_signs
 
 FRAME = re.compile(r'File "([^"]*?/fer2013-[^/"]+/(src/[\w/]+\.py))", line (\d+)')  # of the unpacked sources
 FIRST_LINE = re.compile(r"fer2013-kit ([0-9a-f]{16}), commit ([^\s,]+)")  # the script prints it when it starts
@@ -173,7 +173,7 @@ def unwrap(texts: list[str]) -> list[str]:
     for text in texts:
         rank = match[0] if (match := RANK.match(text)) else ""
         line = text.removeprefix(rank)
-        word = line.removeprefix(CONTINUED).split(" ")[0] if line.startswith(CONTINUED) else ""
+        word = tie_signs(line.removeprefix(CONTINUED)).split(" ")[0] if line.startswith(CONTINUED) else ""
         if word and last[0] == rank and len(" ".join(["".join(last), word])) > WIDTH and found[-1][len(rank)] != " ":
             found[-1] += line[len(CONTINUED) - 1 :]
         else:

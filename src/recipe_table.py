@@ -8,9 +8,8 @@ from src.config import Augment, Member, Recipe, settable_fields
 from src.dataset import IMAGE_SIZE
 from src.recipe_changes import shown
 from src.recipes import RECIPES
-from src.terminal import aligned, wrap
+from src.terminal import WIDTH, aligned, wrap
 
-WIDTH = 100  # columns
 HEAD = ("recipe", "family", "parameters", "MFLOP", "input", "epochs")
 NOTE = "MFLOP: one forward pass for one image; a multiplication and an addition count as two operations."
 DIFFERENT = "differs from the defaults"
@@ -30,7 +29,7 @@ def recipes_table() -> str:
     """
     head, *lines = aligned([HEAD, *map(row, RECIPES.values())]).split("\n")
     entries = [f"{line}\n{described(recipe)}" for line, recipe in zip(lines, RECIPES.values(), strict=True)]
-    return "\n".join([head, *entries, "", NOTE])
+    return "\n".join([head, *entries, "", wrap(NOTE)])
 
 
 def row(recipe: Recipe) -> tuple[str, ...]:
@@ -49,7 +48,7 @@ def row(recipe: Recipe) -> tuple[str, ...]:
 
 def described(recipe: Recipe) -> str:
     """What a recipe is and what was published of it, indented."""
-    return wrap(f"    {recipe.description}{f'; published, %: {recipe.published}' if recipe.published else ''}", WIDTH)
+    return wrap(f"    {recipe.description}{f'; published, %: {recipe.published}' if recipe.published else ''}")
 
 
 def span(values: list[int]) -> str:
@@ -114,7 +113,7 @@ def settings_table(recipe: Recipe) -> str:
         members = f"{one.member} {DIFFERENT}" if one.member else DIFFERENT
         sections.setdefault(one.group if one.is_default else members, []).append(one)
     tables = (f"{title}\n{section(found)}" for title, found in sections.items() if found)
-    return "\n\n".join([wrap(f"{recipe.name}: {recipe.description}", WIDTH), *tables])
+    return "\n\n".join([wrap(f"{recipe.name}: {recipe.description}"), *tables])
 
 
 def list_settings(recipe: Recipe) -> list[Setting]:

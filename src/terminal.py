@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 WIDTH = 79  # columns
 CONTINUED = " " * 4  # before the rest of a line that was wrapped
+TIED = "\0"
 PIPE_CLOSED = 141  # exit code: 128 + SIGPIPE, as of a program that this signal ends
 ASCII = {"–": "-", "—": "-", "…": "...", "±": "+-", "×": "x", "·": ".", "→": "->"}
 
@@ -25,7 +26,13 @@ def wrap_line(line: str, width: int) -> list[str]:
     if len(line) <= width:
         return [line]
     indent = line[: len(line) - len(line.lstrip(" "))] + CONTINUED
-    return textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    kept = {"subsequent_indent": indent, "break_long_words": False, "break_on_hyphens": False}
+    return [part.replace(TIED, " ") for part in textwrap.wrap(tie_signs(line), width, **kept)]
+
+
+def tie_signs(line: str) -> str:
+    """The line with another character instead of the space before each per cent sign: no line breaks there."""
+    return line.replace(" %", f"{TIED}%")
 
 
 def aligned(rows: list[tuple]) -> str:

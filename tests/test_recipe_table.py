@@ -32,10 +32,10 @@ def entries(text) -> dict[str, tuple[list[str], str]]:
     return entries
 
 
-def test_the_table_has_an_entry_for_each_recipe_in_order_within_100_columns(entries, text):
+def test_the_table_has_an_entry_for_each_recipe_in_order_within_79_columns(entries, text):
     assert list(entries) == list(recipes.RECIPES)
     assert {len(row) for row, _ in entries.values()} == {len(recipe_table.HEAD)}
-    assert max(map(len, text.splitlines())) <= 100
+    assert max(map(len, text.splitlines())) <= 79
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)
@@ -123,7 +123,7 @@ def test_the_settings_alone_make_the_recipe_out_of_the_defaults(name):
     assert of_members >= {*settable_fields(Recipe), *settable_fields(Member)}
     assert of_members >= {f"augment.{key}" for key in settable_fields(Augment)}
     assert len({key for key, _ in listed}) == len(listed)
-    assert max(map(len, recipe_table.settings_table(recipe).splitlines())) <= 100
+    assert max(map(len, recipe_table.settings_table(recipe).splitlines())) <= 79
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)

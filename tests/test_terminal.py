@@ -34,6 +34,14 @@ def test_wrapped_lines_fit_unless_they_are_one_word_and_hold_the_same_words_in_o
         assert unwrap(lines) == [text]
 
 
+@pytest.mark.parametrize("before", range(66, 80))
+def test_a_figure_stays_with_its_per_cent_sign(before):
+    text = f"{before * 'a'} 16.82 %, and 5 %"
+    lines = wrap(text).split("\n")
+    assert not any(line.strip().startswith("%") for line in lines) and not too_wide("\n".join(lines))
+    assert " ".join(line.strip() for line in lines) == text and unwrap(lines) == [text]
+
+
 def test_lines_that_fit_stay_as_they_are():
     text = "a  table  of\n\n  columns    \n" + 79 * "x"
     assert wrap(text) == text
