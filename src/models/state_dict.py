@@ -8,7 +8,8 @@ import contextlib
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -28,13 +29,15 @@ AVERAGED = re.compile(
 class Candidate:
     """Tensors that could be the network's. label: the keys and prefixes that lead to them, "" at the top level.
 
-    missing_keys, wrong_keys: names that are not there, or have another shape.
+    missing_keys, wrong_keys: names that are not there, or have another shape. surplus: names of weights of layers
+    that the network does not have.
     """
 
     label: str
     state: dict[str, Tensor]
     missing_keys: list[str]
     wrong_keys: list[str]
+    surplus: list[str] = field(default_factory=list)
 
     @property
     def fits(self) -> bool:
@@ -58,8 +61,8 @@ def load_weights(body: nn.Module, path: Path, choice: str | None = None) -> list
     """Loads the file's weights into the network, except the layers that keep their initial weights.
 
     choice: the key of the table to take, where the file has several. Returns lines for the log: which of several was
-    taken, and whether the last layer came along. Raises UserError for a damaged file and another network's weights; the
-    network is unchanged then.
+    taken, whether the last layer came along, and layers that the network does not have. Raises UserError for a damaged
+    file, for another network's weights and for those of a training that diverged; the network is unchanged then.
     """
     file = read_weights(path)
     all_keys = {key: value for key, value in body.state_dict().items() if not key.endswith("num_batches_tracked")}
@@ -72,10 +75,15 @@ def load_weights(body: nn.Module, path: Path, choice: str | None = None) -> list
             break
     else:
         raise UserError(f"{path}: {why_not(body, file, wanted, found, chosen)}")
-    body.load_state_dict({key: fitting[0].state[key] for key in wanted}, strict=False)
+    taken, extra = {key: fitting[0].state[key] for key in wanted}, fitting[0].surplus
+    if broken := next((key for key, value in taken.items() if not value.float().isfinite().all()), None):
+        raise UserError(f"{path}: {broken} has values that are nan or infinite: the training that left it diverged")
+    body.load_state_dict(taken, strict=False)
     taken_too = same_classes and len(wanted) > len(body_only)
-    notes = [f"{path.name}: trained on the same seven classes, so its last layer is loaded too"] if taken_too else []
-    return notes + ([f"{path.name}: {which_was_taken(path, fitting)}"] if len(fitting) > 1 and choice is None else [])
+    notes = ["trained on the same seven classes, so its last layer is loaded too"] if taken_too else []
+    notes += [which_was_taken(path, fitting)] if len(fitting) > 1 and choice is None else []
+    notes += [f"of a larger network? {len(extra)} of its tensors are not used, as {extra[0]}"] if extra else []
+    return [f"{path.name}: {note}" for note in notes]
 
 
 def keeps_initial_weights(body: nn.Module, key: str) -> bool:
@@ -115,14 +123,25 @@ def by_prefix(body: nn.Module, label: str, table: dict[str, Tensor], wanted: dic
         ends = [0, *(match.end() for match in re.finditer(r"\.", key))]
         prefixes.update(key[:end] for end in ends if key[end:] in wanted)
     frequent = [prefix for prefix, count in prefixes.items() if count >= len(wanted) / 2]
-    made = []
+    names, made = list(body.state_dict()), []
     for prefix in frequent or [prefix for prefix, _ in prefixes.most_common(1)]:
-        state = {key: table[prefix + key] for key in body.state_dict() if prefix + key in table}
+        state = {key: table[prefix + key] for key in names if prefix + key in table}
         adapt(body, state)
         missing = [key for key in wanted if key not in state]
         wrong = [key for key in wanted if key in state and kind(state[key]) != kind(wanted[key])]
-        made.append(Candidate(f"{label}.{prefix}".strip("."), state, missing, wrong))
+        surplus = surplus_weights(table, prefix, names, wanted)
+        made.append(Candidate(f"{label}.{prefix}".strip("."), state, missing, wrong, surplus))
     return made
+
+
+def surplus_weights(table: dict[str, Tensor], prefix: str, names: list[str], wanted: Iterable[str]) -> list[str]:
+    """The table's weights of layers that the network lacks, in parts that it has: a deeper network has some.
+
+    names: all of the network's own; wanted: those that are loaded.
+    """
+    known, tops = {prefix + name for name in names}, tuple({f"{prefix}{name.split('.')[0]}." for name in wanted})
+    others = (key for key in table if key not in known and key.startswith(tops))
+    return [key for key in others if key.endswith((".weight", ".bias"))]
 
 
 def why_not(body: nn.Module, file: WeightsFile, wanted: dict, found: list[Candidate], chosen: list[Candidate]) -> str:
@@ -131,7 +150,8 @@ def why_not(body: nn.Module, file: WeightsFile, wanted: dict, found: list[Candid
         return f"no such weights there; there are {', '.join(c.name for c in found)}"
     if not found and file.is_optimizer:
         return "holds the state of an optimizer, without a network's weights"
-    network = getattr(body, "pretrained_cfg", {}).get("architecture") or type(body).__name__
+    architecture = getattr(body, "pretrained_cfg", {}).get("architecture")
+    than = f" than {architecture}" if architecture else ""
     best = min(
         chosen, key=lambda c: len(c.missing_keys) + len(c.wrong_keys), default=Candidate("", {}, list(wanted), [])
     )
@@ -139,7 +159,7 @@ def why_not(body: nn.Module, file: WeightsFile, wanted: dict, found: list[Candid
     given = best.state.get(key)
     shapes = f"no {key}" if given is None else f"{key} is {[*given.shape]}, not {[*wanted[key].shape]}"
     return (
-        f"weights of another network than {network} ({len(best.missing_keys)} of {len(wanted)} tensors missing, "
+        f"weights of another network{than} ({len(best.missing_keys)} of {len(wanted)} tensors missing, "
         f"{len(best.wrong_keys)} of another shape: {shapes})"
     )
 

@@ -103,6 +103,23 @@ def test_another_networks_weights_are_refused_and_leave_the_network_unchanged(tm
     assert same(net.state_dict(), before)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
+def test_weights_of_a_training_that_diverged_are_refused_and_leave_the_network_unchanged(tmp_path, raw, value):
+    torch.save(raw | {KEY: raw[KEY].double() * 0 + value}, tmp_path / "w.pth")
+    net = body()
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    with pytest.raises(UserError, match=rf"w\.pth: {KEY} has values that are nan or infinite"):
+        load_weights(net, tmp_path / "w.pth")
+    assert same(net.state_dict(), before)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_weights_of_a_deeper_network_are_told(tmp_path, raw, prefix):
+    more = {"layer1.9.conv.weight": torch.ones(3), "layer1.9.conv.bias": torch.ones(1), "layer1.9.mask": torch.ones(2)}
+    note = loaded(tmp_path / "w.pth", prefixed(prefix, raw | more))[1]
+    assert note == f"w.pth: of a larger network? 2 of its tensors are not used, as {prefix}layer1.9.conv.weight"
+
+
 @pytest.mark.parametrize("shape", [(1, 3), (7,), (1, 6, 64), (1, 1, 64), (1, 10, 128)])
 def test_position_embeddings_of_another_kind_are_another_networks(tmp_path, shape):
     """Of another width, another number of axes, or of images that are no squares."""
