@@ -54,7 +54,7 @@ def blend_runs(request: BlendRequest) -> str:
 
     The output gets run.json, predictions/blend.npz, blended/ and submission.csv. Raises UserError for an unknown
     method, a folder without predictions, predictions of other data or changed since, a member that occurs twice, and an
-    output folder that holds anything but this very blend.
+    output folder that holds a run or another blend.
     """
     if request.method not in (*METHODS, AUTO):
         raise UserError(f"--blend {request.method}: choose one of {', '.join((*METHODS, AUTO))}")

@@ -1,9 +1,12 @@
 """The device of a run: the requested one, or the first GPU that computes, or the CPU."""
 
+import re
+
 import torch
 
 from src.errors import UserError
 
+NAMES = re.compile(r"(cpu|cuda|mps|xpu)(:\d+)?")
 OUT_OF_MEMORY = (  # what the CPU, the driver, cuBLAS, cuDNN 8 and cuDNN 9 say
     "can't allocate memory",
     "CUDA error: out of memory",
@@ -22,6 +25,8 @@ def choose_device(requested: str = "auto") -> tuple[torch.device, str]:
     requested device does not work.
     """
     if requested != "auto":
+        if not NAMES.fullmatch(requested):
+            raise UserError(f"--device {requested}: no such device; give auto, cpu, cuda, cuda:1 or mps")
         if fault := find_fault(requested):
             raise UserError(f"--device {requested}: {fault}")
         return torch.device(requested), f"{describe_device(requested)} (asked for)"

@@ -59,7 +59,7 @@ def test_a_gpu_that_dies_is_refused_where_it_was_asked_for(monkeypatch, gpu):
 
 @pytest.mark.parametrize("name", ["gpu", "", "cuda:99", "meta", "cpu:x"])
 def test_a_device_that_does_not_exist_or_compute_is_refused_by_name(name):
-    with pytest.raises(UserError, match=f"^--device {name}: .+"):
+    with pytest.raises(UserError, match=f"^--device {name}: (?!Expected one of).+"):
         choose_device(name)
 
 
