@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from remote.fetched_runs import check_data
 from src.data import competition
 from src.errors import UserError
 from src.report.paired import compare_pair
@@ -31,24 +32,20 @@ class Entry:
 def compare_submissions(folders: list[Path], source: Path) -> str:
     """A table of fetched submissions, and each against the newest, paired.
 
-    source: where the competition's files and the labels are. Raises UserError where these are of other data than a run.
+    Folders without a submission are left out. source: where the competition's files and the labels are. Raises
+    UserError where these are of other data than a run.
     """
+    folders = [folder for folder in folders if (folder / "submission.csv").is_file()]
     if not folders:
         raise UserError("nothing is fetched yet.\n`fetch` downloads what the kernel left.")
     here = competition.read_competition(source).digest
-    runs = [read_run(folder, here) for folder in folders]
+    for folder in folders:
+        check_data(folder, source, here)
+    runs = [RunFolder(folder).read_record() for folder in folders]
     masks = correct_masks([folder / "submission.csv" for folder in folders], source)
     entries = [Entry(f.name, run, right) for f, run, right in zip(folders, runs, masks, strict=True)]
     head = ("fetched", "recipe", "commit", "valid", *(f"{half} (n={len(r):,})" for half, r in masks[0].items()))
     return "\n\n".join([aligned([head, *map(table_row, entries)]), *against_newest(entries)])
-
-
-def read_run(folder: Path, data_digest: str) -> RunRecord:
-    """run.json of a fetched folder; UserError where the run had other data."""
-    run = RunFolder(folder).read_record()
-    if run.data_digest != data_digest:
-        raise UserError(f"{folder}: the run had the data {run.data_digest}, and here is {data_digest}.")
-    return run
 
 
 def table_row(entry: Entry) -> tuple[str, ...]:

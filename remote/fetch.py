@@ -14,6 +14,7 @@ from remote.verify import damaged_files
 from src.ensemble.predictions import load_predictions
 from src.errors import UserError
 from src.run.run_folder import RunFolder
+from src.terminal import print_wrapped
 from src.trackers.wandb_tracker import sync_command
 
 WEIGHTS = r"\.(safetensors|pt|pth|ckpt|bin)$|checkpoint"
@@ -44,15 +45,22 @@ def fetch(
         got += download(client, kernel, folder, pattern)
         if folder / "run.json" in got:
             check_origin(folder, pushed)
-    print(f"{len(got)} files in {folder}")
+    print_wrapped(f"{len(got)} files in {from_here(folder)}")
     say_how_to_upload_tracking(folder, weights)
     if answer["state"] != "COMPLETE":
         reason = watch.explain_end(client, root, kernel, answer)
-        raise KaggleError(f"{kernel}: {reason}\nWhat it left is in {folder}.")
+        raise KaggleError(f"{kernel}: {reason}\nWhat it left is in {from_here(folder)}.")
     missing = [name for name in ("run.json", "submission.csv") if folder / name not in got]
     if missing:
-        raise KaggleError(f"{kernel}: it completed and left no {' and no '.join(missing)}.\nIts log is in {folder}.")
+        raise KaggleError(
+            f"{kernel}: it completed and left no {' and no '.join(missing)}.\nIts log is in {from_here(folder)}."
+        )
     return folder
+
+
+def from_here(path: Path) -> Path:
+    """The path as one writes it in the current folder, where it lies below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def say_how_to_upload_tracking(folder: Path, weights: bool) -> None:

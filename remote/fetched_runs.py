@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from remote.fetch import from_here
 from remote.git_tags import KernelVersion
 from src.data import competition
 from src.errors import UserError
 from src.run.run_folder import RunFolder
+from src.terminal import print_wrapped
 from tools import record
 
 
@@ -15,18 +17,22 @@ def run_folder(root: Path, pushed: KernelVersion | None) -> Path:
 
 
 def fetched_folders(root: Path) -> list[Path]:
-    """The folders of all fetched runs that have a submission, the newest version last."""
-    found = [file.parent for file in (root / "output" / "kernel").glob("*/submission.csv")]
+    """The folders of all fetched runs, the newest version last."""
+    found = [folder for folder in from_here(root / "output" / "kernel").glob("*") if folder.is_dir()]
     number = {f: int(f.name[1:]) if f.name[1:].isdecimal() else 0 for f in found}
     return sorted(found, key=lambda f: (number[f], f.stat().st_mtime))
 
 
-def newest_folder(root: Path) -> Path:
-    """The folder of the newest fetched run; UserError where there is none."""
+def newest_submission(root: Path) -> Path:
+    """The submission of the newest fetched run, which is said; UserError where there is none."""
     found = fetched_folders(root)
     if not found:
         raise UserError("nothing is fetched yet.\n`fetch` downloads what the kernel left.")
-    return found[-1]
+    file = found[-1] / "submission.csv"
+    if not file.is_file():
+        raise UserError(f"{file}: the newest fetched run has none.\nFetch it again, or name another file.")
+    print_wrapped(f"fetched last: {file}")
+    return file
 
 
 def record_result(root: Path, folder: Path, source: Path) -> None:
@@ -37,7 +43,7 @@ def record_result(root: Path, folder: Path, source: Path) -> None:
     """
     try:
         check_data(folder, source, competition.read_competition(source).digest)
-        print(record.record(folder, source, root / "results"))
+        print_wrapped(f"recorded: {from_here(record.record(folder, source, root / 'results'))}")
     except UserError as error:
         reason = str(error).splitlines()[0]
         later = f"{record.COMMAND} {folder} --input DIR"

@@ -95,7 +95,7 @@ def command_score(a: argparse.Namespace) -> None:
     announce_loading("torch")
     from remote import fetched_runs
 
-    score(a.submission or fetched_runs.newest_folder(a.root) / "submission.csv", a.input, a.leaderboard)
+    score(a.submission or fetched_runs.newest_submission(a.root), a.input, a.leaderboard)
 
 
 def score(submission: Path, source: Path, leaderboard: Path | None) -> None:
@@ -132,7 +132,7 @@ def command_submit(a: argparse.Namespace) -> None:
     from remote import fetched_runs, submit
     from src.run.intact import require_intact
 
-    file = a.submission or fetched_runs.newest_folder(a.root) / "submission.csv"
+    file = a.submission or fetched_runs.newest_submission(a.root)
     require_intact(file.parent, file)
     print(f"Kaggle: {submit.submit(a.client, file, a.message or f'{file.parent.name} by fer2013-kit')}")
 

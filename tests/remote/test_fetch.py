@@ -257,6 +257,16 @@ def test_a_submission_that_was_changed_since_is_neither_scored_nor_sent(complete
     assert not [name for name, _ in complete.kaggle.calls if "ubmission" in name]
 
 
+def test_the_submission_of_an_older_run_is_not_taken_for_that_of_a_kernel_that_left_none(complete, monkeypatch):
+    monkeypatch.chdir(complete.root)
+    assert "files in output/kernel/v1\n" in complete("fetch")
+    assert "fetched last: output/kernel/v1/submission.csv\n" in complete("score")
+    (complete.root / "output/kernel/v2").mkdir()
+    for command in ("score", "submit"):
+        assert "output/kernel/v2/submission.csv: the newest fetched run has none" in complete.error(command, code=2)
+    assert complete.kaggle.submissions == [] and "v1 " in complete("submissions")
+
+
 def test_what_a_run_tracked_offline_is_fetched_with_the_command_that_uploads_it(complete):
     offline = "tracking/wandb/offline-run-20260101_000000-abcd1234"
     for name in (f"{offline}/run-abcd1234.wandb", f"{offline}/files/requirements.txt", "members/compact_cnn/wandb_id"):
