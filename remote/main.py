@@ -16,6 +16,7 @@ import kernel_metadata
 from remote import git_tags, push, watch
 from remote.client import Client, KaggleError, without_key
 from remote.git_tags import KernelVersion
+from src.argument_parser import Parser
 from src.command_line import path
 from src.errors import UserError
 from src.home_folder import ensure_home
@@ -168,9 +169,24 @@ def newest_pushed(a: argparse.Namespace) -> KernelVersion | None:
 # ------------------------------------------------------------------------------------- the command line
 
 
+class RemoteParser(Parser):
+    """Its errors say in two lines what may have been meant, as those of the kit's own commands."""
+
+    trains, takes = "push", {"recipe", "set", "hours"}
+    words = {
+        "push": "upload",
+        "watch": "log logs status wait",
+        "fetch": "download output pull",
+        "score": "eval evaluate",
+        "go": "all run",
+        "submissions": "compare",
+        "weights": "dataset",
+    }
+
+
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    top = argparse.ArgumentParser(prog="python -m remote", description="The round trip to Kaggle.")
+    top = RemoteParser(prog="python -m remote", description="The round trip to Kaggle.")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     every = {
         "push": (command_push, add_owner, add_push),

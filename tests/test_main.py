@@ -81,6 +81,10 @@ def test_a_page_is_not_written_into_the_folder_of_another_run(faces, tmp_path, c
         ("train", "it is called run"),
         ("--recipe quick", "--recipe: not known to quick; `run` takes --recipe"),
         ("recipe", "did you mean recipes?"),
+        ("lr_find", "did you mean lr-find?"),
+        ("lr-find --hours 3", "--hours 3: not known to lr-find; `run` takes --hours\n`lr-find --help`"),
+        ("plan --overwrite", "--overwrite: not known to plan; `run` takes --overwrite"),
+        ("explore --gpus 2", "`run` takes --nproc"),
         ("run --output=", "the path is empty"),
         ("check  ", "the path is empty"),
         ("ensemble a --output=", "the path is empty"),
@@ -93,7 +97,8 @@ def test_a_wrong_word_on_the_command_line_leads_to_the_right_one(capsys, command
     error = capsys.readouterr().err
     assert error.startswith("error: ") and words in error and len(error.splitlines()) == 2, error
     first = command.split(" ")[0]
-    assert (f"`{first} --help`" in error) == (first in ("run", "plan", "quick", "check", "ensemble", "recipes"))
+    known = "run plan quick check ensemble recipes lr-find explore".split()
+    assert (f"`{first} --help`" in error) == (first in known)
 
 
 @pytest.mark.parametrize(

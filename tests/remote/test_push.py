@@ -276,3 +276,23 @@ def test_a_server_that_is_not_there_is_said(remote, new_client, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     new_client()
     assert "out of reach" in remote.error("push", code=1)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("pusch", "pusch: no such command; did you mean push?\n`python -m remote --help`"),
+        ("status", "it is called watch"),
+        ("baseline", "it is a recipe: write push --recipe baseline"),
+        ("push baseline", "baseline: not known to push; write --recipe baseline\n"),
+        ("go --epochs 3", "write --set epochs=3"),
+        ("watch --epochs 3", "`push` takes --set epochs=3"),
+        ("push --force", "--force: not known to push\n"),
+        ("watch --wait x", "argument --wait: invalid float value"),
+    ],
+)
+def test_a_wrong_word_on_the_command_line_leads_to_the_right_one(remote, capfd, command, words):
+    with pytest.raises(SystemExit, match="2"):
+        remote(*command.split(" "))
+    error = capfd.readouterr().err
+    assert error.startswith("error: ") and words in error and len(error.splitlines()) == 2, error
