@@ -421,8 +421,10 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     owner = f"write your Kaggle name into {kernel_metadata.NAME}; without NAME, the one that the Kaggle client knows"
     one.add_argument("--owner", nargs="?", const="", metavar="NAME", help=owner)
     one.add_argument("--check", action="store_true", help="build in memory and check, write nothing")
-    options = parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
     try:
+        if unknown:
+            raise BuildError(f"{' '.join(unknown)}: not known; write --recipe NAME, --set key=value, --owner NAME")
         if options.owner is not None:
             kernel_metadata.set_owner(root, options.owner)
         lines = [build(root, options.output, options.recipe, options.overrides, options.check)]

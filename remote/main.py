@@ -169,19 +169,22 @@ def newest_pushed(a: argparse.Namespace) -> KernelVersion | None:
 # ------------------------------------------------------------------------------------- the command line
 
 
+# Words that people use for a command, by the name here.
+COMMAND_WORDS = {
+    "push": "upload",
+    "watch": "log logs status wait",
+    "fetch": "download output pull",
+    "score": "eval evaluate",
+    "go": "all run",
+    "submissions": "compare",
+    "weights": "dataset",
+}
+
+
 class RemoteParser(Parser):
     """Its errors say in two lines what may have been meant, as those of the kit's own commands."""
 
-    trains, takes = "push", {"recipe", "set", "hours"}
-    words = {
-        "push": "upload",
-        "watch": "log logs status wait",
-        "fetch": "download output pull",
-        "score": "eval evaluate",
-        "go": "all run",
-        "submissions": "compare",
-        "weights": "dataset",
-    }
+    words, trains, takes = COMMAND_WORDS, "push", {"recipe", "set", "hours"}
 
 
 def parser() -> argparse.ArgumentParser:

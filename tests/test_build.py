@@ -132,6 +132,11 @@ def test_commit_and_dirty_come_from_git(tree, monkeypatch):
     assert held(built(root))[1]["code"]["commit"] == "unknown"
 
 
+def test_a_word_that_is_no_option_is_answered_in_one_line(tree, capsys):
+    (line,) = refusal(tree(), capsys, "baseline", "--epochs", "3")
+    assert line == "baseline --epochs 3: not known; write --recipe NAME, --set key=value, --owner NAME"
+
+
 def test_build_is_standard_library_only():
     modules = {"build", "kernel_metadata", "kaggle_account", "repository"}
     for name in modules:

@@ -97,7 +97,7 @@ def test_a_wrong_word_on_the_command_line_leads_to_the_right_one(capsys, command
     error = capsys.readouterr().err
     assert error.startswith("error: ") and words in error and len(error.splitlines()) == 2, error
     first = command.split(" ")[0]
-    known = "run plan quick check ensemble recipes lr-find explore".split()
+    known = ["run", "plan", "quick", "check", "ensemble", "recipes", "lr-find", "explore"]
     assert (f"`{first} --help`" in error) == (first in known)
 
 

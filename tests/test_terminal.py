@@ -161,6 +161,12 @@ def test_an_entry_point_prints_in_any_locale(encoding):
     assert (code, error) == (0, "") and "rotation by up to" in out.decode(encoding or "ascii")
 
 
+@pytest.mark.parametrize("tool", ["kernel_time", "record"])
+def test_the_first_line_of_a_tool_is_readable_in_ascii(tool):
+    error = run_python(["-m", f"tools.{tool}", "--no-such-option"], PYTHONIOENCODING="ascii")[2]
+    assert error.startswith("loading torch ...\n")
+
+
 SCRIPT = """
 import os, sys
 from src.terminal import run_command

@@ -13,9 +13,10 @@ import argparse
 import sys
 from dataclasses import dataclass
 
-from src.terminal import announce_loading, run_command
+from src.terminal import accept_any_character, announce_loading, run_command
 
 if __name__ == "__main__":
+    accept_any_character()
     announce_loading("torch")  # before the imports that take seconds
 
 from src import recipes

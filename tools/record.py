@@ -15,9 +15,10 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from src.terminal import announce_loading, run_command
+from src.terminal import accept_any_character, announce_loading, run_command
 
 if __name__ == "__main__":
+    accept_any_character()
     announce_loading("torch")  # before the imports that take seconds
 
 import numpy as np
