@@ -84,7 +84,7 @@ def schedule_table(shares: list[Share], hours: float) -> list[str]:
 
 def main(argv: list[str]) -> int:
     """The command line; exit code 0, or 2 for a recipe that does not exist."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tools.kernel_time", description=__doc__.split("\n")[0])
     parser.add_argument("--recipe", required=True)
     parser.add_argument("--hours", type=float, default=HOURS)
     parser.add_argument("--fraction", type=float, help="of a T4's peak of 65 TFLOP/s, for all members")

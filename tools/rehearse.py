@@ -141,7 +141,7 @@ def rehearse(layout: str, source: Path | None, recipe: str, settings: list[str],
 
 def main(argv: list[str]) -> int:
     """The command line; exit code 0, or 1 where the kernel would not leave what it must."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tools.rehearse", description=__doc__.split("\n")[0])
     parser.add_argument("--recipe", default="quick")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
     parser.add_argument("--input", type=Path, metavar="DIR", help="the real files; default: synthetic faces")

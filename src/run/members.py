@@ -10,6 +10,7 @@ from src.data.batches import on_device
 from src.ensemble.predictions import Predictions, save_predictions
 from src.errors import UserError
 from src.files import replacing
+from src.report.numbers import counted
 from src.run.attention import attention_recorder
 from src.run.context import RunContext
 from src.run.estimate import Demand, allocate_epochs, allocation_table, measure_all
@@ -104,7 +105,7 @@ def train(context: RunContext, demands: list[Demand], trackers: Trackers) -> Fit
         raise TimeUp(f"no epoch of {member.name} fits into the time that is left")
     job = inputs.train_job(first.training)
     precision, weights = job.precision, inputs.initial_weights[member.name]
-    what = f"{member.network}, at most {member.epochs} epochs; {precision.name} ({precision.reason})"
+    what = f"{member.network}, at most {counted(member.epochs, 'epoch')}; {precision.name} ({precision.reason})"
     context.log(f"{member.name}: {what}; seed {job.seed}; {weights.description}")
     for note in weights.notes:
         context.log(f"{member.name}: {note}")

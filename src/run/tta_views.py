@@ -66,7 +66,8 @@ def views_table(found: list[tuple[np.ndarray, dict[str, Scored]]]) -> list[str]:
     for name, views in TTA_VIEWS.items():
         scores = [scored[name] for _, scored in found]
         accuracy, loss = np.mean([s.right.mean() for s in scores]), np.mean([s.loss for s in scores])
-        line = f"  {name:6s} {len(views):2d} views  {100 * accuracy:6.2f} %  log-loss {loss:.4f}"
+        number = f"{len(views):2d} view{'s' * (len(views) > 1):1s}"
+        line = f"  {name:6s} {number}  {100 * accuracy:6.2f} %  log-loss {loss:.4f}"
         gain, error = gain_over_none(found, name)
         lines.append(line if name == "none" else f"{line}  gain {100 * gain:+.2f} ± {100 * error:.2f}")
     return lines

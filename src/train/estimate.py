@@ -55,7 +55,7 @@ def estimate_table(
     lines = [f"plan, from a short warm-up on {device}:"]
     for member, estimate, n in zip(members, estimates, epochs, strict=True):
         total = format_duration(estimate.total(n))
-        spent = f"{n:4d} epochs of {estimate.epoch:.4g} s, {estimate.predict:.3g} s to predict: {total}"
+        spent = f"{n:4d} epoch{'s' * (n != 1)} of {estimate.epoch:.4g} s, {estimate.predict:.3g} s to predict: {total}"
         short = f" (of {member.epochs})" if n < member.epochs else ""
         lines.append(f"  {member.name:{width}} {spent + short if n else '   0 epochs: left out'}")
     total = sum(estimate.total(n) for estimate, n in zip(estimates, epochs, strict=True) if n)

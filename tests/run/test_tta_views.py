@@ -28,7 +28,7 @@ def run(faces, tmp_path_factory):
 
 def figures(text: str) -> dict[str, list[float]]:
     """The numbers of each line of the table."""
-    lines = re.findall(r"^  (\w+) +\d+ views(.*)$", text, re.MULTILINE)
+    lines = re.findall(r"^  (\w+) +\d+ views?(.*)$", text, re.MULTILINE)
     return {name: [float(number) for number in re.findall(r"-?\+?\d+\.\d+", rest)] for name, rest in lines}
 
 

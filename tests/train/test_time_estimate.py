@@ -69,6 +69,8 @@ def test_the_table_says_what_is_whole_shortened_and_left_out():
     lines = estimate_table(members, [TimeEstimate(60, 30)] * 3, [20, 10, 0], 4000.0, "a GPU")
     assert lines[0].endswith("on a GPU:") and len(lines) == 5
     assert lines[1] == "  whole   20 epochs of 60 s, 30 s to predict: 20 min"
+    once = estimate_table(members[:1], [TimeEstimate(60, 30)], [1], 4000.0, "cpu")
+    assert "   1 epoch of 60 s, 30 s to predict" in once[1]
     assert lines[2].endswith("10 min (of 20)") and lines[3].endswith("left out")
     assert lines[4] == "  at most 31 min in all; 67 min are left of the budget"
     assert estimate_table(members, [TimeEstimate(60, 30)] * 3, [20] * 3, float("inf"), "cpu")[4].endswith("no budget")
