@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from repository import git, git_problem
+from src.terminal import print_wrapped
 
 BUNDLE_SOURCES = ("src", "build.py", "kernel_metadata.py")  # these files decide the script's bytes
 
@@ -86,7 +87,7 @@ def pushed_versions(root: Path, kernel: str) -> list[KernelVersion]:
 @cache
 def untagged_version(kernel: str, number: int) -> KernelVersion:
     """A version that was pushed without a tag, as by the client alone; says once that its sources are not known."""
-    print(f"{kernel} version {number} has no tag in this repository: its sources are not known here")
+    print_wrapped(f"{kernel} version {number} has no tag in this repository: its sources are not known here")
     unknown = {"digest": "", "commit": "unknown", "dirty": False, "recipe": "", "overrides": [], "sources": []}
     url = f"https://www.kaggle.com/code/{kernel}"
     return KernelVersion(kernel, number, url, **unknown, seconds=0, time=int(time.time()))

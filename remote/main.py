@@ -146,10 +146,10 @@ def command_weights(a: argparse.Namespace) -> None:
         raise UserError("weights: give the folder DIR to upload, or --remove NAME.")
     if a.remove is not None:
         dataset = kernel_metadata.remove_dataset(a.root, a.remove)
-        print(f"{dataset} is no source of the kernel any more; the dataset itself stays on Kaggle")
+        print_wrapped(f"{dataset} is no source of the kernel any more; the dataset itself stays on Kaggle")
         return
     dataset = upload_weights.upload(a.client, a.root, kernel(a).split("/")[0], a.folder, a.name)
-    print(f"{dataset} is uploaded, private; {kernel_metadata.NAME} names it among its sources")
+    print_wrapped(f"{dataset} is uploaded, private; {kernel_metadata.NAME} names it among its sources")
 
 
 def kernel(a: argparse.Namespace) -> str:

@@ -16,6 +16,7 @@ from remote.git_tags import KernelVersion
 from src import config, recipes
 from src.errors import UserError
 from src.main import KERNEL_HOURS
+from src.terminal import print_wrapped
 
 SPARE_HOURS = 0.25  # between the recipe's own end and the session's
 
@@ -59,7 +60,7 @@ def push(
         raise refusal(answer["error"])
     pushed = kernel_version(answer, header, metadata, seconds)
     name, problem = git_tags.create_tag(root, pushed), " ".join(repository.git_problem(root).split())
-    print(f"{pushed.name} pushed, {seconds / 3600:g} h at most: {pushed.url}")
+    print_wrapped(f"{pushed.name} pushed, {seconds / 3600:g} h at most: {pushed.url}")
     print(f"tag {name} on commit {pushed.commit}" if name else f"warning: this version has no tag. {problem}".rstrip())
     check_sources(pushed, answer["invalid"])
     return pushed

@@ -14,6 +14,7 @@ from tests.conftest import ROOT
 from tests.support.kaggle_server import KEY, TOKEN, USER
 from tests.support.metadata import write_metadata
 from tests.support.project import KERNEL, git
+from tests.support.terminal import too_wide
 
 
 def versions(remote) -> list[int]:
@@ -29,7 +30,7 @@ def test_a_push_sends_the_script_and_tags_the_commit(remote):
     assert sent["slug"] == KERNEL and sent["text"] == (remote.root / build.OUTPUT).read_text()
     assert sent["isPrivate"] and sent["machineShape"] == "NvidiaTeslaT4" and not sent.get("enableInternet")
     assert sent["sessionTimeoutSeconds"] == 42300
-    assert "version 1 pushed" in printed and "tag kernel-v1" in printed
+    assert "version 1 pushed" in printed and "tag kernel-v1" in printed and not too_wide(printed)
     assert git(remote.root, "rev-parse", "kernel-v1^{}") == git(remote.root, "rev-parse", "HEAD")
     assert git(remote.root, "status", "--porcelain") == ""
     assert "--set time_budget_hours=0.45, it would finish in time" in remote("push", "--hours", "0.5")
