@@ -134,9 +134,9 @@ def save_columns(folder: RunFolder, files: list[Path], found: list[Predictions])
 def name_of(file: Path, predictions: Predictions) -> str:
     """The member's name; for a blend, whose members' names are joined, the name of its folder."""
     name = predictions.header["member"]
-    return (
-        name if re.fullmatch(r"[A-Za-z0-9_.-]+", name) else as_name(file.resolve().parent.parent.name).replace("+", "-")
-    )
+    if re.fullmatch(r"[A-Za-z0-9_.-]+", name):
+        return name
+    return as_name(file.resolve().parent.parent.name).replace("+", "-")
 
 
 def leaf_members(files: list[Path], found: list[Predictions]) -> list[BlendedMember]:
