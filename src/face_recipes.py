@@ -4,71 +4,42 @@
 hours there. The settings follow what helped on CIFAR and on faces; LOG.md has what each ingredient is worth here.
 """
 
-from dataclasses import replace
-
 from src.config import Augment, Member, Recipe
 from src.recipe_builders import single
 
 # fmt: off
 
-AUGMENT = Augment(rotation=12, flip=0.5, shift=0.1, scale=0.15, shear=5, brightness=0.25, contrast=0.25)
-ERASE = replace(AUGMENT, erase=0.25, erase_max_area=0.2)
-SGD = {
-    "optimizer": "sgd", "lr": 0.1, "batch_size": 128, "weight_decay": 5e-4, "weight_decay_on": "weights",
-    "schedule": "cosine", "warmup_fraction": 0.05,
-}
-TARGETS = {"label_smoothing": 0.1, "mixup": 0.4, "mix_probability": 0.7, "mix_off_fraction": 0.1}
-SCRATCH = {**SGD, **TARGETS, "ema": 0.999, "tta": "ten", "augment": ERASE}
-GPU = SCRATCH | {"batch_size": 256, "lr": 0.2, "ema": 0.998}  # as many images per unit of the rate and of the average
-
-ABLATION = single(
-    "ablation", "a small network for short experiments with one ingredient, 16 minutes on one CPU core",
-    network="face_vgg_s", epochs=20, **SCRATCH | {"tta": "flip", "augment": AUGMENT},
+AUGMENT = Augment(
+    rotation=12, flip=0.5, shift=0.1, scale=0.15, shear=5, brightness=0.25, contrast=0.25,
+    erase=0.25, erase_max_area=0.2,
 )
+SCRATCH = {
+    "optimizer": "sgd", "lr": 0.1, "batch_size": 128, "weight_decay": 5e-4, "weight_decay_on": "weights",
+    "schedule": "cosine", "warmup_fraction": 0.05, "ema": 0.999, "tta": "ten", "augment": AUGMENT,
+}
+
 BEST_SINGLE_CPU = single(
     "best_single_cpu", "one network from scratch in at most 3 hours on two CPU cores",
-    network="face_resnet_m", epochs=75, **SCRATCH,
+    network="face_vgg_m", epochs=100, **SCRATCH,
 )
 BEST_SINGLE = single(
-    "best_single", "one network from scratch on a GPU",
-    network="face_resnet_l", epochs=200, **GPU,
+    "best_single", "one larger network from scratch on a GPU",
+    network="face_vgg_l", epochs=120, **SCRATCH,
 )
 
 
-def copies(network: str, settings: dict, preprocessings: str = "none", first: int = 0) -> list[Member]:
-    """A member `<network>_<n>` for each word of `preprocessings`, with the seed n, counted from `first`."""
-    return [
-        Member(f"{network}_{n}", network=network, seed=n, preprocessing=preprocessing, **settings)
-        for n, preprocessing in enumerate(preprocessings.split(), first)
-    ]
+def each(epochs: int, *networks: str) -> tuple[Member, ...]:
+    """A member for each network, with the network's name."""
+    return tuple(Member(name, network=name, epochs=epochs, **SCRATCH) for name in networks)
 
 
-def alternating(name: str, description: str, *groups: list[Member]) -> Recipe:
-    """An ensemble whose members come from each group in turn: a run that ends early has members of all of them."""
-    longest = max(map(len, groups))
-    return Recipe(name, description, members=tuple(g[n] for n in range(longest) for g in groups if n < len(g)))
-
-
-FINAL_CPU = alternating(
-    "final_cpu", "ten networks of two families from scratch on two CPU cores, in as many starts as it takes",
-    copies("face_resnet_m", SCRATCH | {"epochs": 60}, "none standardize"),
-    copies("face_vgg_m", SCRATCH | {"epochs": 80}, "equalize none standardize none"),
-    copies("face_resnet_s", SCRATCH | {"epochs": 70}, "standardize none equalize none"),
+FINAL_CPU = Recipe(
+    "final_cpu", "two networks from scratch, each on five folds, on two CPU cores in as many starts as it takes",
+    members=each(80, "face_vgg_m", "face_resnet_s"), fold="all",
 )
-LONG = GPU | {"epochs": 160}
-LONG_CUTMIX = LONG | {"cutmix": 1.0, "cutmix_share": 0.3}
-FINAL = alternating(
-    "final", "twenty networks of three families from scratch on a kernel's two T4 GPUs",
-    [
-        *copies("face_resnet_l", LONG, "none standardize none standardize"),
-        *copies("face_resnet_l", LONG_CUTMIX, "none standardize none standardize", 4),
-    ],
-    [
-        *copies("face_vgg_l", LONG, "equalize none equalize none"),
-        *copies("face_vgg_l", LONG_CUTMIX, "equalize none", 4),
-    ],
-    copies("resnet18_48", LONG, "none standardize equalize none"),
-    [replace(m, name=f"{m.name}_64px") for m in copies("face_resnet_l", LONG | {"image_size": 64}, "none none", 8)],
+FINAL = Recipe(
+    "final", "three networks from scratch, each on five folds with two seeds, on a kernel's two T4 GPUs",
+    members=each(120, "face_vgg_l", "face_resnet_l", "resnet18_48"), fold="all", seeds="0,1",
 )
 
 # ------------------------------------------------------------------------------------------ pretrained weights
@@ -77,7 +48,7 @@ FINE_TUNING = {
     "normalization": "pretrained", "pretrained": "auto", "image_size": 224, "optimizer": "adamw", "lr": 5e-4,
     "weight_decay": 0.05, "layer_decay": 0.8, "schedule": "cosine", "warmup_fraction": 0.1, "batch_size": 64,
     "epochs": 25, "label_smoothing": 0.1, "mixup": 0.2, "mix_probability": 0.5, "ema": 0.999, "tta": "flip",
-    "augment": ERASE,
+    "augment": AUGMENT,
 }
 BACKBONES = {
     "resnet34": "timm:resnet34.a1_in1k", "convnext_nano": "timm:convnext_nano.in12k_ft_in1k",
@@ -103,7 +74,7 @@ PRETRAINED_LITE0 = single(
 SCRATCH_LITE0 = single("scratch_lite0", "the same network and epochs from random weights", **LITE0)
 
 FACE_RECIPES = (
-    BEST_SINGLE_CPU, FINAL_CPU, BEST_SINGLE, FINAL, FINAL_PRETRAINED, PRETRAINED_LITE0, SCRATCH_LITE0, ABLATION,
+    BEST_SINGLE_CPU, FINAL_CPU, BEST_SINGLE, FINAL, FINAL_PRETRAINED, PRETRAINED_LITE0, SCRATCH_LITE0,
 )
 
 # fmt: on

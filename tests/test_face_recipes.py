@@ -4,23 +4,19 @@ import dataclasses
 
 import pytest
 
-from src import models, recipes
+from src import recipes
+from src.run.trainings import trainings_of
 from tools.kernel_time import HOURS, rehearse
 
 ENSEMBLES = ("final_cpu", "final", "final_pretrained")
 
 
 @pytest.mark.parametrize("name", ENSEMBLES)
-def test_an_ensemble_has_eight_members_or_more_that_differ_in_network_or_seed(name):
-    members = recipes.get(name).members
-    assert len(members) >= 8
-    assert len({(member.network, member.seed) for member in members}) == len(members)
-
-
-@pytest.mark.parametrize("name", ["final_cpu", "final"])
-def test_a_run_that_ends_early_has_members_of_different_families(name):
-    families = [models.family(member.network) for member in recipes.get(name).members]
-    assert len(set(families[:2])) == 2 and set(families[:3]) == set(families)
+def test_an_ensemble_has_eight_networks_or_more_of_several_kinds(name):
+    trainings = trainings_of(recipes.get(name))
+    assert len(trainings) >= 8
+    assert len({(t.member.network, t.seed, t.fold) for t in trainings}) == len(trainings)
+    assert len({t.member.network for t in trainings}) >= 2
 
 
 def test_the_pretrained_network_is_compared_with_the_same_from_scratch():
