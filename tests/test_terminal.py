@@ -125,7 +125,6 @@ ENTRIES = {  # a short command of each, by the arguments of Python
     "help": ["-m", "src", "run", "--help"],
     "remote": ["-m", "remote", "fetch", "--help"],
     "rehearse": ["-m", "tools.rehearse", "--help"],
-    "migrate": ["-m", "tools.migrate_results", "--help"],
     "build": ["build.py", "--help"],
 }
 

@@ -37,7 +37,7 @@ from src.run.run_folder import RunFolder, write_json
 from src.submit.score import score_submission
 from src.train.tracking import PERCENT
 from tools import result_tables
-from tools.result_tables import MIGRATE, changes
+from tools.result_tables import ADVICE, changes
 
 COMMAND = "python -m tools.record"
 
@@ -74,7 +74,7 @@ def read_finished(folder: RunFolder) -> RunRecord:
     """The run.json of a finished run; UserError for another one, and for settings of no recipe."""
     if not folder.record_file.is_file():
         raise UserError(f"{folder.path}: no run.json there; name the folder of a finished run")
-    recorded = read_record(folder.record_file, MIGRATE)
+    recorded = read_record(folder.record_file, ADVICE)
     if recorded.blend and recorded.status == FINISHED and recorded.ensemble:
         return recorded
     if recorded.status != FINISHED or not recorded.members or recorded.ensemble is None:
@@ -101,7 +101,7 @@ def resumed_results(results: Path, recorded: RunRecord) -> list[Path]:
     found = []
     for file in sorted(results.glob("*/run.json")):
         with contextlib.suppress(UserError):
-            earlier = read_record(file, MIGRATE)
+            earlier = read_record(file, ADVICE)
             taken_over = earlier.members.items() <= recorded.members.items()
             if earlier.members and taken_over and earlier.identity == recorded.identity:
                 found.append(file.parent)
@@ -111,7 +111,7 @@ def resumed_results(results: Path, recorded: RunRecord) -> list[Path]:
 def result_folder(results: Path, recorded: RunRecord) -> Path:
     """The run's folder below `results`. Where a run of other sources has that name, the commit is appended."""
     target = results / result_name(recorded)
-    if not (target / "run.json").exists() or read_record(target / "run.json", MIGRATE).code == recorded.code:
+    if not (target / "run.json").exists() or read_record(target / "run.json", ADVICE).code == recorded.code:
         return target
     return target.with_name(f"{target.name}-{recorded.code.commit}")
 
@@ -132,7 +132,7 @@ def read_history(path: Path) -> pd.DataFrame:
     if not even or "epoch" not in header or not all(row[header.index("epoch")].isdecimal() for row in rows):
         raise UserError(f"{path}: not a history of this kit, with a row for each epoch.\nTrain the member again.")
     if older := [name for name in PERCENT if name in header]:
-        raise UserError(f"{path} has the older column {older[0]}, a share of 1; {MIGRATE}")
+        raise UserError(f"{path} has the older column {older[0]}, a share of 1; {ADVICE}")
     return pd.DataFrame(rows, columns=list(header))
 
 

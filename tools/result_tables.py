@@ -11,29 +11,29 @@ from src.run.record import RunRecord, read_record
 from src.submit.score import WITHOUT_COPY
 
 NONE = "–"
-MIGRATE = "for a run of older sources, use `python -m tools.migrate_results RUN` first."
-MEASURED = {"valid": 2, "PublicTest": 2, "seconds": 0}  # digits after the point
+ADVICE = "record a run of an older version of the kit with that version, or run it again."
 PAGE = """# Recorded results
 
 `python -m tools.record` makes this page from the files in these folders; nobody edits it by hand. To repeat a run:
 `python -m src run --recipe RECIPE --seed SEED --output DIR`, with `--set` for the column "changed"; then
-`python -m tools.record DIR --input input`. For a run of older sources, use `python -m tools.migrate_results DIR` first.
+`python -m tools.record DIR --input input`.
 
 ## Recipes
 
 What the reference notebooks printed, and what this kit measured with the same settings: means over the runs whose
-recipe was not changed, ± the deviation where there are several. The columns are explained at the end.
+recipe was not changed, ± the deviation where there are several. The seconds are in the order of the devices. The
+columns are explained at the end.
 
 {recipes}
 ## Runs
 
 {runs}
-Accuracies and F1 are in per cent. `epochs`: the best epoch, whose weights were kept, and the number of epochs.
-`seconds`: the whole run, from reading the files to the checked submission; other programs may have used the machine at
-the same time.
-`images/s`: training alone. `train`: accuracy of the training batches, augmented and with dropout. `valid`: accuracy on
-the validation fold, which chose the epoch. `PublicTest` chose nothing; `no copies`: PublicTest without the rows that
-are also in train.csv. A `+` after the commit: the tree had uncommitted changes.
+Accuracies and F1 are in per cent. `start`: the first weights. `epochs`: the best epoch, whose weights were kept, and
+the number of epochs. `seconds`: the whole run, from reading the files to the checked submission; other programs may
+have used the machine at the same time. `images/s`: training alone. `train`: accuracy of the training batches,
+augmented and with dropout. `valid`: accuracy on the validation fold, which chose the epoch; with all folds, of the
+out-of-fold predictions. `PublicTest` chose nothing; `no copies`: PublicTest without the rows that are also in
+train.csv. A `+` after the commit: the tree had uncommitted changes.
 """
 
 
@@ -62,16 +62,18 @@ def shortened(run: RunRecord) -> list[str]:
 
 def row_of_run(folder: Path) -> dict:
     """One row of the table of runs, from the files of one folder."""
-    run = read_record(folder / "run.json", MIGRATE)
+    run = read_record(folder / "run.json", ADVICE)
     scored = json.loads((folder / "score.json").read_text(encoding="utf-8"))
     members = run.members.values()
     public = {m["rows"]: m for m in scored["measures"] if m["usage"] == "PublicTest"}
+    ensemble = blended_recipe(run)
     return {
-        "recipe": run.recipe_name,
-        "changed": ", ".join(changes(run)) or NONE,
-        "seed": NONE if run.blend else run.recipe["seed"],
+        "recipe": ensemble or run.recipe_name,
+        "changed": NONE if ensemble else ", ".join(changes(run)) or NONE,
+        "seed": seeds(run, bool(ensemble)),
         "commit": run.code.commit + ("+" if run.code.dirty else ""),
         "device": run.device or NONE,
+        "start": "; ".join(dict.fromkeys(start(m.initial_weights) for m in members)) or NONE,
         "epochs": " + ".join(f"{m.best_epoch} of {m.epochs}" for m in members) or NONE,
         "seconds": NONE if run.blend else f"{run.seconds:.0f}",
         "images/s": " + ".join(f"{m.images_per_second:.0f}" for m in members) or NONE,
@@ -81,6 +83,27 @@ def row_of_run(folder: Path) -> dict:
         "PublicTest": f"{100 * public['all']['accuracy']:.2f}",
         "no copies": f"{100 * public[WITHOUT_COPY]['accuracy']:.2f}",
     }
+
+
+def start(initial_weights: str) -> str:
+    """ "scratch" or "pretrained", of what a member's result says of its first weights."""
+    return "pretrained" if initial_weights.startswith("pretrained") else "scratch"
+
+
+def blended_recipe(run: RunRecord) -> str:
+    """The ensemble recipe whose members a blend of finished runs has, blended as it says; empty for another run."""
+    blended = run.blend and sorted((run.blend.method, m.recipe, m.name) for m in run.blend.members)
+    for recipe in recipes.RECIPES.values():
+        if blended and blended == sorted((recipe.blend, m.name, m.name) for m in recipe.members):
+            return recipe.name
+    return ""
+
+
+def seeds(run: RunRecord, of_members: bool) -> str:
+    """The run's seed; of a blend a dash, or the seed of each member."""
+    if run.blend:
+        return ", ".join(m.seed for m in run.blend.members) if of_members else NONE
+    return str(run.recipe["seed"])
 
 
 def rows_of_runs(results: Path) -> list[dict]:
@@ -106,15 +129,29 @@ def table_of_recipes(rows: list[dict]) -> str:
     lines = []
     for recipe in recipes.RECIPES.values():
         runs = unchanged(recipe, rows)
-        measured = {key: mean([float(r[key]) for r in runs], digits) for key, digits in MEASURED.items()}
-        shown = {key: "; ".join(dict.fromkeys(r[key] for r in runs)) or NONE for key in ("epochs", "device")}
-        lines.append(described(recipe) | {"runs": len(runs) or NONE} | measured | shown)
+        stopped = [] if runs else [r for r in rows if r["recipe"] == recipe.name and is_shortened(r)]
+        count = f"{len(stopped)}, shortened from {recipe.members[0].epochs} epochs" if stopped else len(runs) or NONE
+        lines.append(described(recipe) | {"runs": count} | measured(runs or stopped))
     return markdown(lines)
+
+
+def measured(runs: list[dict]) -> dict:
+    """The columns of what was measured: means over the runs, the seconds of each device apart."""
+    devices = list(dict.fromkeys(r["device"] for r in runs))
+    times = [mean([float(r["seconds"]) for r in runs if r["device"] == d and r["seconds"] != NONE], 0) for d in devices]
+    shown = {key: "; ".join(dict.fromkeys(r[key] for r in runs)) or NONE for key in ("epochs", "start")}
+    accuracies = {key: mean([float(r[key]) for r in runs]) for key in ("valid", "PublicTest")}
+    return accuracies | shown | {"seconds": "; ".join(times) or NONE, "device": "; ".join(devices) or NONE}
 
 
 def unchanged(recipe: config.Recipe, rows: list[dict]) -> list[dict]:
     """The runs of the recipe as it is."""
     return [r for r in rows if r["recipe"] == recipe.name and r["changed"] == NONE]
+
+
+def is_shortened(row: dict) -> bool:
+    """Whether the run differs from its recipe in nothing but the epochs that its time budget took."""
+    return row["changed"].endswith(" shortened") and "," not in row["changed"]
 
 
 def described(recipe: config.Recipe) -> dict:

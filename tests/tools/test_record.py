@@ -14,15 +14,13 @@ from hypothesis import example, given
 from src import config, recipes
 from src.ensemble.predictions import load_predictions
 from src.errors import UserError
-from src.files import digest
 from src.main import main
-from src.run.record import RunRecord, read_record
+from src.run.record import BlendedMember, BlendResult, RunRecord, read_record
 from src.submit.check import check_submission
 from src.train.tracking import PERCENT
 from tests.conftest import fake_bundle
 from tests.support.fuzzing import edited, edits, examples, read_or_refused
 from tools import record, result_tables
-from tools.migrate_results import migrate, migrated
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +73,38 @@ def test_the_table_of_recipes_counts_only_runs_of_a_recipe_as_it_stands(run, fac
     assert set(quick.split(" | ")[3:]) <= {"–", "– |"}
 
 
+def row(**more) -> dict:
+    """A row of the table of runs."""
+    plain = {"recipe": "vit", "changed": "–", "device": "cpu", "start": "scratch", "epochs": "2 of 3", "seconds": "9"}
+    return plain | {"valid": "50.00", "PublicTest": "60.00"} | more
+
+
+def cells(page: str, recipe: str) -> list[str]:
+    """The cells of a recipe's row."""
+    return next(line for line in page.splitlines() if line.startswith(f"| `{recipe}` ")).strip("| ").split(" | ")
+
+
 def test_runs_of_several_seeds_are_given_as_mean_and_deviation():
-    common = {"recipe": "baseline", "changed": "–", "device": "cpu", "epochs": "3 of 4", "seconds": "10"}
-    rows = [common | {"valid": value, "PublicTest": value} for value in ("60.00", "62.00")]
-    line = next(line for line in result_tables.table_of_recipes(rows).splitlines() if "`baseline`" in line)
-    assert "61.00 ± 1.41" in line and "cpu" in line
+    rows = [row(valid=value) for value in ("60.00", "62.00")]
+    assert cells(result_tables.table_of_recipes(rows), "vit")[4] == "61.00 ± 1.41"
+
+
+def test_the_seconds_of_two_devices_are_apart_and_a_blend_has_none():
+    gpu = [row(device="H200", seconds=n) for n in ("2", "4")]
+    found = cells(result_tables.table_of_recipes([row(), *gpu]), "vit")
+    assert found[3:] == ["3", "50.00 ± 0.00", "60.00 ± 0.00", "2 of 3", "scratch", "9; 3 ± 1", "cpu; H200"]
+    blend = row(recipe="notebook_ensemble", seconds="–", epochs="–", start="–", device="–")
+    found = cells(result_tables.table_of_recipes([blend]), "notebook_ensemble")
+    assert found[3:] == ["1", "50.00", "60.00", "–", "–", "–", "–"]
+
+
+def test_shortened_runs_are_shown_as_such_where_there_are_no_whole_ones():
+    short = row(changed="vit shortened")
+    assert cells(result_tables.table_of_recipes([short]), "vit")[3:5] == ["1, shortened from 20 epochs", "50.00"]
+    both = result_tables.table_of_recipes([short, row(valid="70.00")])
+    assert cells(both, "vit")[3:5] == ["1", "70.00"]
+    other = row(changed="vit shortened, lr=1")
+    assert cells(result_tables.table_of_recipes([other]), "vit")[3:5] == ["–", "–"]
 
 
 def test_a_run_of_other_sources_does_not_take_the_place_of_a_recorded_one(run, faces, project):
@@ -179,6 +204,16 @@ def test_a_blend_of_runs_is_recorded_with_its_members(run, faces, project):
     assert "| blend | mean of quick.compact_cnn seed 3 + quick.simple_cnn_v2 seed 3 | – |" in page
 
 
+def test_a_blend_of_an_ensembles_members_is_a_run_of_that_ensemble(ran):
+    members = [BlendedMember(m.name, "0" * 64, m.name, "4", "0") for m in recipes.get("notebook_ensemble").members]
+    recorded = replace(ran(), blend=BlendResult("mean", members))
+    assert result_tables.blended_recipe(recorded) == "notebook_ensemble"
+    assert result_tables.seeds(recorded, True) == "4, 4, 4, 4, 4, 4"
+    for other in (BlendResult("greedy", members), BlendResult("mean", members[1:])):
+        assert result_tables.blended_recipe(replace(recorded, blend=other)) == ""
+    assert result_tables.blended_recipe(ran()) == ""
+
+
 # ------------------------------------------------------------------------------------- "changed"
 
 
@@ -237,98 +272,24 @@ def test_what_the_time_budget_took_and_what_failed_are_changes(ran):
     ]
 
 
-# ------------------------------------------------------------------------------------ older run.json
-
-
-OLD = {
-    "status": "finished",
-    "source": {"digest": "0" * 16, "commit": "abc", "dirty": False},
-    "recipe": {
-        "name": "r",
-        "about": "text",
-        "members": [{"name": "m", "batch": 64, "views": "plain", "normalization": "own", "augment": {"flip": 0.5}}],
-        "rows": 200,
-        "hours": None,
-        "form": "hosts",
-    },
-    "recipe_digest": "1" * 16,
-    "rows": {"train": 1, "valid": 2, "test": 3},
-    "members": {"m": {"valid_accuracy": 0.123, "start": "from scratch", "pieces": 1, "strikes": 0, "planned": 4}},
-    "missing": {"a": "why"},
-    "left_out": {},
-    "progress": {"m": {"epochs": 3, "planned": 4}},
-    "plan": {"m": {"epochs": 4, "seconds": 1.5}},
-}
-
-
-def test_an_older_run_json_gets_the_present_names_and_keeps_its_figures():
-    new = migrated(OLD)
-    assert new["code"] == OLD["source"] and new["failed"] == {"a": "why"} and new["skipped"] == {}
-    assert new["rows"] == OLD["rows"] and new["estimate"] == OLD["plan"]
-    member = {"name": "m", "batch_size": 64, "tta": "none", "normalization": "pretrained", "augment": {"flip": 0.5}}
-    texts = {"name": "r", "description": "text", "form": "no_header"}
-    assert new["recipe"] == texts | {"members": [member], "max_train_rows": 200, "time_budget_hours": None}
-    assert new["config_hash"] == config.hash_of_settings(new["recipe"])
-    counts = {"initial_weights": "from scratch", "accumulation_steps": 1, "rollbacks": 0, "scheduled_epochs": 4}
-    assert new["members"] == {"m": {"valid_accuracy": 0.123} | counts}
-    assert new["progress"] == {"m": {"epochs": 3, "scheduled_epochs": 4}}
-
-
-def test_a_run_json_with_the_present_names_stays_as_it_is():
-    assert migrated(migrated(OLD)) == migrated(OLD)
+# --------------------------------------------------------------------------------- history and names
 
 
 def test_the_recorded_results_have_the_present_names():
     for file in Path(record.__file__).parent.parent.glob("results/*/run.json"):
-        content = json.loads(file.read_text(encoding="utf-8"))
-        assert migrated(content) == content, file
-        columns = set(pd.read_csv(file.parent / "history.csv"))
-        assert columns >= set(PERCENT.values()) and not columns & set(PERCENT), file
+        assert read_record(file, "").status == "finished"
+        if (file.parent / "history.csv").exists():  # not of a blend
+            columns = set(pd.read_csv(file.parent / "history.csv"))
+            assert columns >= set(PERCENT.values()) and not columns & set(PERCENT), file
 
 
-def test_a_run_of_older_sources_is_migrated_once_with_its_predictions(run, tmp_path):
-    """Older files: predictions without class names, and a run.json with their digests."""
-    old = shutil.copytree(run, tmp_path / "old")
-    file = old / "predictions" / "compact_cnn.npz"
-    probs = load_predictions(file).test
-    with np.load(file) as arrays:
-        older = {key: value for key, value in arrays.items() if key != "classes"}
-    np.savez(
-        file, **older | {"header": np.array(json.dumps({"member": "m", "data_digest": "d", "recipe_digest": "r"}))}
-    )
-    (old / "run.json").write_text(json.dumps(OLD | {"files": {"predictions/compact_cnn.npz": "0" * 64}}))
-    assert set(migrate(old)) == {file, old / "run.json"} and migrate(old) == []
-    found = load_predictions(file)
-    assert np.array_equal(found.test, probs) and found.header["config_hash"] == "r"
-    files = json.loads((old / "run.json").read_text())["files"]
-    assert files == {"predictions/compact_cnn.npz": digest(file)}
-
-
-def test_a_history_of_shares_becomes_one_in_per_cent_once_and_is_refused_before(run, faces, project, capsys):
+def test_a_history_of_shares_is_refused(run, faces, project, capsys):
     old = shutil.copytree(run, project / "old")
     file = old / "members" / "compact_cnn" / "history.csv"
     present = pd.read_csv(file, dtype=str)
-    shares = present.rename(columns={new: name for name, new in PERCENT.items()})
-    shares[[*PERCENT]] = shares[[*PERCENT]].map(lambda cell: f"{float(cell) / 100:.6g}")
-    shares.to_csv(file, index=False)
-    content = json.loads((old / "run.json").read_text())
-    content["files"]["members/compact_cnn/history.csv"] = digest(file)
-    (old / "run.json").write_text(json.dumps(content))
-    assert call(project, str(old), "--input", str(faces)) == 2 and "tools.migrate_results" in capsys.readouterr().err
-    assert migrate(old) == [file, old / "run.json"] and migrate(old) == []
-    assert pd.read_csv(file).equals(present.astype(pd.read_csv(file).dtypes))
-    assert read_record(old / "run.json", "").files["members/compact_cnn/history.csv"] == digest(file)
-    assert call(project, str(old), "--input", str(faces)) == 0
-
-
-def test_a_recorded_history_is_migrated_like_that_of_a_run(run, tmp_path):
-    shutil.copy(run / "run.json", tmp_path)
-    file = tmp_path / "history.csv"
-    file.write_text("epoch,lr,train_accuracy,valid_accuracy,valid_f1,member\n1,0.0010,0.302265,0.5,0.000001,m\n")
-    assert migrate(tmp_path) == [file] and migrate(tmp_path) == []
-    assert file.read_text() == (
-        "epoch,lr,train_accuracy_percent,valid_accuracy_percent,valid_f1_percent,member\n1,0.0010,30.2265,50,0.0001,m\n"
-    )
+    present.rename(columns={new: name for name, new in PERCENT.items()}).to_csv(file, index=False)
+    assert call(project, str(old), "--input", str(faces)) == 2
+    assert "record a run of an older version of the kit with that version" in capsys.readouterr().err
 
 
 HISTORY = b"epoch,lr,train_loss\n1,0.001,1.9\n2,0.001,\n"
