@@ -1,6 +1,7 @@
 """The tables of recorded results: a row a run, and a row a recipe with what was published beside what was measured."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +45,9 @@ def changes(run: RunRecord) -> list[str]:
     """
     if run.blend:
         fold = {m: f" fold {m.fold}" if m.fold not in ("", "0") else "" for m in run.blend.members}
-        members = [f"{m.recipe}.{m.name} seed {m.seed}{fold[m]}" for m in run.blend.members]
-        return [f"{run.blend.method} of {' + '.join(members)}"]
+        members = Counter(f"{m.recipe}.{m.name} seed {m.seed}{fold[m]}" for m in run.blend.members)
+        texts = [f"{count} × {text}" if count > 1 else text for text, count in members.items()]
+        return [f"{run.blend.method} of {' + '.join(texts)}"]
     if run.recipe_name not in recipes.RECIPES:
         return ["recipe no longer here"]
     named = config.as_dict(recipes.get(run.recipe_name))

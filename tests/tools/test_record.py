@@ -214,6 +214,13 @@ def test_a_blend_of_an_ensembles_members_is_a_run_of_that_ensemble(ran):
     assert result_tables.blended_recipe(ran()) == ""
 
 
+def test_members_of_a_blend_that_are_called_the_same_are_counted(ran):
+    members = [BlendedMember(name, name * 64, "vit", "4", "0") for name in ("a", "b", "a")]
+    assert result_tables.changes(replace(ran(), blend=BlendResult("mean", members))) == [
+        "mean of 2 × vit.a seed 4 + vit.b seed 4"
+    ]
+
+
 # ------------------------------------------------------------------------------------- "changed"
 
 
