@@ -1,7 +1,7 @@
-"""Residual networks with squeeze-and-excitation for 48x48 faces, in three sizes.
+"""Residual networks with squeeze-and-excitation for 48x48 faces, in two sizes.
 
-Input (n, 1, 48, 48), output (n, 7). Parameters: 1,535,047 (s), 2,799,687 (m), 7,833,495 (l). Two 3x3 convolutions and a
-shortcut make a block (He et al. 2016); squeeze-and-excitation weights its channels (Hu et al. 2018). As in ResNet-D
+Input (n, 1, 48, 48), output (n, 7). Parameters: 1,535,047 (s), 7,833,495 (l). Two 3x3 convolutions and a shortcut
+make a block (He et al. 2016); squeeze-and-excitation weights its channels (Hu et al. 2018). As in ResNet-D
 (He et al. 2019), the shortcut averages 2x2 pixels before its 1x1 convolution: one of stride 2 would ignore three of
 four pixels. The last batch norm of a branch starts at 1: with 0 (Goyal et al. 2017) these shallow networks learn much
 more slowly. Stochastic depth (Huang et al. 2016) drops branches in training, later ones more often.
@@ -66,12 +66,6 @@ def face_resnet(size: Size, dropout: float | None, drop_path: float) -> nn.Seque
 def face_resnet_s(dropout: float | None = None, drop_path: float = 0.0) -> nn.Sequential:
     """Five blocks of 48 to 192 channels, maps of 24, 12 and 6 pixels a side: for an hour on a CPU."""
     return face_resnet(Size((48,), 2, (48, 96, 192), (1, 2, 2)), dropout, drop_path)
-
-
-@register()
-def face_resnet_m(dropout: float | None = None, drop_path: float = 0.0) -> nn.Sequential:
-    """Six blocks of 64 to 256 channels, maps of 24, 12 and 6 pixels a side: for some hours on a CPU."""
-    return face_resnet(Size((64,), 2, (64, 128, 256), (2, 2, 2)), dropout, drop_path)
 
 
 @register()
