@@ -1,7 +1,7 @@
 """The recipes for a high accuracy: from scratch with the networks for 48x48 faces, and from pretrained weights.
 
 `..._cpu` are for two CPU cores, the others for a kernel's two T4 GPUs. `python -m tools.kernel_time` estimates their
-hours there. The settings follow what helped on CIFAR and on faces; LOG.md has what each ingredient is worth here.
+hours there. The settings from scratch are those that gained something on a validation fold (LOG.md).
 """
 
 from src.config import Augment, Member, Recipe

@@ -93,10 +93,10 @@ def start(initial_weights: str) -> str:
 
 
 def blended_recipe(run: RunRecord) -> str:
-    """The ensemble recipe whose members a blend of finished runs has, blended as it says; empty for another run."""
+    """The ensemble recipe whose members a blend of finished runs has, by name, blended as it says; else empty."""
     blended = run.blend and sorted((run.blend.method, m.recipe, m.name) for m in run.blend.members)
     for recipe in recipes.RECIPES.values():
-        if blended and blended == sorted((recipe.blend, m.name, m.name) for m in recipe.members):
+        if blended and len(blended) > 1 and blended == sorted((recipe.blend, m.name, m.name) for m in recipe.members):
             return recipe.name
     return ""
 

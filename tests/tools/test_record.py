@@ -211,6 +211,8 @@ def test_a_blend_of_an_ensembles_members_is_a_run_of_that_ensemble(ran):
     assert result_tables.seeds(recorded, True) == "4, 4, 4, 4, 4, 4"
     for other in (BlendResult("greedy", members), BlendResult("mean", members[1:])):
         assert result_tables.blended_recipe(replace(recorded, blend=other)) == ""
+    alone = BlendResult("mean", [BlendedMember("vit", "0" * 64, "vit", "4", "0")])
+    assert result_tables.blended_recipe(replace(recorded, blend=alone)) == ""
     assert result_tables.blended_recipe(ran()) == ""
 
 
