@@ -3,7 +3,8 @@
     python -m tools.record RUN … --input DIR     record runs, scored with the labels below DIR, and rewrite the tables
     python -m tools.record                       rewrite the tables
 
-A folder holds run.json, history.csv, score.json and test_probs.npz (`probs`, float16 (t, 7), in test.csv's order).
+A folder holds run.json, history.csv, score.json and test_probs.npz (`probs`, float16 (t, 7), in test.csv's order); that
+of several members ensemble.csv too (tools.ensemble_figures).
 Nobody edits the tables by hand.
 """
 
@@ -12,7 +13,7 @@ import contextlib
 import re
 import shutil
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from src.terminal import accept_any_character, announce_loading, run_command
@@ -27,8 +28,9 @@ import pandas as pd
 from src.command_line import path
 from src.config import hash_of_settings
 from src.csv_cells import read_cells
-from src.ensemble.blend import blend
-from src.ensemble.predictions import load_predictions
+from src.data.competition import Competition, read_competition
+from src.ensemble.blend import fitted_blend
+from src.ensemble.predictions import Predictions, load_predictions
 from src.errors import UserError
 from src.recipe_changes import folder_name
 from src.run.intact import require_intact
@@ -37,6 +39,7 @@ from src.run.run_folder import RunFolder, write_json
 from src.submit.score import score_submission
 from src.train.tracking import PERCENT
 from tools import result_tables
+from tools.ensemble_figures import ensemble_table
 from tools.result_tables import ADVICE, changes
 
 COMMAND = "python -m tools.record"
@@ -53,10 +56,9 @@ def record(run: Path, source: Path, results: Path) -> Path:
     recorded = read_finished(folder)
     if not recorded.blend:  # older sources counted settings at their default too
         recorded.config_hash = hash_of_settings(recorded.recipe)
-    files = [folder.predictions(name) for name in ([BLEND] if recorded.blend else recorded.ensemble.members)]
-    require_intact(run, folder.submission, *files)
+    data = read_competition(source)
+    parts, blended = read_predictions(folder, recorded, data)
     scored = asdict(score_submission(folder.submission, source))
-    members = [load_predictions(file, recorded.data_digest) for file in files]
     histories = [read_history(folder.history(m)).assign(member=m) for m in recorded.members]
     for earlier in resumed_results(results, recorded):
         shutil.rmtree(earlier)
@@ -64,7 +66,10 @@ def record(run: Path, source: Path, results: Path) -> Path:
     target.mkdir(parents=True, exist_ok=True)
     write_json(target / "run.json", recorded)
     write_json(target / "score.json", scored)
-    np.savez_compressed(target / "test_probs.npz", probs=blend(members).test.astype(np.float16))
+    np.savez_compressed(target / "test_probs.npz", probs=blended.test.astype(np.float16))
+    if len(parts) > 1 and all(len(part.valid_rows) for part in parts):
+        table = ensemble_table(parts, recorded.ensemble.method, data, source)
+        table.to_csv(target / "ensemble.csv", index=False, float_format="%.6g")
     if histories:
         pd.concat(histories).to_csv(target / "history.csv", index=False, float_format="%.6g")
     return target
@@ -85,6 +90,23 @@ def read_finished(folder: RunFolder) -> RunRecord:
     if not used or not set(used) <= recorded.members.keys():
         raise UserError(f"{folder.record_file}: ensemble.members must name members of the run; run it again.")
     return recorded
+
+
+def read_predictions(
+    folder: RunFolder, recorded: RunRecord, data: Competition
+) -> tuple[list[Predictions], Predictions]:
+    """What was blended, with the names that the folder gives it, and the blend that the submission is made of.
+
+    Raises UserError for files that were changed since, and for predictions of other data.
+    """
+    names = recorded.ensemble.members
+    files = sorted(folder.path.glob("blended/*.npz")) if recorded.blend else [folder.predictions(n) for n in names]
+    require_intact(folder.path, folder.submission, folder.predictions(BLEND), *files)
+    found = [(file.stem, load_predictions(file, data.digest)) for file in files]
+    parts = [replace(one, header=one.header | {"member": name}) for name, one in found]
+    if recorded.blend:
+        return parts, load_predictions(folder.predictions(BLEND), data.digest)
+    return parts, fitted_blend(parts, recorded.ensemble.method, data.train.labels)
 
 
 def is_member(settings: object) -> bool:
@@ -138,8 +160,8 @@ def read_history(path: Path) -> pd.DataFrame:
 
 def write_tables(results: Path) -> None:
     """Rewrites README.md from all recorded runs."""
-    rows = result_tables.rows_of_runs(results)
-    (results / "README.md").write_text(result_tables.page(rows), encoding="utf-8")
+    rows, ensembles = result_tables.rows_of_runs(results), result_tables.tables_of_ensembles(results)
+    (results / "README.md").write_text(result_tables.page(rows, ensembles), encoding="utf-8")
 
 
 def main(argv: list[str]) -> int:

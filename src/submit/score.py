@@ -104,11 +104,20 @@ def correct_masks(
     folder before. Raises UserError as `score_submission` does.
     """
     files = files or competition.read_competition(folder)
+    truths = labels_by_usage(folder, files)
+    predictions = [check_submission(submission, len(files.test), files.example).labels for submission in submissions]
+    return [{name: (p == truth)[truth >= 0] for name, truth in truths.items()} for p in predictions]
+
+
+def labels_by_usage(folder: Path, files: Competition) -> dict[str, np.ndarray]:
+    """By the name of each usage that has labels: the label of each test row, int64 (n,); -1 for rows of another usage.
+
+    Raises UserError where the folder has no labels, or those of other images.
+    """
     labelled = competition.read_labelled(folder, files.test.images)
     rows = match_rows(files.test.images, labelled).rows
     of_usage = _rows_by_usage(labelled, rows)
-    predictions = [check_submission(submission, len(rows), files.example).labels for submission in submissions]
-    return [{name: (p == labelled.labels[rows])[here] for name, here in of_usage.items()} for p in predictions]
+    return {name: np.where(here, labelled.labels[rows], -1) for name, here in of_usage.items()}
 
 
 def match_rows(images: np.ndarray, labelled: LabelledFaces) -> Matching:

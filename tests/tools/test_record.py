@@ -22,6 +22,8 @@ from tests.conftest import fake_bundle
 from tests.support.fuzzing import edited, edits, examples, read_or_refused
 from tools import record, result_tables
 
+FILES = {"run.json", "score.json", "test_probs.npz", "ensemble.csv"}  # of an ensemble
+
 
 @pytest.fixture(scope="module")
 def run(faces, tmp_path_factory) -> Path:
@@ -55,7 +57,7 @@ def altered(run: Path, place: Path, change) -> Path:
 def test_a_recorded_run_has_its_figures_history_score_and_probabilities(run, faces, project):
     assert call(project, str(run), "--input", str(faces)) == 0
     folder = project / "results" / "quick-max_train_rows=100-epochs=1-cpu-seed3"
-    assert sorted(f.name for f in folder.iterdir()) == ["history.csv", "run.json", "score.json", "test_probs.npz"]
+    assert {f.name for f in folder.iterdir()} == {*FILES, "history.csv"}
     probs = np.load(folder / "test_probs.npz")["probs"]
     assert probs.dtype == np.float16 and probs.shape == (80, 7)
     assert np.array_equal(probs.argmax(1), check_submission(run / "submission.csv", 80).labels)
@@ -161,6 +163,27 @@ def test_the_probabilities_are_those_of_the_submission_whatever_members_it_has(r
     probs = np.load(next((project / "results").rglob("test_probs.npz")))["probs"]
     expected = load_predictions(run / "predictions/simple_cnn_v2.npz").test
     assert np.array_equal(probs, expected.astype(np.float16))
+    assert not list((project / "results").rglob("ensemble.csv"))
+
+
+def test_the_probabilities_are_those_of_the_runs_own_blend(run, faces, project):
+    other = altered(run, project / "other", lambda content: content["ensemble"].update(method="log_mean"))
+    assert call(project, str(other), "--input", str(faces)) == 0
+    members = np.stack([load_predictions(file).test for file in sorted((run / "predictions").glob("*.npz"))])
+    product = np.exp(np.log(members.astype(float)).mean(0))
+    expected = (product / product.sum(1, keepdims=True)).astype(np.float32)
+    found = np.load(next((project / "results").rglob("test_probs.npz")))["probs"]
+    assert np.array_equal(found, expected.astype(np.float16))
+    assert not np.array_equal(found, members.mean(0).astype(np.float16))
+    assert "| log_mean (blend, submitted) | 20 |" in (project / "results" / "README.md").read_text()
+
+
+def test_many_members_are_shown_by_their_least_and_most(ran):
+    few = list(ran().members.values())
+    assert result_tables.epochs(few) == "1 of 1 + 1 of 1" and result_tables.listed([1, 2], 1) == "1.0 + 2.0"
+    many = [replace(few[0], best_epoch=n, epochs=80) for n in (71, 64, 80, 66, 71)]
+    assert result_tables.epochs(many) == "64 to 80 of 80"
+    assert result_tables.listed([2.25, 1, 3, 2, 2], 1) == "1.0 to 3.0"
 
 
 @pytest.mark.parametrize(
@@ -197,7 +220,8 @@ def test_a_blend_of_runs_is_recorded_with_its_members(run, faces, project):
     assert call(project, str(project / "blend"), "--input", str(faces)) == 0
     (folder,) = (folder for folder in (project / "results").iterdir() if folder.is_dir())
     assert folder.name.startswith("blend-mean-")
-    assert sorted(file.name for file in folder.iterdir()) == ["run.json", "score.json", "test_probs.npz"]
+    assert {file.name for file in folder.iterdir()} == FILES
+    assert list(pd.read_csv(folder / "ensemble.csv")["name"])[:3] == ["compact_cnn", "simple_cnn_v2", "mean"]
     probs = np.load(folder / "test_probs.npz")["probs"]
     assert np.array_equal(probs.argmax(1), check_submission(project / "blend/submission.csv", 80).labels)
     page = (project / "results" / "README.md").read_text()
