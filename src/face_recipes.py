@@ -1,7 +1,8 @@
 """The recipes for a high accuracy: from scratch with the networks for 48x48 faces, and from pretrained weights.
 
 `..._cpu` are for two CPU cores, the others for a kernel's two T4 GPUs. `python -m tools.kernel_time` estimates their
-hours there. The settings from scratch are those that gained something on a validation fold (LOG.md).
+hours there. The settings from scratch are those that gained something on a validation fold (LOG.md); those of
+`final_pretrained` are not measured.
 """
 
 from src.config import Augment, Member, Recipe
@@ -47,8 +48,7 @@ FINAL = Recipe(
 FINE_TUNING = {
     "normalization": "pretrained", "pretrained": "auto", "image_size": 224, "optimizer": "adamw", "lr": 5e-4,
     "weight_decay": 0.05, "layer_decay": 0.8, "schedule": "cosine", "warmup_fraction": 0.1, "batch_size": 64,
-    "epochs": 25, "label_smoothing": 0.1, "mixup": 0.2, "mix_probability": 0.5, "ema": 0.999, "tta": "flip",
-    "augment": AUGMENT,
+    "epochs": 25, "ema": 0.999, "tta": "flip", "augment": AUGMENT,
 }
 BACKBONES = {
     "resnet34": "timm:resnet34.a1_in1k", "convnext_nano": "timm:convnext_nano.in12k_ft_in1k",
