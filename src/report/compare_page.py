@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from src.dataset import CLASS_NAMES, NUM_CLASSES
-from src.report.compare_text import NO_SETTINGS, conclusion, interval, verdict
+from src.report.compare_text import NO_SETTINGS, conclusion, verdict
 from src.report.compared import Compared, Entry, setting_differences
 from src.report.faces import Face, FaceGrid
 from src.report.figures import COLOURS, Figure, draw
-from src.report.numbers import percent, points
+from src.report.numbers import interval, percent, points
 from src.report.page import Notice, Page, Section, Table, Terms
 from src.report.paired import accuracy_interval, p_value
 

@@ -2,7 +2,7 @@
 
 from src.dataset import CLASS_NAMES
 from src.report.compared import Compared, Entry, setting_differences
-from src.report.numbers import percent, points
+from src.report.numbers import interval, percent, points
 from src.report.paired import Pair, accuracy_interval, p_value
 from src.terminal import aligned
 
@@ -26,11 +26,6 @@ def conclusion(letters: tuple[str, str], pair: Pair) -> str:
     if pair.p >= 0.05:
         return "no difference is shown"
     return f"{letters[0 if pair.difference > 0 else 1]} is better"
-
-
-def interval(low: float, high: float) -> str:
-    """`64.95–67.40 %`."""
-    return f"{100 * low:.2f}–{percent(high)}"
 
 
 def _runs(found: Compared) -> str:

@@ -6,6 +6,11 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.2f} %" if abs(fraction) < float("inf") else "–"
 
 
+def interval(low: float, high: float) -> str:
+    """The ends of an interval of fractions: `64.95–67.40 %`."""
+    return f"{100 * low:.2f}–{percent(high)}"
+
+
 def points(difference: float) -> str:
     """A difference of two fractions in percentage points, with its sign: `+1.20`."""
     return f"{100 * difference:+.2f}"

@@ -4,7 +4,6 @@ import dataclasses
 import math
 
 import numpy as np
-from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
 from src.config import Augment, Member, Recipe
@@ -12,8 +11,9 @@ from src.ensemble.predictions import Predictions
 from src.ensemble.reliability import reliability
 from src.recipe_changes import flat, shown
 from src.report.metrics import METRICS
-from src.report.numbers import duration, percent
+from src.report.numbers import duration, interval, percent
 from src.report.page import Notice, Table, Terms
+from src.report.paired import accuracy_interval
 from src.report.run_files import RunFiles, dict_of, recipe_members
 
 _TEXTS = ("name", "description", "published", "members", "augment")  # of a recipe: they are no settings
@@ -81,12 +81,10 @@ def _measures(run: RunFiles, predictions: Predictions) -> tuple:
     if run.data is None or not len(predictions.valid_rows):
         return (len(predictions.valid_rows), *["–"] * 4)
     labels, predicted = run.labels(predictions), predictions.valid.argmax(1)
-    right = int((predicted == labels).sum())
-    low, high = map(float, binomtest(right, len(labels)).proportion_ci(0.95, method="wilson"))
+    accuracy, *limits = accuracy_interval(predicted == labels)
     macro = float(f1_score(labels, predicted, average="macro", zero_division=0.0))
     error = reliability(predictions.valid, labels).error
-    interval = f"{100 * low:.2f} – {100 * high:.2f}"
-    return len(labels), percent(right / len(labels)), interval, percent(macro), percent(error)
+    return len(labels), percent(accuracy), interval(*limits), percent(macro), percent(error)
 
 
 def settings_blocks(run: RunFiles) -> list:
