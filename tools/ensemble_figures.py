@@ -6,10 +6,11 @@
     accuracy      on these rows, 0-1; low and high bound its 95 % interval (Wilson)
     macro_f1      0-1
     log_loss      the mean negative logarithm of the label's probability
-    gain          of a blend: its accuracy minus that of the mean; gain_error is the standard error of it
     public_test   accuracy on PublicTest, 0-1
+    gain          of a blend: its accuracy minus that of the mean; gain_error is the standard error of it
 
-Nothing is chosen here. A blend is fitted to each four fifths of the rows and measured on the rest.
+The validation rows chose each member's best epoch; nothing is chosen here. A blend is fitted to each four fifths of
+the rows and measured on the rest.
 """
 
 from pathlib import Path
@@ -18,11 +19,12 @@ import numpy as np
 import pandas as pd
 
 from src.data.competition import Competition
-from src.ensemble.blend import compare_blends, fitted_blend
+from src.ensemble.blend import fitted_blend
 from src.ensemble.means import log_loss
 from src.ensemble.merging import merge_folds
-from src.ensemble.methods import BlendFigures
+from src.ensemble.methods import FOLDS, METHODS, blend_figures
 from src.ensemble.predictions import Predictions
+from src.report.numbers import points
 from src.report.paired import accuracy_interval
 from src.run.finish import quality
 from src.submit.score import PUBLIC, USAGES, labels_by_usage
@@ -36,33 +38,30 @@ def ensemble_table(members: list[Predictions], method: str, files: Competition, 
 
     Raises UserError for members of different data, and where there are no labels of the test images.
     """
+    labels = files.train.labels
     public = labels_by_usage(source, files).get(USAGES[PUBLIC], np.full(len(files.test), -1))
-    named = [(MEMBER, one.header["member"], one, None) for one in members]
-    alone = {name for _, name, *_ in named}
-    named += [(ALL_FOLDS, c.header["member"], c, None) for c in merge_folds(members) if c.header["member"] not in alone]
-    for name, figures in blends_of(members, method, files).items():
-        kind = SUBMITTED if name == method else BLENDED
-        named.append((kind, name, fitted_blend(members, name, files.train.labels), figures))
-    return pd.DataFrame([row(*one, files.train.labels, public) for one in named])
+    rows = [row(MEMBER, one.header["member"], one, labels, public) for one in members]
+    columns, alone = merge_folds(members), {one["name"] for one in rows}
+    merged = [one for one in columns if one.header["member"] not in alone]
+    rows += [row(ALL_FOLDS, one.header["member"], one, labels, public) for one in merged]
+    mean = fitted_blend(members, "mean", labels)
+    truth = labels[mean.valid_rows]
+    comparable = len(columns) > 1 and len(truth) >= FOLDS
+    for name in METHODS if comparable else (method,):
+        blended = fitted_blend(members, name, labels)
+        gain = blend_figures(blended.valid, mean.valid.argmax(1) == truth, truth)
+        gains = {"gain": gain.gain, "gain_error": gain.gain_error}
+        rows.append(row(SUBMITTED if name == method else BLENDED, name, blended, labels, public) | gains)
+    return pd.DataFrame(rows)
 
 
-def blends_of(members: list[Predictions], method: str, files: Competition) -> dict[str, BlendFigures | None]:
-    """Every blend by its name, with its gain; where they cannot be compared, the run's own one without."""
-    return compare_blends(members, files.train.labels)[1] or {method: None}
+def row(kind: str, name: str, found: Predictions, labels: np.ndarray, public: np.ndarray) -> dict:
+    """One row, without a gain.
 
-
-def row(
-    kind: str,
-    name: str,
-    found: Predictions,
-    figures: BlendFigures | None,
-    labels: np.ndarray,
-    public: np.ndarray,
-) -> dict:
-    """One row. labels: int64 (n,) of the training data; public: of the test rows, -1 where one is not of PublicTest."""
+    labels: of the training data, int64 (n,); public: of the test rows, -1 where one is not of PublicTest.
+    """
     truth = labels[found.valid_rows]
-    low, high = accuracy_interval(found.valid.argmax(1) == truth)[1:]
-    accuracy, macro_f1 = quality(truth, found.valid)
+    accuracy, low, high = accuracy_interval(found.valid.argmax(1) == truth)
     right = (found.test.argmax(1) == public)[public >= 0]
     return {
         "name": name,
@@ -71,10 +70,8 @@ def row(
         "accuracy": accuracy,
         "low": low,
         "high": high,
-        "macro_f1": macro_f1,
+        "macro_f1": quality(truth, found.valid)[1],
         "log_loss": log_loss(found.valid, truth),
-        "gain": figures.gain if figures else np.nan,
-        "gain_error": figures.gain_error if figures else np.nan,
         "public_test": right.mean() if len(right) else np.nan,
     }
 
@@ -100,4 +97,4 @@ def gain(one) -> str:
     """The gain of a row over the mean, in percentage points; a dash for the mean itself and for what is no blend."""
     if one.name == "mean" or np.isnan(one.gain):
         return NONE
-    return f"{100 * one.gain:+.2f} ± {100 * one.gain_error:.2f}"
+    return f"{points(one.gain)} ± {100 * one.gain_error:.2f}"

@@ -12,9 +12,8 @@ from src import config, recipes
 from src.recipe_changes import changed_settings
 from src.run.record import MemberResult, RunRecord, read_record
 from src.submit.score import WITHOUT_COPY
-from tools.ensemble_figures import shown
+from tools.ensemble_figures import NONE, shown
 
-NONE = "–"
 ADVICE = "record a run of an older version of the kit with that version, or run it again."
 PAGE = """# Recorded results
 
@@ -44,8 +43,8 @@ train.csv. A `+` after the commit: the tree had uncommitted changes. Of more tha
 `train` say from the least to the most.
 """
 ENSEMBLES = """Each member on the fold that it was not trained on, each network on all folds, and every blend of them,
-fitted to four fifths of these rows and measured on the rest. Accuracies and F1 are in per cent, the interval has 95 %
-(Wilson), a gain is in percentage points, ± its standard error.
+fitted to four fifths of these rows and measured on the rest. The same rows chose the best epoch of each member.
+Accuracies and F1 are in per cent, the interval has 95 % (Wilson), a gain is in percentage points, ± its standard error.
 
 """
 MANY = 5  # members: their figures are a range

@@ -54,12 +54,16 @@ def compare(probs: np.ndarray, labels: np.ndarray) -> dict[str, BlendFigures]:
         raise UserError(f"{len(labels)} validation rows are too few to compare blends; choose --blend mean")
     figures, base = {}, mean(probs).argmax(1) == labels
     for name in METHODS:
-        blended = cross_fitted(name, probs, labels)
-        right = blended.argmax(1) == labels
-        gains = right.astype(float) - base
-        error = gains.std(ddof=1) / np.sqrt(len(gains))
-        figures[name] = BlendFigures(right.mean(), log_loss(blended, labels), gains.mean(), error)
-    return {name: BlendFigures(*map(float, vars(one).values())) for name, one in figures.items()}
+        figures[name] = blend_figures(cross_fitted(name, probs, labels), base, labels)
+    return figures
+
+
+def blend_figures(blended: np.ndarray, base: np.ndarray, labels: np.ndarray) -> BlendFigures:
+    """The figures of a blend's probabilities (n, 7). base: bool (n,), which rows the mean has right."""
+    right = blended.argmax(1) == labels
+    gains = right.astype(float) - base
+    error = float(gains.std(ddof=1) / np.sqrt(len(gains)))
+    return BlendFigures(float(right.mean()), log_loss(blended, labels), float(gains.mean()), error)
 
 
 def choose(figures: dict[str, BlendFigures]) -> str:
