@@ -1,8 +1,8 @@
 """The recipes for a high accuracy: from scratch with the networks for 48x48 faces, and from pretrained weights.
 
 `..._cpu` are for two CPU cores, the others for a kernel's two T4 GPUs. `python -m tools.kernel_time` estimates their
-hours there. The settings from scratch are those that gained something on a validation fold (LOG.md); those of
-`final_pretrained` are not measured.
+hours there. `final_cpu` needs a run before it, whose command is in docs/usage.md. The settings from scratch are those
+that gained something on a validation fold (LOG.md); those of `final_pretrained` are not measured.
 """
 
 from src.config import Augment, Member, Recipe
@@ -29,14 +29,14 @@ BEST_SINGLE = single(
 )
 
 
-def each(epochs: int, *networks: str) -> tuple[Member, ...]:
+def each(epochs: int, *networks: str, **changes) -> tuple[Member, ...]:
     """A member for each network, with the network's name."""
-    return tuple(Member(name, network=name, epochs=epochs, **SCRATCH) for name in networks)
+    return tuple(Member(name, network=name, epochs=epochs, **SCRATCH | changes) for name in networks)
 
 
 FINAL_CPU = Recipe(
-    "final_cpu", "two networks from scratch, each on five folds, on two CPU cores in as many starts as it takes",
-    members=each(80, "face_vgg_m", "face_resnet_s"), fold="all",
+    "final_cpu", "two networks on five folds, for two CPU cores; they also learn what output/teachers predicted",
+    members=each(80, "face_resnet_s", "face_vgg_m", soft_targets="output/teachers"), fold="all",
 )
 FINAL = Recipe(
     "final", "three networks from scratch, each on five folds with two seeds, on a kernel's two T4 GPUs",

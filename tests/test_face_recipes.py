@@ -19,6 +19,13 @@ def test_an_ensemble_has_eight_networks_or_more_of_several_kinds(name):
     assert len({t.member.network for t in trainings}) >= 2
 
 
+def test_the_teachers_of_final_cpu_differ_from_a_student_in_the_targets_alone():
+    teacher, student = recipes.get("best_single_cpu").members[0], recipes.get("final_cpu").members[1]
+    assert student.soft_targets == "output/teachers"
+    changes = {"name": teacher.name, "epochs": teacher.epochs, "soft_targets": "none"}
+    assert dataclasses.replace(student, **changes) == teacher
+
+
 def test_the_pretrained_network_is_compared_with_the_same_from_scratch():
     pretrained, scratch = (recipes.get(name).members[0] for name in ("pretrained_lite0", "scratch_lite0"))
     assert (pretrained.pretrained, scratch.pretrained) == ("auto", "none")
