@@ -25,6 +25,16 @@ STARTED = "FER_STARTED"  # environment: when the launcher was started, in second
 EXIT_CODE = "FER_EXIT_CODE"  # environment: the file in which the launcher finds the run's exit code
 POLL = 0.1  # seconds
 PR_SET_PDEATHSIG = 1
+# python -m torch.distributed.run, without its traceback where a signal ended it
+TORCHRUN = """
+import sys
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.run import main
+try:
+    main()
+except SignalException as signalled:
+    sys.exit(128 + signalled.sigval)
+"""
 INTERRUPTED = "\ninterrupted; finished members are kept; run the same command again to continue"
 
 
@@ -168,7 +178,7 @@ def launch(nproc: int, arguments: list[str], started: float, finish_lost_run: Ca
         environment = {"OMP_NUM_THREADS": str(share)} | dict(os.environ) | more
         # The address is a number: a kernel without network may not know its own name. The `--` of this_command keeps
         # torchrun from reading this command's options.
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
+        command = [sys.executable, "-c", TORCHRUN, "--standalone", "--local-addr", "127.0.0.1"]
         command += ["--nproc-per-node", str(nproc), "--max-restarts", os.environ.get(MAX_RESTARTS, "3")]
         code, number = run_until_signalled([*command, *this_command(), *arguments], environment)
         if number:

@@ -128,7 +128,7 @@ def test_a_signal_ends_all_ranks_in_order(faces, tmp_path):
         wait_for(output / f"members/{member}/checkpoint.pt")
     run.send_signal(signal.SIGINT)  # torchrun and its ranks get SIGTERM
     said = end(run, 130)
-    assert "interrupted" in said and "Traceback" not in said.split("Sending process")[0]
+    assert "interrupted" in said and "Traceback" not in said
     assert record(output)["status"] == "interrupted" and not ranks(output)
     assert all(list((output / "members" / member).glob("checkpoint*")) for member in MEMBERS)
 
