@@ -3,9 +3,9 @@
     python -m tools.growth RUN --input DIR
 
 For each number k it takes the means of k members, of all choices of k or of 200 random ones, and prints the average of
-their accuracies and the standard deviation among them, in per cent. On PublicTest a member is a network on one fold.
-On validation rows it is a network on all folds, whose rows none of its folds had learnt; the rows chose each
-member's best epoch. Look at PublicTest; do not choose by it.
+their accuracies and the standard deviation among them, in per cent. On PublicTest a member of a run is a network on one
+fold. On validation rows it is a network on all folds, none of which had learnt the rows that it predicts; these rows
+chose each member's best epoch. In a blend the folds are joined already. Look at PublicTest; do not choose by it.
 """
 
 import argparse
