@@ -3,8 +3,9 @@
     python -m tools.record RUN … --input DIR     record runs, scored with the labels below DIR, and rewrite the tables
     python -m tools.record                       rewrite the tables
 
-A folder holds run.json, history.csv, score.json and test_probs.npz (`probs`, float16 (t, 7), in test.csv's order); that
-of several members ensemble.csv too (tools.ensemble_figures).
+A folder holds run.json, history.csv, score.json, test_probs.npz (`probs`, float16 (t, 7), in test.csv's order) and
+predictions.npz, a predictions file (src.ensemble.predictions) that has the validation rows too: a training can take its
+soft targets from it. That of several members has ensemble.csv too (tools.ensemble_figures).
 Nobody edits the tables by hand.
 """
 
@@ -30,7 +31,7 @@ from src.config import hash_of_settings
 from src.csv_cells import read_cells
 from src.data.competition import Competition, read_competition
 from src.ensemble.blend import fitted_blend
-from src.ensemble.predictions import Predictions, load_predictions
+from src.ensemble.predictions import Predictions, load_predictions, save_predictions
 from src.errors import UserError
 from src.recipe_changes import folder_name
 from src.run.intact import require_intact
@@ -67,6 +68,7 @@ def record(run: Path, source: Path, results: Path) -> Path:
     write_json(target / "run.json", recorded)
     write_json(target / "score.json", scored)
     np.savez_compressed(target / "test_probs.npz", probs=blended.test.astype(np.float16))
+    save_predictions(target / "predictions.npz", rounded(blended))
     if len(parts) > 1 and all(len(part.valid_rows) for part in parts):
         table = ensemble_table(parts, recorded.ensemble.method, data, source)
         table.to_csv(target / "ensemble.csv", index=False, float_format="%.6g")
@@ -107,6 +109,12 @@ def read_predictions(
     if recorded.blend:
         return parts, load_predictions(folder.predictions(BLEND), data.digest)
     return parts, fitted_blend(parts, recorded.ensemble.method, data.train.labels)
+
+
+def rounded(predictions: Predictions) -> Predictions:
+    """The same with probabilities of float16's precision, which take less than half the space."""
+    valid, test = (part.astype(np.float16).astype(np.float32) for part in (predictions.valid, predictions.test))
+    return replace(predictions, valid=valid, test=test)
 
 
 def is_member(settings: object) -> bool:

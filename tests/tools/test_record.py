@@ -12,6 +12,8 @@ import pytest
 from hypothesis import example, given
 
 from src import config, recipes
+from src.data.competition import read_competition
+from src.ensemble.out_of_fold import read_out_of_fold
 from src.ensemble.predictions import load_predictions
 from src.errors import UserError
 from src.main import main
@@ -22,7 +24,7 @@ from tests.conftest import fake_bundle
 from tests.support.fuzzing import edited, edits, examples, read_or_refused
 from tools import record, result_tables
 
-FILES = {"run.json", "score.json", "test_probs.npz", "ensemble.csv"}  # of an ensemble
+FILES = {"run.json", "score.json", "test_probs.npz", "predictions.npz", "ensemble.csv"}  # of an ensemble
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +67,17 @@ def test_a_recorded_run_has_its_figures_history_score_and_probabilities(run, fac
     page = (project / "results" / "README.md").read_text()
     accuracy = json.loads((run / "run.json").read_text())["ensemble"]["valid_accuracy"]
     assert f"| {100 * accuracy:.2f} |" in page and "| max_train_rows=100, epochs=1 |" in page
+
+
+def test_a_training_can_take_its_soft_targets_from_a_recorded_run(run, faces, project):
+    assert call(project, str(run), "--input", str(faces)) == 0
+    (file,) = (project / "results").rglob("predictions.npz")
+    found = read_out_of_fold(file, read_competition(faces))
+    parts = [load_predictions(part) for part in sorted((run / "predictions").glob("*.npz"))]
+    assert np.array_equal(np.flatnonzero(~np.isnan(found[:, 0])), parts[0].valid_rows)
+    np.testing.assert_allclose(found[parts[0].valid_rows], np.mean([p.valid for p in parts], 0), atol=5e-4)
+    probs = np.load(file.with_name("test_probs.npz"))["probs"]
+    assert np.array_equal(load_predictions(file).test, probs.astype(np.float32))
 
 
 def test_the_table_of_recipes_counts_only_runs_of_a_recipe_as_it_stands(run, faces, project):
