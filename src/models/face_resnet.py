@@ -27,7 +27,7 @@ class Block(nn.Module):
         self.branch = nn.Sequential(*conv_norm_relu(inputs, outputs, 3, stride), *conv_norm(outputs, outputs))
         self.excitation = SqueezeExcitation(outputs, max(NARROWEST, outputs // REDUCTION))
         self.drop_path = StochasticDepth(drop_path, mode="row")
-        pool = [nn.AvgPool2d(stride)] if stride > 1 else []
+        pool = [nn.AvgPool2d(stride, ceil_mode=True)] if stride > 1 else []  # an odd side too
         changes = inputs != outputs or stride > 1
         self.shortcut = nn.Sequential(*pool, *conv_norm(inputs, outputs, 1)) if changes else nn.Identity()
 
