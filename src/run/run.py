@@ -3,7 +3,7 @@
 from src.errors import UserError
 from src.run.context import RunContext, RunRequest, Shared
 from src.run.finish import finish, record_end
-from src.run.members import train_members
+from src.run.members import submit_finished, train_members
 from src.run.prepare import join, prepare
 from src.run.ranks import Process
 from src.run.record import RunRecord
@@ -67,6 +67,7 @@ def finish_lost_run(request: RunRequest) -> RunRecord:
     with StopSignals() as signals:
         context = join(request, signals, Process(), Shared([], 0.0, 0.0))
         try:
+            submit_finished(context)  # a process may have died between a member's result and its blend
             record = finish(context)
             write_report(context)
             return record

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from src.run.run import finish_lost_run
 from src.submit.check import check_submission
 from tests.conftest import ROOT
-from tests.support.small_runs import MEMBERS, SETTINGS, train, weights
+from tests.support.small_runs import MEMBERS, SETTINGS, request, train, weights
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
@@ -101,6 +102,18 @@ def test_with_no_restart_left_the_finished_members_are_submitted_and_the_exit_co
     assert list(record(output)["members"]) == ["compact_cnn"]
     assert check_submission(output / "submission.csv", 80).rows == 80
     assert (output / "members/simple_cnn_v2/checkpoint.pt").exists() and not ranks(output)
+
+
+def test_a_member_whose_rank_died_before_its_blend_is_in_the_submission(faces, alone, tmp_path):
+    """A lost run is found as its ranks left it: both results are there, and the blend is that of none or one."""
+    output, earlier = tmp_path / "out", record(alone)["ensemble"]
+    shutil.copytree(alone, output)
+    (output / "submission.csv").unlink()
+    one = json.dumps(record(output) | {"ensemble": earlier | {"members": ["compact_cnn"]}})
+    (output / "run.json").write_text(one)
+    finish_lost_run(request(faces, output, "epochs=3"))
+    assert record(output)["ensemble"] == earlier and record(output)["status"] == "finished"
+    assert (output / "submission.csv").read_bytes() == (alone / "submission.csv").read_bytes()
 
 
 def test_a_rank_that_dies_at_each_start_is_restarted_three_times_and_the_finished_members_are_submitted(
