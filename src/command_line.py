@@ -5,6 +5,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from src.config import COPIES
+
 
 def path(text: str) -> Path:
     """A path of the command line; an empty one, as of a variable that is not set, is an error."""
@@ -105,6 +107,7 @@ def options_of_results() -> list[Option]:
         ("recipes", "recipe", {"nargs": "?", "help": "print every setting of this one"}),
         ("ensemble compare tta", "runs", runs),
         ("ensemble", "--blend", {"default": "mean", "metavar": "B", "help": "how (default: %(default)s)"}),
+        ("ensemble", "--copies", {"choices": COPIES, "default": "predicted", "help": "test images also in train.csv"}),
         ("ensemble", "--form", {"choices": ("auto", "kaggle", "no_header"), "default": "auto"}),
         ("predict", "run", {"type": path, "metavar": "RUN", "help": "folder of a run"}),
         ("predict", "pictures", pictures),

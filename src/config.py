@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from src.dataset import IMAGE_SIZE
 from src.errors import UserError
 
+COPIES = ("predicted", "labelled")
 BLENDS = ("mean", "log_mean", "greedy", "weights", "stacking", "temperature", "auto")
 TTA = ("none", "flip", "five", "ten", "scales")  # sets of views
 NOT_SETTABLE = ("name", "description", "published", "members", "augment")
@@ -29,7 +30,8 @@ WORDS = {
     "attention_maps_every": "attention attention_maps cam_every grad_cam gradcam",
     "batch_size": "batch batchsize bs mini_batch train_batch_size",
     "class_balancing": "balance balancing class_weight class_weights imbalance sampler",
-    "cosine_epochs": "t_0 t_max", "data_folder": "data_dir data_path dataset_dir",
+    "copies": "duplicates duplicate leak", "cosine_epochs": "t_0 t_max",
+    "data_folder": "data_dir data_path dataset_dir",
     "dropout": "drop drop_rate dropout_rate p_dropout",
     "early_stopping_patience": "early_stop early_stopping es_patience patience", "ema": "ema_decay",
     "epochs": "max_epochs n_epochs nb_epoch num_epochs train_epochs", "fold": "fold_id fold_index",
@@ -223,6 +225,7 @@ class Recipe(Checked):
     split_seed: int = setting(0, "seed of the split", 0, 2**31 - 1)
     valid: str = setting("fold", "the rows for validation; train: the training rows", choices=("fold", "train"))
     blend: str = setting("mean", "how members are blended; auto: what beats the mean out of fold", choices=BLENDS)
+    copies: str = setting("predicted", "test images that are also in train.csv; labelled: as there", choices=COPIES)
     max_train_rows: int | None = setting(None, "use the first so many rows of train.csv; none: all", 14, 10**9)
     seed: int = setting(0, "seed of the training", 0, 2**31 - 1)
     seeds: str = setting("none", "several seeds of the training, as 0,1,2; none: the one seed")

@@ -2,7 +2,8 @@
 
 `..._cpu` are for two CPU cores, the others for a kernel's two T4 GPUs. `python -m tools.kernel_time` estimates their
 hours there. `final_cpu` needs a run before it, whose command is in docs/usage.md. The settings from scratch are those
-that gained something on a validation fold (LOG.md); those of `final_pretrained` are not measured.
+that gained something on a validation fold (LOG.md); those of `final_pretrained` are not measured. The ensembles, which
+are meant to be submitted, give copies of training images their labels; the single networks show what a network reaches.
 """
 
 from src.config import Augment, Member, Recipe
@@ -36,11 +37,11 @@ def each(epochs: int, *networks: str, **changes) -> tuple[Member, ...]:
 
 FINAL_CPU = Recipe(
     "final_cpu", "two networks on five folds, for two CPU cores; they also learn what output/teachers predicted",
-    members=each(80, "face_resnet_s", "face_vgg_m", soft_targets="output/teachers"), fold="all",
+    members=each(80, "face_resnet_s", "face_vgg_m", soft_targets="output/teachers"), fold="all", copies="labelled",
 )
 FINAL = Recipe(
     "final", "three networks from scratch, each on five folds with two seeds, on a kernel's two T4 GPUs",
-    members=each(120, "face_vgg_l", "face_resnet_l", "resnet18_48"), fold="all", seeds="0,1",
+    members=each(120, "face_vgg_l", "face_resnet_l", "resnet18_48"), fold="all", seeds="0,1", copies="labelled",
 )
 
 # ------------------------------------------------------------------------------------------ pretrained weights
@@ -60,6 +61,7 @@ FINAL_PRETRAINED = Recipe(
         Member(f"{name}_{seed}", network=network, seed=seed, **FINE_TUNING)
         for seed in range(2) for name, network in BACKBONES.items()
     ),
+    copies="labelled",
 )
 LITE0 = {
     "network": "timm:tf_efficientnet_lite0", "normalization": "pretrained", "image_size": 96, "epochs": 6,

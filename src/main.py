@@ -226,7 +226,8 @@ def command_ensemble(arguments: argparse.Namespace, bundle: dict) -> int:
     from src.run.record import Code
 
     folders, code = (arguments.runs, arguments.input, arguments.output), Code(**bundle["code"])
-    print_wrapped(blend_runs(BlendRequest(*folders, code, arguments.form, arguments.blend, arguments.report)))
+    how = (arguments.form, arguments.blend, arguments.report, arguments.copies)
+    print_wrapped(blend_runs(BlendRequest(*folders, code, *how)))
     return 0
 
 

@@ -33,9 +33,12 @@ MEMBER, ALL_FOLDS, BLENDED, SUBMITTED = "member", "all folds", "blend", "blend, 
 NONE = "–"
 
 
-def ensemble_table(members: list[Predictions], method: str, files: Competition, source: Path) -> pd.DataFrame:
+def ensemble_table(
+    members: list[Predictions], method: str, files: Competition, source: Path, labelled: Predictions | None = None
+) -> pd.DataFrame:
     """The rows of ensemble.csv. method: of the run's blend; source: where the labels for scoring are.
 
+    labelled: what was submitted, where that is the blend with the labels of copies.
     Raises UserError for members of different data, and where there are no labels of the test images.
     """
     labels = files.train.labels
@@ -51,7 +54,10 @@ def ensemble_table(members: list[Predictions], method: str, files: Competition, 
         blended = fitted_blend(members, name, labels)
         gain = blend_figures(blended.valid, mean.valid.argmax(1) == truth, truth)
         gains = {"gain": gain.gain, "gain_error": gain.gain_error}
-        rows.append(row(SUBMITTED if name == method else BLENDED, name, blended, labels, public) | gains)
+        kind = SUBMITTED if name == method and labelled is None else BLENDED
+        rows.append(row(kind, name, blended, labels, public) | gains)
+    if labelled is not None:
+        rows.append(row(SUBMITTED, f"{method}, copies labelled", labelled, labels, public))
     return pd.DataFrame(rows)
 
 

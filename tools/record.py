@@ -31,6 +31,7 @@ from src.config import hash_of_settings
 from src.csv_cells import read_cells
 from src.data.competition import Competition, read_competition
 from src.ensemble.blend import fitted_blend
+from src.ensemble.copies import label_copies
 from src.ensemble.predictions import Predictions, load_predictions, save_predictions
 from src.errors import UserError
 from src.recipe_changes import folder_name
@@ -70,7 +71,8 @@ def record(run: Path, source: Path, results: Path) -> Path:
     np.savez_compressed(target / "test_probs.npz", probs=blended.test.astype(np.float16))
     save_predictions(target / "predictions.npz", rounded(blended))
     if len(parts) > 1 and all(len(part.valid_rows) for part in parts):
-        table = ensemble_table(parts, recorded.ensemble.method, data, source)
+        labelled = blended if recorded.ensemble.labelled_copies else None
+        table = ensemble_table(parts, recorded.ensemble.method, data, source, labelled)
         table.to_csv(target / "ensemble.csv", index=False, float_format="%.6g")
     if histories:
         pd.concat(histories).to_csv(target / "history.csv", index=False, float_format="%.6g")
@@ -91,6 +93,8 @@ def read_finished(folder: RunFolder) -> RunRecord:
         raise UserError(f"{folder.record_file}: recipe.members are no members of a recipe; run it again.")
     if not used or not set(used) <= recorded.members.keys():
         raise UserError(f"{folder.record_file}: ensemble.members must name members of the run; run it again.")
+    if not isinstance(recorded.recipe.get("max_train_rows"), int | None):
+        raise UserError(f"{folder.record_file}: recipe.max_train_rows is no number of rows; run it again.")
     return recorded
 
 
@@ -108,7 +112,10 @@ def read_predictions(
     parts = [replace(one, header=one.header | {"member": name}) for name, one in found]
     if recorded.blend:
         return parts, load_predictions(folder.predictions(BLEND), data.digest)
-    return parts, fitted_blend(parts, recorded.ensemble.method, data.train.labels)
+    blended = fitted_blend(parts, recorded.ensemble.method, data.train.labels)
+    if recorded.ensemble.labelled_copies:
+        blended, _ = label_copies(blended, data, recorded.recipe.get("max_train_rows"))
+    return parts, blended
 
 
 def rounded(predictions: Predictions) -> Predictions:

@@ -11,6 +11,7 @@ from src.config import Recipe
 from src.data.competition import Competition
 from src.dataset import NUM_CLASSES
 from src.ensemble.blend import blend, compare_blends, fitted_blend
+from src.ensemble.copies import label_copies
 from src.ensemble.methods import AUTO, BlendFigures, choose, figures_table
 from src.ensemble.out_of_fold import write_csv
 from src.ensemble.predictions import Predictions, load_predictions
@@ -31,6 +32,7 @@ def submit(context: RunContext) -> None:
         files = map(context.folder.predictions, names)
         members = [load_predictions(file, data.digest, len(data.test)) for file in files]
         number, method, figures, blended = choose_blend(context.recipe, members, data.train.labels)
+        blended, copies = with_copies(context.recipe, data, blended)
         labels, form = blended.test.argmax(1), context.recipe.form
         context.disk.write(lambda: write_submission(context.folder.submission, labels, data.example, form))
         reached, by_seed = quality(data.train.labels[blended.valid_rows], blended.valid), {}
@@ -38,7 +40,7 @@ def submit(context: RunContext) -> None:
             folds, path = context.inputs.split.fold_of_row, context.folder.out_of_fold
             context.disk.write(lambda: write_csv(path, blended, data.train.labels, folds))
             by_seed = accuracy_by_seed(context, dict(zip(names, members, strict=True)))
-        record.ensemble = EnsembleResult(names[:number], *reached, method, figures, by_seed)
+        record.ensemble = EnsembleResult(names[:number], *reached, method, figures, by_seed, copies)
 
 
 def choose_blend(
@@ -56,6 +58,11 @@ def choose_blend(
         figures = compare_blends(members, labels)[1]
         method = choose(figures)
     return len(members), method, figures, fitted_blend(members, method, labels)
+
+
+def with_copies(recipe: Recipe, data: Competition, blended: Predictions) -> tuple[Predictions, int]:
+    """The blend, where the recipe says so with the labels of copies in its training rows, and how many have such."""
+    return label_copies(blended, data, recipe.max_train_rows) if recipe.copies == "labelled" else (blended, 0)
 
 
 def accuracy_by_seed(context: RunContext, members: dict[str, Predictions]) -> dict[str, float]:
@@ -109,6 +116,7 @@ def rehearse(recipe: Recipe, data: Competition, folder: RunFolder) -> float:
     member = Predictions(header, np.arange(len(data.train)), even[: len(data.train)], even[:rows])
     try:
         *_, blended = choose_blend(recipe, [member] * len(trainings_of(recipe)), data.train.labels)
+        blended, _ = with_copies(recipe, data, blended)
         write_submission(folder.rehearsal, blended.test.argmax(1), data.example, recipe.form)
         check_submission(folder.rehearsal, rows, data.example)
     finally:
@@ -154,12 +162,19 @@ def log_blend(context: RunContext, record: RunRecord) -> None:
     context.log(f"{f'{record.ensemble.method} of ' if len(names) > 1 else ''}{blended}: {percent(record.ensemble)}")
     if others := [name for name in record.members if name not in names]:
         context.log(f"not in the blend, which is more accurate without: {', '.join(others)}")
+    if record.ensemble.labelled_copies:
+        context.log(copies_line(record.ensemble.labelled_copies, len(context.data.test)))
     if not by_seed:
         return
     values = [100 * value for value in by_seed.values()]
     spread = f"; mean {np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} %" if len(values) > 1 else ""
     parts = ", ".join(f"{value:.2f} % with seed {seed}" for seed, value in zip(by_seed, values, strict=True))
     context.log(f"out-of-fold accuracy: {parts}{spread}; {context.folder.out_of_fold}")
+
+
+def copies_line(copies: int, rows: int) -> str:
+    """What was done with test images that are also in train.csv."""
+    return f"{copies:,} of {rows:,} test images are also in train.csv: they have the label that they have there"
 
 
 def record_end(context: RunContext, error: BaseException) -> None:

@@ -12,11 +12,12 @@ from src.data.competition import Competition
 from src.dataset import CLASS_NAMES
 from src.ensemble.blend import compare_blends, fitted_blend
 from src.ensemble.calibration import calibration_line
+from src.ensemble.copies import label_copies
 from src.ensemble.merging import merge_folds
 from src.ensemble.methods import AUTO, METHODS, choose, figures_table
 from src.ensemble.predictions import Predictions, load_predictions, save_predictions
 from src.errors import UserError
-from src.run.finish import quality
+from src.run.finish import copies_line, quality
 from src.run.intact import require_intact
 from src.run.record import (
     BLEND,
@@ -47,6 +48,7 @@ class BlendRequest:
     form: str = "auto"
     method: str = "mean"
     report: bool = True  # whether the folder gets report.html
+    copies: str = "predicted"  # labelled: test images that are also in train.csv have the label that they have there
 
 
 def blend_runs(request: BlendRequest) -> str:
@@ -66,8 +68,10 @@ def blend_runs(request: BlendRequest) -> str:
     columns, figures = compare_blends(found, data.train.labels)
     method = choose(figures) if request.method == AUTO else request.method
     blended = fitted_blend(found, method, data.train.labels)
+    blended, copies = label_copies(blended, data) if request.copies == "labelled" else (blended, 0)
     header = describe(blended, method, members)
     record = new_record(request, blended, BlendResult(method, members, figures), data)
+    record.ensemble = replace(record.ensemble, labelled_copies=copies)
     claim(folder, record)
     folder.predictions(BLEND).parent.mkdir(parents=True, exist_ok=True)
     folder.write_record(record)
@@ -76,7 +80,9 @@ def blend_runs(request: BlendRequest) -> str:
     write_submission(folder.submission, blended.test.argmax(1), data.example, request.form)
     record.status, record.files = FINISHED, folder.digests()
     folder.write_record(record)
-    lines = [*quality_lines(blended, record.blend, columns, data), str(folder.submission)]
+    lines = quality_lines(blended, record.blend, columns, data)
+    lines += [copies_line(copies, len(data.test))] if copies else []
+    lines.append(str(folder.submission))
     if request.report:
         try_report(folder.path, data, lines.append)
     return "\n".join(lines)
@@ -189,6 +195,7 @@ def new_record(request: BlendRequest, blended: Predictions, result: BlendResult,
     """run.json of the blend."""
     rows, members = blended.valid_rows, result.members
     what = [request.method, *sorted(member.digest for member in members)]
+    what += [f"copies={request.copies}"] if request.copies != "predicted" else []
     return RunRecord(
         status=RUNNING,
         code=request.code,

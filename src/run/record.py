@@ -89,6 +89,7 @@ class EnsembleResult:
     """The blend that the submission is made of. figures: of the blends that were compared.
 
     accuracy_by_seed: of all folds, the mean of the members with one seed; empty where one fold is validated.
+    labelled_copies: the test images that have the label of their copies in train.csv.
     """
 
     members: list[Name]
@@ -97,6 +98,7 @@ class EnsembleResult:
     method: str = "mean"
     figures: dict[Name, BlendFigures] = field(default_factory=dict)
     accuracy_by_seed: dict[Name, float] = field(default_factory=dict)
+    labelled_copies: int = 0
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pytest
 
 from src.data import competition
 from src.dataset import CLASS_NAMES
+from src.ensemble.copies import label_copies
 from src.ensemble.predictions import Predictions, load_predictions, save_predictions
 from src.errors import UserError
 from src.main import main
@@ -114,6 +115,34 @@ def test_members_of_different_folds_are_blended_and_none_is_needed(make, faces, 
     assert load_predictions(tmp_path / "out/predictions/blend.npz").valid_rows.tolist() == [0, 3, 7, 250]
     assert "no validation rows" in blend_runs(BlendRequest([runs[2]], faces, tmp_path / "none", CODE, report=False))
     assert RunFolder(tmp_path / "none").read_record().rows.valid == 0
+
+
+def test_copies_have_the_label_that_they_have_in_the_training_data_where_that_is_asked_for(make, faces, tmp_path):
+    data, run = competition.read_competition(faces), make("run", "a", "b", rows=range(40))
+    predicted, labelled = blended(faces, tmp_path / "p", run), blended(faces, tmp_path / "l", run, copies="labelled")
+    expected, count = label_copies(load_predictions(predicted / "predictions/blend.npz"), data)
+    np.testing.assert_array_equal(probabilities(labelled), expected.test)
+    answers = check_submission(labelled / "submission.csv", 80).labels
+    np.testing.assert_array_equal(answers, expected.test.argmax(1))
+    assert (answers != check_submission(predicted / "submission.csv", 80).labels).any()
+    records = [RunFolder(folder).read_record() for folder in (predicted, labelled)]
+    assert [one.ensemble.labelled_copies for one in records] == [0, count] and count > 0
+    assert records[0].config_hash != records[1].config_hash
+
+
+def test_the_command_says_how_many_copies_have_their_label(make, faces, tmp_path, capsys):
+    command = [
+        "ensemble",
+        str(make("run", "a")),
+        "--input",
+        str(faces),
+        "--output",
+        str(tmp_path / "out"),
+        "--no-report",
+    ]
+    assert main([*command, "--copies", "labelled"], fake_bundle()) == 0
+    count = RunFolder(tmp_path / "out").read_record().ensemble.labelled_copies
+    assert f"{count} of 80 test images are also in train.csv" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_same_blend_again_is_written_again(make, faces, tmp_path):

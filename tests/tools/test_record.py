@@ -13,6 +13,7 @@ from hypothesis import example, given
 
 from src import config, recipes
 from src.data.competition import read_competition
+from src.ensemble.blend import blend
 from src.ensemble.out_of_fold import read_out_of_fold
 from src.ensemble.predictions import load_predictions
 from src.errors import UserError
@@ -189,6 +190,26 @@ def test_the_probabilities_are_those_of_the_runs_own_blend(run, faces, project):
     assert np.array_equal(found, expected.astype(np.float16))
     assert not np.array_equal(found, members.mean(0).astype(np.float16))
     assert "| log_mean (blend, submitted) | 20 |" in (project / "results" / "README.md").read_text()
+
+
+def test_the_probabilities_have_the_labels_of_copies_where_the_submission_has_them(faces, project, tmp_path):
+    """The table of the ensemble has the blend without them too."""
+    command = ["run", "--recipe", "quick", "--device", "cpu", "--input", str(faces), "--output", str(tmp_path / "out")]
+    assert main([*command, "--set", "epochs=1", "max_train_rows=150", "copies=labelled"], fake_bundle()) == 0
+    count = read_record(tmp_path / "out/run.json", "").ensemble.labelled_copies
+    page = (tmp_path / "out/report.html").read_text()
+    assert count and f"{count} test images are also in train.csv" in page
+    assert f"{count} of 80 test images are also in train.csv" in (tmp_path / "out/log.txt").read_text()
+    assert call(project, str(tmp_path / "out"), "--input", str(faces)) == 0
+    (folder,) = (file.parent for file in project.glob("results/*/run.json"))
+    labels = check_submission(tmp_path / "out/submission.csv", 80).labels
+    assert np.array_equal(np.load(folder / "test_probs.npz")["probs"].argmax(1), labels)
+    members = [load_predictions(file) for file in sorted((tmp_path / "out/predictions").glob("*.npz"))]
+    assert not np.array_equal(blend(members).test.argmax(1), labels)
+    table = pd.read_csv(folder / "ensemble.csv").set_index("name")
+    assert table.loc["mean, copies labelled", "kind"] == "blend, submitted" and table.loc["mean", "kind"] == "blend"
+    assert table.loc["mean, copies labelled", "public_test"] > table.loc["mean", "public_test"]
+    assert "copies=labelled" in (project / "results/README.md").read_text()
 
 
 def test_many_members_are_shown_by_their_least_and_most(ran):
