@@ -31,7 +31,7 @@ from src.config import hash_of_settings
 from src.csv_cells import read_cells
 from src.data.competition import Competition, read_competition
 from src.ensemble.blend import fitted_blend
-from src.ensemble.copies import label_copies
+from src.ensemble.labelled_copies import label_copies
 from src.ensemble.predictions import Predictions, load_predictions, save_predictions
 from src.errors import UserError
 from src.recipe_changes import folder_name

@@ -11,7 +11,7 @@ from src.config import Recipe
 from src.data.competition import Competition
 from src.dataset import NUM_CLASSES
 from src.ensemble.blend import blend, compare_blends, fitted_blend
-from src.ensemble.copies import label_copies
+from src.ensemble.labelled_copies import label_copies
 from src.ensemble.methods import AUTO, BlendFigures, choose, figures_table
 from src.ensemble.out_of_fold import write_csv
 from src.ensemble.predictions import Predictions, load_predictions

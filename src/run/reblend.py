@@ -12,7 +12,7 @@ from src.data.competition import Competition
 from src.dataset import CLASS_NAMES
 from src.ensemble.blend import compare_blends, fitted_blend
 from src.ensemble.calibration import calibration_line
-from src.ensemble.copies import label_copies
+from src.ensemble.labelled_copies import label_copies
 from src.ensemble.merging import merge_folds
 from src.ensemble.methods import AUTO, METHODS, choose, figures_table
 from src.ensemble.predictions import Predictions, load_predictions, save_predictions

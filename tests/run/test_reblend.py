@@ -9,7 +9,7 @@ import pytest
 
 from src.data import competition
 from src.dataset import CLASS_NAMES
-from src.ensemble.copies import label_copies
+from src.ensemble.labelled_copies import label_copies
 from src.ensemble.predictions import Predictions, load_predictions, save_predictions
 from src.errors import UserError
 from src.main import main

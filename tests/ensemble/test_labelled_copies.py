@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from src.data.competition import Competition, Faces, read_competition
-from src.ensemble.copies import count_labels, label_copies
+from src.ensemble.labelled_copies import count_labels, label_copies
 from src.ensemble.predictions import Predictions
 
 
