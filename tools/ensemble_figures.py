@@ -39,6 +39,7 @@ def ensemble_table(
     """The rows of ensemble.csv. method: of the run's blend; source: where the labels for scoring are.
 
     labelled: what was submitted, where that is the blend with the labels of copies.
+
     Raises UserError for members of different data, and where there are no labels of the test images.
     """
     labels = files.train.labels

@@ -3,10 +3,10 @@
     python -m tools.record RUN … --input DIR     record runs, scored with the labels below DIR, and rewrite the tables
     python -m tools.record                       rewrite the tables
 
-A folder holds run.json, history.csv, score.json, test_probs.npz (`probs`, float16 (t, 7), in test.csv's order) and
-predictions.npz, a predictions file (src.ensemble.predictions) that has the validation rows too: a training can take its
-soft targets from it. That of several members has ensemble.csv too (tools.ensemble_figures).
-Nobody edits the tables by hand.
+A folder holds run.json, history.csv, score.json, test_probs.npz (`probs`, float16 (t, 7), in test.csv's order, those of
+submission.csv) and predictions.npz, a predictions file (src.ensemble.predictions) with what the networks predict, for
+the validation rows too: a training can take its soft targets from it. That of several members has ensemble.csv too
+(tools.ensemble_figures). Nobody edits the tables by hand.
 """
 
 import argparse
@@ -68,10 +68,12 @@ def record(run: Path, source: Path, results: Path) -> Path:
     target.mkdir(parents=True, exist_ok=True)
     write_json(target / "run.json", recorded)
     write_json(target / "score.json", scored)
-    np.savez_compressed(target / "test_probs.npz", probs=blended.test.astype(np.float16))
+    labelled = None
+    if recorded.ensemble.labelled_copies:
+        labelled, _ = label_copies(blended, data, recorded.recipe.get("max_train_rows"))
+    np.savez_compressed(target / "test_probs.npz", probs=(labelled or blended).test.astype(np.float16))
     save_predictions(target / "predictions.npz", rounded(blended))
     if len(parts) > 1 and all(len(part.valid_rows) for part in parts):
-        labelled = blended if recorded.ensemble.labelled_copies else None
         table = ensemble_table(parts, recorded.ensemble.method, data, source, labelled)
         table.to_csv(target / "ensemble.csv", index=False, float_format="%.6g")
     if histories:
@@ -101,7 +103,7 @@ def read_finished(folder: RunFolder) -> RunRecord:
 def read_predictions(
     folder: RunFolder, recorded: RunRecord, data: Competition
 ) -> tuple[list[Predictions], Predictions]:
-    """What was blended, with the names that the folder gives it, and the blend that the submission is made of.
+    """What was blended, with the names that the folder gives it, and the blend, whose copies are not labelled yet.
 
     Raises UserError for files that were changed since, and for predictions of other data.
     """
@@ -112,10 +114,7 @@ def read_predictions(
     parts = [replace(one, header=one.header | {"member": name}) for name, one in found]
     if recorded.blend:
         return parts, load_predictions(folder.predictions(BLEND), data.digest)
-    blended = fitted_blend(parts, recorded.ensemble.method, data.train.labels)
-    if recorded.ensemble.labelled_copies:
-        blended, _ = label_copies(blended, data, recorded.recipe.get("max_train_rows"))
-    return parts, blended
+    return parts, fitted_blend(parts, recorded.ensemble.method, data.train.labels)
 
 
 def rounded(predictions: Predictions) -> Predictions:

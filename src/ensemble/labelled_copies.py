@@ -2,6 +2,7 @@
 
 568 of FER2013's 7,178 test images have the pixels of a training image. Images with equal pixels nearly always have
 equal labels (97 % in train.csv, LOG.md); a network that generalizes gives a training image its own label less often.
+Only a submission has these labels: predictions files have what the networks predict.
 """
 
 from dataclasses import replace

@@ -68,7 +68,7 @@ def blend_runs(request: BlendRequest) -> str:
     columns, figures = compare_blends(found, data.train.labels)
     method = choose(figures) if request.method == AUTO else request.method
     blended = fitted_blend(found, method, data.train.labels)
-    blended, copies = label_copies(blended, data) if request.copies == "labelled" else (blended, 0)
+    submitted, copies = label_copies(blended, data) if request.copies == "labelled" else (blended, 0)
     header = describe(blended, method, members)
     record = new_record(request, blended, BlendResult(method, members, figures), data)
     record.ensemble = replace(record.ensemble, labelled_copies=copies)
@@ -77,7 +77,7 @@ def blend_runs(request: BlendRequest) -> str:
     folder.write_record(record)
     save_predictions(folder.predictions(BLEND), Predictions(header, blended.valid_rows, blended.valid, blended.test))
     save_columns(folder, files, found)
-    write_submission(folder.submission, blended.test.argmax(1), data.example, request.form)
+    write_submission(folder.submission, submitted.test.argmax(1), data.example, request.form)
     record.status, record.files = FINISHED, folder.digests()
     folder.write_record(record)
     lines = quality_lines(blended, record.blend, columns, data)

@@ -193,7 +193,7 @@ def test_the_probabilities_are_those_of_the_runs_own_blend(run, faces, project):
 
 
 def test_the_probabilities_have_the_labels_of_copies_where_the_submission_has_them(faces, project, tmp_path):
-    """The table of the ensemble has the blend without them too."""
+    """Those of a run and of a blend; the predictions file and the table of the ensemble have the blend without them."""
     command = ["run", "--recipe", "quick", "--device", "cpu", "--input", str(faces), "--output", str(tmp_path / "out")]
     assert main([*command, "--set", "epochs=1", "max_train_rows=150", "copies=labelled"], fake_bundle()) == 0
     count = read_record(tmp_path / "out/run.json", "").ensemble.labelled_copies
@@ -206,10 +206,18 @@ def test_the_probabilities_have_the_labels_of_copies_where_the_submission_has_th
     assert np.array_equal(np.load(folder / "test_probs.npz")["probs"].argmax(1), labels)
     members = [load_predictions(file) for file in sorted((tmp_path / "out/predictions").glob("*.npz"))]
     assert not np.array_equal(blend(members).test.argmax(1), labels)
+    np.testing.assert_allclose(load_predictions(folder / "predictions.npz").test, blend(members).test, atol=1e-3)
     table = pd.read_csv(folder / "ensemble.csv").set_index("name")
     assert table.loc["mean, copies labelled", "kind"] == "blend, submitted" and table.loc["mean", "kind"] == "blend"
     assert table.loc["mean, copies labelled", "public_test"] > table.loc["mean", "public_test"]
     assert "copies=labelled" in (project / "results/README.md").read_text()
+    command = ["ensemble", str(tmp_path / "out"), "--copies", "labelled", "--input", str(faces), "--no-report"]
+    assert main([*command, "--output", str(tmp_path / "blend")], fake_bundle()) == 0
+    assert call(project, str(tmp_path / "blend"), "--input", str(faces)) == 0
+    (again,) = project.glob("results/blend-*")
+    answers = check_submission(tmp_path / "blend/submission.csv", 80).labels
+    assert np.array_equal(np.load(again / "test_probs.npz")["probs"].argmax(1), answers)
+    assert pd.read_csv(again / "ensemble.csv")["kind"].iloc[-1] == "blend, submitted"
 
 
 def test_many_members_are_shown_by_their_least_and_most(ran):
