@@ -107,7 +107,7 @@ def options_of_results() -> list[Option]:
         ("recipes", "recipe", {"nargs": "?", "help": "print every setting of this one"}),
         ("ensemble compare tta", "runs", runs),
         ("ensemble", "--blend", {"default": "mean", "metavar": "B", "help": "how (default: %(default)s)"}),
-        ("ensemble", "--copies", {"choices": COPIES, "default": "predicted", "help": "test images also in train.csv"}),
+        ("ensemble", "--copies", {"choices": COPIES, "default": "predicted", "help": "of training images in test.csv"}),
         ("ensemble", "--form", {"choices": ("auto", "kaggle", "no_header"), "default": "auto"}),
         ("predict", "run", {"type": path, "metavar": "RUN", "help": "folder of a run"}),
         ("predict", "pictures", pictures),

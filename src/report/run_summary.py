@@ -29,7 +29,7 @@ def members_blocks(run: RunFiles) -> list:
     if len(run.blended_members) > 1:
         blocks.append(f"The submission is of the blend {run.method} of {', '.join(run.blended_members)}.")
     if copies := dict_of(run.record, "ensemble").get("labelled_copies"):
-        blocks.append(f"{_count(copies)} test images are also in train.csv: they have the label that they have there.")
+        blocks.append(f"submission.csv gives {_count(copies)} copies of training images the label that these have.")
     others = [name for name in run.compared if name not in run.blended_members]
     if others and run.blended:
         blocks.append(f"Not in the blend, which is more accurate on the validation rows without: {', '.join(others)}.")

@@ -173,8 +173,8 @@ def log_blend(context: RunContext, record: RunRecord) -> None:
 
 
 def copies_line(copies: int, rows: int) -> str:
-    """What was done with test images that are also in train.csv."""
-    return f"{copies:,} of {rows:,} test images are also in train.csv: they have the label that they have there"
+    """What was done with test images that are also in the rows of train.csv that may be used."""
+    return f"{copies:,} of {rows:,} test images are also in the training data: they have the label that they have there"
 
 
 def record_end(context: RunContext, error: BaseException) -> None:

@@ -142,7 +142,7 @@ def test_the_command_says_how_many_copies_have_their_label(make, faces, tmp_path
     ]
     assert main([*command, "--copies", "labelled"], fake_bundle()) == 0
     count = RunFolder(tmp_path / "out").read_record().ensemble.labelled_copies
-    assert f"{count} of 80 test images are also in train.csv" in " ".join(capsys.readouterr().out.split())
+    assert f"{count} of 80 test images are also in the training data" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_same_blend_again_is_written_again(make, faces, tmp_path):

@@ -198,8 +198,8 @@ def test_the_probabilities_have_the_labels_of_copies_where_the_submission_has_th
     assert main([*command, "--set", "epochs=1", "max_train_rows=150", "copies=labelled"], fake_bundle()) == 0
     count = read_record(tmp_path / "out/run.json", "").ensemble.labelled_copies
     page = (tmp_path / "out/report.html").read_text()
-    assert count and f"{count} test images are also in train.csv" in page
-    assert f"{count} of 80 test images are also in train.csv" in (tmp_path / "out/log.txt").read_text()
+    assert count and f"submission.csv gives {count} copies of training images" in page
+    assert f"{count} of 80 test images are also in the training data" in (tmp_path / "out/log.txt").read_text()
     assert call(project, str(tmp_path / "out"), "--input", str(faces)) == 0
     (folder,) = (file.parent for file in project.glob("results/*/run.json"))
     labels = check_submission(tmp_path / "out/submission.csv", 80).labels
