@@ -70,8 +70,7 @@ def blend_runs(request: BlendRequest) -> str:
     blended = fitted_blend(found, method, data.train.labels)
     submitted, copies = label_copies(blended, data) if request.copies == "labelled" else (blended, 0)
     header = describe(blended, method, members)
-    record = new_record(request, blended, BlendResult(method, members, figures), data)
-    record.ensemble = replace(record.ensemble, labelled_copies=copies)
+    record = new_record(request, blended, BlendResult(method, members, figures), data, copies)
     claim(folder, record)
     folder.predictions(BLEND).parent.mkdir(parents=True, exist_ok=True)
     folder.write_record(record)
@@ -191,8 +190,10 @@ def describe(blended: Predictions, method: str, members: list[BlendedMember]) ->
     }
 
 
-def new_record(request: BlendRequest, blended: Predictions, result: BlendResult, data: Competition) -> RunRecord:
-    """run.json of the blend."""
+def new_record(
+    request: BlendRequest, blended: Predictions, result: BlendResult, data: Competition, copies: int
+) -> RunRecord:
+    """run.json of the blend. copies: the test images that have the label of their copies in train.csv."""
     rows, members = blended.valid_rows, result.members
     what = [request.method, *sorted(member.digest for member in members)]
     what += [f"copies={request.copies}"] if request.copies != "predicted" else []
@@ -205,7 +206,10 @@ def new_record(request: BlendRequest, blended: Predictions, result: BlendResult,
         rows=RowCounts(0, len(rows), len(data.test)),
         device="",
         ensemble=EnsembleResult(
-            [member.name for member in members], *quality(data.train.labels[rows], blended.valid), result.method
+            [member.name for member in members],
+            *quality(data.train.labels[rows], blended.valid),
+            result.method,
+            labelled_copies=copies,
         ),
         blend=result,
     )

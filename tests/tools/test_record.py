@@ -234,6 +234,7 @@ def test_many_members_are_shown_by_their_least_and_most(ran):
         ({"status": "interrupted"}, "interrupted"),
         ({"ensemble": None}, "same command again"),
         ({"ensemble": {"members": ["another"], "valid_accuracy": 0.5, "valid_f1": 0.5}}, "ensemble.members"),
+        ({"recipe": config.as_dict(recipes.get("quick")) | {"max_train_rows": "many"}}, "max_train_rows"),
     ],
 )
 def test_a_run_that_is_not_whole_is_refused(run, faces, project, capsys, change, words):
