@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # errno of an OSError when the disk is full
 
@@ -24,6 +25,23 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def try_lock(file: IO, shared: bool) -> bool:
+    """Locks an open file until it is closed, or its process ends; False where another lock forbids it.
+
+    shared: whether others may have a shared lock too. Where files cannot be locked (Windows, some network file systems)
+    nothing is locked.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        return True
+    return True
 
 
 def digest(file: Path) -> str:

@@ -123,14 +123,17 @@ def is_closed(stream: io.TextIOWrapper) -> bool:
 
 
 def discard_unread() -> bool:
-    """Leads each stream that nobody reads to nowhere: Python would report at its end what is left. Whether one was."""
+    """Leads each stream that cannot be written to nowhere: Python would report at its end what is left.
+
+    Returns whether one was a pipe that nobody reads.
+    """
     lost = False
     for stream in streams():
         with contextlib.suppress(OSError, ValueError):
             try:
                 stream.flush()
-            except BrokenPipeError:
-                lost = True
+            except OSError as error:  # a terminal that was closed raises EIO
+                lost = lost or isinstance(error, BrokenPipeError)
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, stream.fileno())
                 os.close(nowhere)

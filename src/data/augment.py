@@ -40,7 +40,7 @@ def augment(images: Tensor, settings: Augment, generator: torch.Generator, image
     return erase(normalise(x), settings, draws[8:13])
 
 
-def spread(draw: Tensor, limit: float) -> Tensor:
+def spread(draw: Tensor, limit: float | Tensor) -> Tensor:
     """A draw from [0, 1) spread over ± limit."""
     return (2 * draw - 1) * limit
 
@@ -84,12 +84,12 @@ def sampling_matrix(rotation: Tensor, shear: Tensor, scale: Tensor, shift: Tenso
 def cropped(theta: Tensor, smallest: float, draws: Tensor) -> Tensor:
     """Sampling matrices (n, 2, 3) that enlarge a random part of the result to its whole (Szegedy et al. 2015).
 
-    The part has an area of `smallest` to 1 of the image's and a ratio of width to height of 3/4 to 4/3, and lies within
-    the image. draws: (4, n) in [0, 1) for area, ratio, and place in x and y.
+    The part has an area of `smallest` to 1 of the image's and a ratio of width to height of 3/4 to 4/3, or less where
+    it would not lie within the image. draws: (4, n) in [0, 1) for area, ratio, and place in x and y.
     """
     area = smallest + (1 - smallest) * draws[0]
-    ratio = torch.exp(spread(draws[1], math.log(4 / 3)))
-    size = torch.stack([area * ratio, area / ratio], 1).sqrt().clamp(max=1)
+    ratio = torch.exp(spread(draws[1], (-area.log()).clamp(max=math.log(4 / 3))))
+    size = torch.stack([area * ratio, area / ratio], 1).sqrt()
     centre = (2 * draws[2:4].T - 1) * (1 - size)
     moved = theta[:, :, 2:] + theta[:, :, :2] @ centre.unsqueeze(2)
     return torch.cat([theta[:, :, :2] * size.unsqueeze(1), moved], 2)
@@ -114,7 +114,8 @@ def color_jitter(x: Tensor, settings: Augment, draws: Tensor) -> Tensor:
 def erase(x: Tensor, settings: Augment, draws: Tensor) -> Tensor:
     """Random erasing (Zhong et al. 2020): sets a rectangle to 0, the mean gray.
 
-    Its area is 0.02 to `erase_max_area` of the image's, its ratio of height to width 0.3 to 3.3.
+    Its area is 0.02 to `erase_max_area` of the image's, its ratio of height to width 0.3 to 3.3. A side that is longer
+    than the image's is cut.
     x: normalised, float (n, 1, h, w); draws: (5, n) for whether, area, ratio, row, column.
     """
     if not settings.erase:

@@ -61,7 +61,7 @@ def read_image_folder(root: Path, hide_test_labels: bool) -> Table:
 
 def _half(file: Path) -> str | None:
     """train or test, if the file is an image in such a folder."""
-    half = file.parts[-3].lower() if len(file.parts) > 3 else ""
+    half = file.parts[-3].lower() if len(file.parts) >= 3 else ""
     return half if half in ("train", "test") and file.suffix.lower() in SUFFIXES else None
 
 
@@ -91,7 +91,8 @@ def _read_pixels(file: Path) -> bytes:
         with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
             frames, found = getattr(image, "n_frames", 1), f"{image.width}x{image.height} pixels, mode {image.mode}"
             fits = frames == 1 and image.size == (IMAGE_SIZE, IMAGE_SIZE)
-            if fits and (image.mode in _MODES or (image.mode in _WITH_ALPHA and _is_opaque(image))):
+            is_gray_or_colour = image.mode in _MODES and not image.has_transparency_data
+            if fits and (is_gray_or_colour or (image.mode in _WITH_ALPHA and _is_opaque(image))):
                 return image.convert("L").tobytes()
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error and more
         raise UserError(f"{file}: cannot be read as an image ({type(error).__name__}).\n{_ADVICE}") from error

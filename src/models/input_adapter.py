@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from src.dataset import PIXEL_MEAN, PIXEL_STD
+from src.dataset import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
 from src.models.preprocessing import PREPROCESSING
 
 
@@ -23,9 +23,10 @@ def normalization_of(body: nn.Module, setting: str) -> tuple[float, float]:
 
 
 class InputAdapter(nn.Module):
-    """Turns images (n, 1, h, w), normalized with the dataset's mean and deviation, into (n, 1, size, size) with others.
+    """Turns images (n, 1, 48, 48), normalized by the dataset's mean and deviation, into (n, 1, size, size) with others.
 
-    It resizes bilinearly on the device, one batch at a time, so that the data stays in memory at its own size.
+    Smaller images, as of progressive resizing, become smaller in the same ratio. It resizes bilinearly
+    on the device, one batch at a time, so that the data stays in memory at its own size.
     preprocessing: a name in PREPROCESSING, for what happens before that.
     """
 
@@ -35,9 +36,9 @@ class InputAdapter(nn.Module):
         self.image_size, self.gain, self.offset = image_size, PIXEL_STD / std, (PIXEL_MEAN - mean) / std
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, 1, h, w) → (n, 1, image_size, image_size)."""
+        """(n, 1, 48, 48) → (n, 1, image_size, image_size); smaller sides in the same ratio."""
         x = self.preprocess(x)
         if (self.gain, self.offset) != (1.0, 0.0):
             x = x * self.gain + self.offset
-        size = (self.image_size, self.image_size)
-        return x if x.shape[-2:] == size else F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+        size = [self.image_size * min(side, IMAGE_SIZE) // IMAGE_SIZE for side in x.shape[-2:]]
+        return x if list(x.shape[-2:]) == size else F.interpolate(x, size=size, mode="bilinear", align_corners=False)

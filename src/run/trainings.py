@@ -6,6 +6,7 @@ import numpy as np
 
 from src.config import Member, Recipe
 from src.data.split import Split, assign_folds
+from src.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -48,4 +49,9 @@ def split_rows(recipe: Recipe, images: np.ndarray, labels: np.ndarray) -> Split:
     images, labels = images[: recipe.max_train_rows], labels[: recipe.max_train_rows]
     if recipe.valid == "train" or recipe.fold == "none":
         return Split(np.zeros(len(labels), np.int64), recipe.valid == "train")
-    return Split(assign_folds(images, labels, recipe.folds, recipe.split_seed))
+    split = Split(assign_folds(images, labels, recipe.folds, recipe.split_seed))
+    if len(labels) - np.bincount(split.fold_of_row).max() < 2:
+        raise UserError(
+            f"folds={recipe.folds}: of {len(labels)} rows of train.csv a fold leaves fewer than 2 to train on"
+        )
+    return split

@@ -9,8 +9,8 @@ from torch import nn
 from src.terminal import WIDTH
 from src.train.budget import MemberBudget
 from src.train.checkpoint import CheckpointManager
+from src.train.epoch_cost import expected_seconds
 from src.train.fit import Callback, TimeUp, TrainState
-from src.train.sam import mean_passes
 from src.train.signals import Stopped, StopSignals
 from src.train.step_metrics import StepMetrics
 from src.train.tracking import epoch_line
@@ -71,12 +71,11 @@ class TrainingCallbacks(Callback):
             self.save(trainer.state_dict(), state)
 
     def on_epoch_end(self, trainer: Trainer, state: TrainState) -> None:
-        """Logs the epoch, and shortens the schedule to the epochs that still fit, by the mean of those before."""
+        """Logs the epoch, and shortens the schedule to the epochs that still fit, by the times of those before."""
         done, epochs = state.epochs, trainer.schedule.epochs
         self.log(epoch_line(state.history[-1], epochs, state.best_epoch == done, self.columns))
-        seconds = sum(row["seconds"] for row in state.history) / done / mean_passes(trainer.member, 1, done, epochs)
-        seconds *= mean_passes(trainer.member, done + 1, epochs, epochs)
-        self.shorten_schedule(trainer, state.epochs + self.budget.epochs_left(seconds))
+        seconds = expected_seconds(trainer.member, state.history, epochs)
+        self.shorten_schedule(trainer, done + self.budget.epochs_left(seconds))
         self.on_progress(state.history, trainer.schedule.epochs)
         self.on_epoch(trainer.eval_model, done)
 

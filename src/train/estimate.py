@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable
+from statistics import fmean
 
 from src.config import Member
 from src.data.batches import steps
 from src.train.budget import TimeEstimate
 from src.train.predict import probabilities
-from src.train.sam import mean_passes
+from src.train.sam import passes
 from src.train.trainer import Trainer, TrainJob, training_image_size
 from src.train.tta import TTA_VIEWS
 
@@ -21,9 +22,10 @@ def estimate_member(job: TrainJob, test_rows: int, clock: Callable[[], float] = 
     of the validation rows and `test_rows` more.
     """
     trainer, member, valid = Trainer(job), job.member, job.valid
-    sizes = [training_image_size(member, epoch, member.epochs) for epoch in range(1, member.epochs + 1)]
-    step = sum(step_seconds(trainer, side, clock) * sizes.count(side) for side in set(sizes)) / len(sizes)
-    step *= mean_passes(member, 1, member.epochs, member.epochs)
+    numbers = range(1, member.epochs + 1)
+    sizes = [training_image_size(member, number, member.epochs) for number in numbers]
+    by_size = {side: step_seconds(trainer, side, clock) for side in dict.fromkeys(sizes)}
+    step = fmean(by_size[side] * passes(member, n, member.epochs) for n, side in zip(numbers, sizes, strict=True))
     images = (valid if len(valid.labels) else job.train).images[:256]
     probabilities(trainer.eval_model, images[:8], "none", job.precision)
     started = clock()

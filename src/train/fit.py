@@ -153,9 +153,13 @@ def roll_back(trainer: Trainer, state: TrainState, row: dict, callback: Callback
     if state.rollbacks > MAX_ROLLBACKS:
         raise Diverged(
             f"{name}: diverges in epoch {epoch} ({losses}) also at an eighth of its learning rate; "
-            f"lower it (--set {name}.lr={trainer.member.lr / 16:g})"
+            f"set its lr to {trainer.member.lr / 16:g} or lower"
         )
+    epochs, parts = trainer.schedule.epochs, trainer.accumulation_steps
     trainer.load_state_dict(state.last_good)
+    # That state may be older than what the time budget and the memory have allowed since.
+    trainer.schedule.epochs = min(epochs, trainer.schedule.epochs)
+    trainer.accumulation_steps = max(parts, trainer.accumulation_steps)
     trainer.schedule.scale_lr(0.5)
     action = f"back to epoch {epoch - 1}, half the learning rate"
     callback.log(f"warning: {name} diverges in epoch {epoch} ({losses}): {action}")

@@ -29,6 +29,7 @@ class InitialWeights:
     description: str
     num_bytes: int  # bytes of the network's state
     notes: tuple[str, ...] = ()  # lines for the log: what was passed over, which of several was taken
+    digest: str = ""  # 16 hexadecimal digits of the file's content
 
 
 def create_network(member: Member, file: Path | None = None) -> nn.Module:
@@ -60,8 +61,9 @@ def find_initial_weights(member: Member, folder: Path) -> InitialWeights:
         reason = f"from scratch, not comparable with a pretrained start: {found.origin}"
         return InitialWeights(None, reason, num_bytes, tuple(found.notes))
     notes = (*found.notes, *notes_on_run(member, body, found.file))
+    content = digest(found.file)[:16]
     return InitialWeights(
-        found.file, f"pretrained: {found.file} [{digest(found.file)[:16]}], {found.origin}", num_bytes, notes
+        found.file, f"pretrained: {found.file} [{content}], {found.origin}", num_bytes, notes, content
     )
 
 
@@ -102,10 +104,10 @@ def describe_normalization(body: nn.Module, setting: str) -> str:
 @torch.inference_mode()
 def check_image_size(member: Member, net: nn.Module) -> None:
     """Raises UserError if the network does not accept faces of the member's image size, or of its first epoch."""
-    sides = {IMAGE_SIZE: member.image_size or models.native_image_size(member.network)}
-    if member.resize_fraction:
-        sides[member.initial_image_size] = member.initial_image_size
-    for stored, side in sides.items():
+    image_size = member.image_size or models.native_image_size(member.network)
+    stored_sides = [IMAGE_SIZE, *([member.initial_image_size] if member.resize_fraction else [])]
+    for stored in stored_sides:
+        side = image_size * stored // IMAGE_SIZE
         try:
             net.eval()(torch.zeros(1, 1, stored, stored))
         except (RuntimeError, AssertionError, ValueError) as error:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from src.errors import UserError
 from src.train.tracking import progress_bar
 from src.train.trainer import Trainer, TrainJob
 
@@ -79,10 +80,17 @@ def range_test(job: TrainJob, steps: int) -> RangeTest:
 
 
 def sweep(step: Callable[[float], float], lrs: np.ndarray) -> RangeTest:
-    """Calls `step`, which does a step with a rate and returns its loss, until the smoothed loss explodes."""
+    """Calls `step`, which does a step with a rate and returns its loss, until the smoothed loss explodes.
+
+    Raises UserError where the first loss is not finite.
+    """
     losses, mean, best = [], MovingAverage(), math.inf
     for lr in lrs:
         if not math.isfinite(loss := step(float(lr))):
+            if not losses:
+                raise UserError(
+                    f"the loss of the first step is {loss}, at the learning rate {lr:g}: no rate can be found"
+                )
             return RangeTest(lrs[: len(losses)], np.array(losses), True)
         losses.append(loss)
         smoothed = mean(loss)

@@ -16,7 +16,7 @@ from src.dataset import NUM_CLASSES
 from src.train.schedule import is_in_last_part
 
 
-def mixes(member: Member, epoch: int = 1, epochs: int = 1) -> bool:
+def mixes(member: Member, epoch: int, epochs: int) -> bool:
     """Whether a member mixes images in an epoch of `epochs`, counted from 1."""
     is_on = bool(member.mixup or member.cutmix)
     return is_on and not is_in_last_part(epoch, epochs, member.mix_off_fraction)
@@ -39,9 +39,9 @@ def mix(images: Tensor, targets: Tensor, member: Member, rng: np.random.Generato
     if rng.random() >= member.mix_probability:
         return LabelledImages(images, targets)
     is_cutmix = rng.random() < member.cutmix_share if member.mixup and member.cutmix else bool(member.cutmix)
-    images, kept = cutmix(images, member.cutmix, rng) if is_cutmix else mixup(images, member.mixup, rng)
+    images, lam = cutmix(images, member.cutmix, rng) if is_cutmix else mixup(images, member.mixup, rng)
     rows = target_rows(targets)
-    return LabelledImages(images, torch.lerp(rows.roll(1, 0), rows, kept))
+    return LabelledImages(images, torch.lerp(rows.roll(1, 0), rows, lam))
 
 
 def mixup(images: Tensor, alpha: float, rng: np.random.Generator) -> tuple[Tensor, float]:
@@ -49,8 +49,8 @@ def mixup(images: Tensor, alpha: float, rng: np.random.Generator) -> tuple[Tenso
 
     The weight is drawn from Beta(alpha, alpha) once for the whole batch, as in the paper.
     """
-    kept = rng.beta(alpha, alpha)
-    return torch.lerp(images.roll(1, 0), images, kept), kept
+    lam = rng.beta(alpha, alpha)
+    return torch.lerp(images.roll(1, 0), images, lam), lam
 
 
 def cutmix(images: Tensor, alpha: float, rng: np.random.Generator) -> tuple[Tensor, float]:

@@ -42,6 +42,7 @@ def decay_groups(net: nn.Module) -> list[dict]:
 def layer_groups(member: Member, net: nn.Module) -> list[dict]:
     """Parameter groups by layer; a layer's learning rate is `layer_decay` times that of the next layer.
 
+    timm's networks name their layers. torchvision's ResNets name none: timm takes twelve parameter tensors as one.
     Norms, biases and what the network names (position embeddings) get no weight decay (Bao et al. 2022).
     """
     from timm.optim import param_groups_layer_decay  # here, not above: importing timm takes seconds

@@ -19,10 +19,9 @@ def uses_sam(member: Member, epoch: int, epochs: int) -> bool:
     return is_in_last_part(epoch, epochs, member.sam_fraction)
 
 
-def mean_passes(member: Member, first: int, last: int, epochs: int) -> float:
-    """The mean number of passes of a step in the epochs from `first` to `last` of `epochs`: 1, or 2 with SAM."""
-    passes = [1 + uses_sam(member, epoch, epochs) for epoch in range(first, last + 1)]
-    return sum(passes) / len(passes) if passes else 1.0
+def passes(member: Member, epoch: int, epochs: int) -> int:
+    """The number of passes of a step in an epoch of `epochs`: 1, or 2 with SAM."""
+    return 1 + uses_sam(member, epoch, epochs)
 
 
 @contextmanager

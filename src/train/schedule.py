@@ -19,6 +19,7 @@ class LRSchedule:
         # Not self.factor: the optimizer would stay in a GPU's memory until Python looks for cycles of references.
         factor = weakref.WeakMethod(self.factor)
         self.by_step = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor()(step))
+        self.is_warmed_up = not self.warmup_steps  # at the peak once; a shorter schedule may skip a part of the way
         self.plateau = None
         if member.schedule == "plateau":
             settings = {"factor": member.lr_factor, "patience": member.lr_patience, "eps": 0}
@@ -52,12 +53,13 @@ class LRSchedule:
     def step(self) -> None:
         """Sets the learning rate for the next step."""
         # After the warm-up ReduceLROnPlateau sets the learning rate; LambdaLR would reset it.
-        if self.plateau is None or self.by_step.last_epoch < self.warmup_steps:
+        if self.plateau is None or not self.is_warmed_up:
             self.by_step.step()
+            self.is_warmed_up = self.by_step.last_epoch >= self.warmup_steps
 
     def end_epoch(self, valid_loss: float) -> None:
         """Tells the plateau schedule the validation loss of an epoch."""
-        if self.plateau is not None and self.by_step.last_epoch >= self.warmup_steps:
+        if self.plateau is not None and self.is_warmed_up:
             self.plateau.step(valid_loss)
 
     def scale_lr(self, factor: float) -> None:
@@ -70,12 +72,14 @@ class LRSchedule:
     def state_dict(self) -> dict:
         """Plain values for `load_state_dict`."""
         plateau = self.plateau.state_dict() if self.plateau else None
-        return {"epochs": self.epochs, "by_step": self.by_step.state_dict(), "plateau": plateau}
+        by_step = self.by_step.state_dict()
+        return {"epochs": self.epochs, "by_step": by_step, "plateau": plateau, "is_warmed_up": self.is_warmed_up}
 
     def load_state_dict(self, state: dict) -> None:
         """Restores a `state_dict()`. The optimizer's state must be loaded too: it holds the learning rates."""
         self.epochs = state["epochs"]
         self.by_step.load_state_dict(state["by_step"])
+        self.is_warmed_up = state["is_warmed_up"]
         if self.plateau:
             self.plateau.load_state_dict(state["plateau"])
 
@@ -87,7 +91,7 @@ def is_in_last_part(epoch: int, epochs: int, fraction: float) -> bool:
 
 
 def one_cycle(step: int, total: int, warmup_fraction: float) -> float:
-    """Half a cosine up from 1/25 to 1 in the first `warmup_fraction` of the steps, then one down to 4e-7 (Smith 2018).
+    """Half a cosine up from 1/25 to 1 in the first `warmup_fraction` of the steps, then one down to 4e-6 (Smith 2018).
 
     The values are those of torch's OneCycleLR, which cannot be shortened during training.
     """

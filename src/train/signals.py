@@ -1,5 +1,6 @@
 """Signals: the first SIGTERM, SIGINT or SIGHUP asks the run to end after its step, the second ends it at once."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -42,7 +43,8 @@ class StopSignals:
         if self.received:
             os._exit(128 + number)
         self.received = number
-        print(f"\n{signal.Signals(number).name}: ends after this step; once more ends at once", file=sys.stderr)
+        with contextlib.suppress(OSError, RuntimeError, ValueError):  # the terminal may have gone, or be in use
+            print(f"\n{signal.Signals(number).name}: ends after this step; once more ends at once", file=sys.stderr)
 
     def check(self) -> None:
         """Raises Stopped if a signal was received. Call it where the run can be left."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from src.files import replacing
+from src.files import replacing, try_lock
 from src.terminal import WIDTH, discard_unread, wrap
 
 SHARES = ("train_accuracy", "valid_accuracy", "valid_f1")  # 0-1 in a row of the history
@@ -20,11 +20,13 @@ PERCENT = {name: f"{name}_percent" for name in SHARES}  # the columns of history
 class Log:
     """Prints each message, after `prefix`, in lines of 79 columns, and appends it to log.txt, each line with its time.
 
-    A full disk or a closed terminal loses only lines.
+    A full disk or a closed terminal loses only lines. While it is open, log.txt is locked: so another start of the same
+    run knows that this one is at work.
     """
 
     def __init__(self, path: Path, prefix: str = ""):
         self.file, self.prefix, self.columns = path.open("ab", buffering=0), prefix, WIDTH - len(prefix)
+        try_lock(self.file, shared=True)
 
     def __call__(self, message: str = "") -> None:
         self.to_file(message)

@@ -62,8 +62,9 @@ class Trainer:
     def __init__(self, job: TrainJob):
         member, device = job.member, job.train.images.device
         torch.manual_seed(job.seed)  # initial weights and dropout
-        # For the order of rows and augmentation. On a CPU, equal seeds would give both generators the same numbers.
-        self.generator = torch.Generator(device).manual_seed(job.seed + 2**32)
+        # For the order of rows and augmentation, with a seed that no training has: equal seeds would give both
+        # generators the same numbers. On a CPU the lowest 32 bits of a seed count.
+        self.generator = torch.Generator(device).manual_seed((job.seed + 2**31) % 2**32)
         self.job, self.member, self.device = job, member, device
         self.net = create_network(member, job.initial_weights).to(device, memory_format=torch.channels_last)
         self.ema = ModelEMA(self.net, member.ema) if member.ema else None

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torchvision.transforms import functional as TF
 
 from src.config import Augment
-from src.data.augment import augment, color_jitter, geometry, preprocess
+from src.data.augment import augment, color_jitter, cropped, geometry, preprocess
 from src.dataset import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
 
 ALL = Augment(rotation=15, flip=0.5, shift=0.1, scale=0.1, shear=10, brightness=0.2, contrast=0.2, erase=0.5)
@@ -246,6 +246,18 @@ def of_crop(draws: torch.Tensor) -> torch.Tensor:
     still = torch.full_like(draws[:6], 0.5)
     still[0] = 1.0  # no flip
     return torch.cat([still, draws[6:]])
+
+
+@pytest.mark.parametrize("smallest", [0.1, 0.5, 0.9, 1.0])
+def test_a_resized_crops_area_is_even_down_to_the_smallest(smallest):
+    theta = torch.eye(2, 3).expand(20_000, 2, 3)
+    found = cropped(theta, smallest, torch.rand(4, 20_000, generator=seeded(1)))
+    width, height, centre = found[:, 0, 0], found[:, 1, 1], found[:, :, 2].abs()
+    area, ratio = width * height, width / height
+    assert smallest - 1e-4 <= area.min() < smallest + 1e-3 and area.max() <= 1 + 1e-5
+    assert area.mean().item() == pytest.approx((1 + smallest) / 2, abs=0.005)
+    assert ratio.min() >= 3 / 4 - 1e-4 and ratio.max() <= 4 / 3 + 1e-4
+    assert (centre + torch.stack([width, height], 1)).max() <= 1 + 1e-5  # within the image
 
 
 def test_a_resized_crop_draws_after_all_others():

@@ -1,6 +1,7 @@
 """Folders of images: named by usage and number, 48x48; anything else is refused with its path."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,6 +76,22 @@ def test_one_pixel_that_is_not_opaque_is_refused(mode, tmp_path):
     image.save(tmp_path / "train" / "Happy" / "Training_900.png")
     with pytest.raises(UserError, match=f"mode {mode}; expected 1 of 48x48 opaque pixels"):
         read_competition(tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGB"])
+def test_a_colour_that_is_transparent_is_refused(mode, tmp_path):
+    put_images(tmp_path, ROWS)
+    transparency = (9, 9, 9) if mode == "RGB" else 9
+    image = Image.new("L", (48, 48), 9).convert(mode)
+    image.save(tmp_path / "train" / "Happy" / "Training_900.png", transparency=transparency)
+    with pytest.raises(UserError, match=f"mode {mode}; expected 1 of 48x48 opaque pixels"):
+        read_competition(tmp_path)
+
+
+def test_the_working_folder_can_hold_the_images(tmp_path, monkeypatch):
+    put_images(tmp_path, ROWS)
+    monkeypatch.chdir(tmp_path)
+    assert read_competition(Path()).digest == read_competition(tmp_path).digest
 
 
 def test_images_of_train_alone_are_not_the_data(tmp_path):

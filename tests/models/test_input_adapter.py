@@ -21,6 +21,11 @@ def test_it_resizes_bilinearly_and_renormalizes_the_pixels():
     torch.testing.assert_close(InputAdapter(64, 0.5, 0.25)(as_input(pixels)), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("image_size", "side", "expected"), [(48, 24, 24), (96, 36, 72), (224, 30, 140), (64, 96, 64)])
+def test_smaller_images_stay_smaller_in_the_same_ratio(image_size, side, expected):
+    assert InputAdapter(image_size)(torch.zeros(2, 1, side, side)).shape == (2, 1, expected, expected)
+
+
 def test_images_of_its_size_and_normalization_pass_unchanged():
     x = random_faces(2)
     assert InputAdapter(48)(x) is x

@@ -8,10 +8,11 @@ import pytest
 from src.train.budget import Deadline, MemberBudget
 from src.train.callbacks import TrainingCallbacks
 from src.train.checkpoint import LATEST, MID_EPOCH, CheckpointManager
+from src.train.epoch_cost import expected_seconds
 from src.train.fit import TimeUp, TrainState, fit
 from src.train.signals import Stopped, StopSignals
 from src.train.trainer import Trainer
-from tests.support.training import equal, make_job, weights, without_seconds
+from tests.support.training import equal, make_job, make_member, weights, without_seconds
 
 
 class Clock:
@@ -92,10 +93,17 @@ def test_the_schedule_ends_with_the_epochs_that_are_allocated(rows, callbacks):
     assert [row["lr"] for row in result.history] == [row["lr"] for row in reference.history]
 
 
-@pytest.mark.parametrize(("sam_fraction", "epochs"), [(0.0, 9), (0.5, 6)])
-def test_epochs_of_two_passes_are_expected_to_take_twice_the_time(rows, callbacks, sam_fraction, epochs):
-    """880 s are left after one epoch of 100 s: eight more fit, or five if most take twice the time."""
-    made, trainer = callbacks(max_epochs=10), Trainer(make_job(rows, epochs=10, sam_fraction=sam_fraction))
+GROWING = {"initial_image_size": 24, "resize_fraction": 0.5}
+
+
+@pytest.mark.parametrize(("settings", "epochs"), [({}, 9), ({"sam_fraction": 0.5}, 6), (GROWING, 3)])
+def test_later_epochs_that_cost_more_are_expected_to_take_longer(rows, callbacks, settings, epochs):
+    """880 s are left after one epoch of 100 s: eight more fit, or five if most take twice the time, or two.
+
+    Images of 24 pixels for three epochs and of 36 for two: the epochs that are left take 1, 1, 2.25, 2.25 and five
+    times 4 of it, 294 s in the mean, and a margin is kept.
+    """
+    made, trainer = callbacks(max_epochs=10), Trainer(make_job(rows, epochs=10, **settings))
     made.budget = MemberBudget(Deadline(880 / 3600, 0.0, lambda: 0.0), reserve=0.0, min_reserve=0.0)
     row = {"epoch": 1, "lr": 0.1, "train_loss": 1.0, "train_accuracy": 0.5, "valid_loss": 1.0, "valid_accuracy": 0.5}
     state = TrainState([row | {"valid_f1": 0.5, "seconds": 100.0, "train_seconds": 100.0}], best_epoch=1)
@@ -113,6 +121,26 @@ def test_a_training_whose_time_is_up_within_an_epoch_ends_with_its_best(rows, ca
         with pytest.raises(TimeUp, match="before its first epoch ended"):
             fit(make_job(rows), made)
     assert made.lines[-1] == f"m: the time is up within epoch {epochs + 1}"
+
+
+@pytest.mark.parametrize(("settings", "expected"), [({}, 130.0), (GROWING, 30 + 100 * 26.5 / 9)])
+def test_the_evaluation_is_expected_to_take_the_same_time_in_each_epoch(settings, expected):
+    row = {"train_seconds": 100.0, "seconds": 130.0}
+    assert expected_seconds(make_member(**settings), [row], 10) == pytest.approx(expected)
+    assert expected_seconds(make_member(**settings), [row] * 10, 10) > 0  # none is left
+
+
+def test_a_rollback_after_a_resumption_keeps_what_was_shortened(rows, callbacks, monkeypatch):
+    """The checkpoint's schedule has eight epochs and whole batches; since then four epochs and half batches fit."""
+    first = callbacks(max_epochs=8)
+    first.on_progress = lambda *_: first.signals.handle(signal.SIGTERM, None)
+    with pytest.raises(Stopped):
+        fit(make_job(rows, epochs=8), first)
+    epoch, diverged = Trainer.epoch, [{"train_loss": math.nan}]
+    with_nan = lambda trainer, *a: epoch(trainer, *a) | (diverged.pop() if diverged else {})  # noqa: E731
+    monkeypatch.setattr(Trainer, "epoch", with_nan)
+    result = fit(make_job(rows, epochs=8), callbacks(max_epochs=4, accumulation_steps=2))
+    assert (len(result.history), result.scheduled_epochs, result.accumulation_steps, result.rollbacks) == (4, 4, 2, 1)
 
 
 def test_known_accumulation_steps_are_used_from_the_first_step(rows, callbacks):

@@ -108,6 +108,10 @@ def test_a_training_starts_with_the_files_weights_and_a_random_head(file, rows, 
             {"network": "simple_cnn_v1", "initial_image_size": 36, "resize_fraction": 0.5},
             "m: simple_cnn_v1 does not take images of side 36",
         ),
+        (
+            {"network": "vit", "initial_image_size": 36, "resize_fraction": 0.5},
+            "m: vit does not take images of side 168",
+        ),
         ({"network": "timm:test_vit", "image_size": 50}, "m: timm:test_vit does not take images of side 50"),
         ({"network": "timm:test_convnext", "image_size": 8}, "m: timm:test_convnext does not take images of side 8"),
         ({"network": "resnet81"}, "network=resnet81: no such network; did you mean resnet18"),
@@ -189,8 +193,11 @@ def attached(faces, file, tmp_path) -> Path:
     return folder
 
 
-def test_a_run_trains_from_the_weights_beside_its_data_and_says_so(attached, file, tmp_path):
-    """At a learning rate near 0 they are still there at its end. A file that does not fit is passed over."""
+def test_a_run_trains_from_the_weights_beside_its_data_and_says_so(attached, file, tmp_path, capsys):
+    """At a learning rate near 0 they are still there at its end. A file that does not fit is passed over.
+
+    Without the weights it is another run: the members that are left would be trained from scratch.
+    """
     other = attached / "a-test_resnet.pth"
     other.write_bytes(b"<html>")
     assert run(attached, tmp_path / "out", "pretrained=auto", "lr=1e-9", "weight_decay=0") == 0
@@ -200,6 +207,9 @@ def test_a_run_trains_from_the_weights_beside_its_data_and_says_so(attached, fil
     )
     trained, key = load_file(tmp_path / "out" / "members" / "baseline" / "model.safetensors"), "layer1.0.conv1.weight"
     torch.testing.assert_close(trained[key], torch.load(file)[key], rtol=1e-4, atol=1e-6)
+    (attached / "some-weights" / file.name).unlink()
+    assert run(attached, tmp_path / "out", "pretrained=auto", "lr=1e-9", "weight_decay=0") == 2
+    assert "with other initial weights" in capsys.readouterr().err
 
 
 def test_a_named_file_that_is_damaged_stops_a_run_before_the_first_member_trains(attached, tmp_path, capsys):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from src.data.batches import LabelledImages
+from src.errors import UserError
 from src.train.lr_range import HIGHEST, LOWEST, STEEPEST, TENTH, MovingAverage, RangeTest, range_test, sweep
 from src.train.trainer import Trainer
 from tests.support.training import make_job
@@ -44,6 +45,11 @@ def test_a_loss_that_is_not_finite_ends_the_test_without_it():
     losses = iter([2.0] * 30 + [1.0] * 20 + [float("nan")])
     found = sweep(lambda lr: next(losses), RATES)
     assert found.exploded and len(found.losses) == 50 and np.isfinite(found.losses).all()
+
+
+def test_a_first_loss_that_is_not_finite_is_told():
+    with pytest.raises(UserError, match="the loss of the first step is nan, at the learning rate 1e-06"):
+        sweep(lambda lr: float("nan"), RATES)
 
 
 def curve(steepest: float, lowest: float) -> RangeTest:

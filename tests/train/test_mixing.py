@@ -107,7 +107,7 @@ def test_the_settings_say_which_share_of_the_batches_is_mixed_and_how(settings, 
 def test_the_last_epochs_are_not_mixed():
     member = make_member(mixup=0.4, mix_off_fraction=0.3)
     assert [mixes(member, epoch, 10) for epoch in range(1, 11)] == [True] * 7 + [False] * 3
-    assert all(mixes(make_member(cutmix=1.0), epoch, 3) for epoch in (1, 2, 3)) and not mixes(make_member())
+    assert all(mixes(make_member(cutmix=1.0), epoch, 3) for epoch in (1, 2, 3)) and not mixes(make_member(), 1, 3)
 
 
 def test_a_trainer_mixes_until_the_last_part_of_its_epochs(rows):

@@ -59,6 +59,19 @@ def test_cosine_with_warm_up_starts_low_peaks_at_its_end_and_falls_to_nearly_zer
     assert rises(seen[:11]) and falls(seen[10:]) and 0 < seen[-1] < 0.001
 
 
+def test_a_plateau_that_is_shortened_in_its_warm_up_reaches_the_peak():
+    member = make_member(optimizer="sgd", epochs=10, lr=1.0, schedule="plateau", warmup_fraction=0.5)
+    optimizer = make_optimizer(member, nn.Linear(1, 1))
+    schedule, seen = LRSchedule(member, optimizer, 10), []
+    for step in range(30):
+        if step == 20:
+            schedule.epochs = 3
+        optimizer.step()
+        schedule.step()
+        seen.append(schedule.lr)
+    assert rises(seen[:20]) and seen[19] < 0.5 and seen[20:] == [1.0] * 10
+
+
 @pytest.mark.parametrize("warmup_fraction", [0.0, 0.1])
 def test_a_cosine_of_some_epochs_comes_back_as_torchs_does_past_its_t_max(warmup_fraction):
     """The notebooks' T_max of 10 in 50 epochs: down in ten epochs, up in ten, and so on."""

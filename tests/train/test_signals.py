@@ -1,5 +1,6 @@
 """The first signal waits until it is checked, the second one ends the process."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -20,6 +21,20 @@ def test_the_first_signal_waits_for_the_check_and_names_the_exit_code(number, co
         with pytest.raises(Stopped, match=signal.Signals(number).name) as stopped:
             signals.check()
     assert stopped.value.code == code and "once more ends at once" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "the terminal was closed"), BrokenPipeError(), ValueError()])
+def test_a_terminal_that_was_closed_does_not_stop_the_handler(error, monkeypatch):
+    class Gone:
+        def write(self, text):
+            raise error
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    with StopSignals() as signals:
+        os.kill(os.getpid(), signal.SIGHUP)
+        with pytest.raises(Stopped) as stopped:
+            signals.check()
+    assert stopped.value.code == 129
 
 
 def test_the_handlers_of_before_come_back():

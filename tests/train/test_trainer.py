@@ -74,6 +74,15 @@ def test_loss_and_accuracy_of_an_epoch_are_means_over_its_images(rows):
     assert row["train_accuracy"] == sum(int(hits) for _, hits, _ in steps) / 70
 
 
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_order_and_the_initial_weights_have_different_random_numbers(rows, seed):
+    trainer = Trainer(make_job(rows, seed=seed))
+    ours = torch.rand(1000, generator=trainer.generator)
+    of_seeds = [torch.rand(1000, generator=torch.Generator().manual_seed(other)) for other in range(10)]
+    assert not any(torch.equal(ours, others) for others in of_seeds)
+    assert torch.equal(ours, torch.rand(1000, generator=Trainer(make_job(rows, seed=seed)).generator))
+
+
 def test_the_network_trains_again_after_each_evaluation_and_each_batch_is_reported(rows):
     trainer, calls = Trainer(make_job(rows)), []
     for number in (1, 2):
