@@ -18,6 +18,7 @@ from src.errors import UserError
 
 COPIES = ("predicted", "labelled")
 BLENDS = ("mean", "log_mean", "greedy", "weights", "stacking", "temperature", "auto")
+BLENDS_WITHOUT_VALIDATION = ("mean", "log_mean", "auto")  # auto takes the mean there
 TTA = ("none", "flip", "five", "ten", "scales")  # sets of views
 NOT_SETTABLE = ("name", "description", "published", "members", "augment")
 TRACKERS = ("none", "wandb", "tensorboard", "wandb+tensorboard")
@@ -179,7 +180,9 @@ class Member(Checked):
     momentum: float = setting(0.9, "Nesterov momentum of sgd", 0, 0.9999)
     schedule: str = setting("constant", "", choices=("constant", "plateau", "cosine", "one_cycle"))
     warmup_fraction: float = setting(0.0, "fraction of the steps with a rising rate; one_cycle: 0 means 0.3", 0, 0.9)
-    cosine_epochs: int = setting(0, "cosine: epochs from the peak to 0, repeated; 0: all epochs", 0, 10_000)
+    cosine_epochs: int = setting(
+        0, "cosine: epochs from the peak to 0, then up again in as many; 0: all epochs", 0, 10_000
+    )
     lr_patience: int = setting(3, "plateau: epochs without a lower validation loss before the rate falls", 0, 10_000)
     lr_factor: float = setting(0.5, "plateau: factor of the rate", 0.01, 0.99)
     early_stopping_patience: int = setting(0, "epochs without a higher validation accuracy; 0: no stop", 0, 10_000)
@@ -242,15 +245,40 @@ class Recipe(Checked):
             raise UserError(f"recipe {self.name}: it needs members with different names, not {names}")
         if isinstance(self.fold, int) and self.fold >= self.folds:
             raise UserError(f"fold={self.fold}: with folds={self.folds} it can be 0 to {self.folds - 1}")
-        for member in self.members if self.fold == "none" else ():
-            if member.schedule == "plateau" or member.early_stopping_patience:
-                plateau = "schedule=plateau needs validation rows; set schedule=cosine"
-                patience = "early_stopping_patience needs validation rows; set early_stopping_patience=0"
-                reason = plateau if member.schedule == "plateau" else patience
-                raise UserError(f"fold=none: {member.name}.{reason}")
-        numbers = [] if self.seeds == "none" else self.seeds.split(",")
-        if not all(re.fullmatch(r"[0-9]{1,9}", number) for number in numbers) or len(set(numbers)) < len(numbers):
-            raise UserError(f"seeds={self.seeds}: give different whole numbers, separated by commas, as 0,1,2")
+        if self.valid == "train" and not isinstance(self.fold, int):
+            raise UserError(f"valid=train validates the training rows, which fold={self.fold} contradicts; set fold=0")
+        if self.fold == "none":
+            check_without_validation(self)
+        if self.seeds != "none":
+            check_seeds(self)
+
+
+def check_without_validation(recipe: Recipe) -> None:
+    """Raises UserError for a setting that needs validation rows."""
+    if recipe.blend not in BLENDS_WITHOUT_VALIDATION:
+        raise UserError(f"fold=none: blend={recipe.blend} is fitted to validation rows; set blend=mean")
+    for member in recipe.members:
+        if member.schedule == "plateau":
+            raise UserError(f"fold=none: {member.name}.schedule=plateau needs validation rows; set schedule=cosine")
+        if member.early_stopping_patience:
+            reason = "early_stopping_patience needs validation rows; set early_stopping_patience=0"
+            raise UserError(f"fold=none: {member.name}.{reason}")
+
+
+def check_seeds(recipe: Recipe) -> None:
+    """Raises UserError unless the seeds are different whole numbers that give different networks."""
+    texts = recipe.seeds.split(",")
+    is_list = all(re.fullmatch(r"[0-9]{1,9}", text) for text in texts)
+    if not is_list or len({int(text) for text in texts}) < len(texts):
+        raise UserError(f"seeds={recipe.seeds}: give different whole numbers, separated by commas, as 0,1,2")
+    trained = {}  # member and seed by all that a training depends on
+    for seed in map(int, texts):
+        for member in recipe.members:
+            network = dataclasses.replace(member, name="any", seed=0), seed + member.seed
+            first, its_seed = trained.setdefault(network, (member.name, seed))
+            if its_seed != seed:
+                pair = f"{first} with seed {its_seed} and {member.name} with seed {seed}"
+                raise UserError(f"seeds={recipe.seeds}: {pair} would be the same network; set seeds further apart")
 
 
 # ------------------------------------------------------------------------------------------- overrides
@@ -374,7 +402,9 @@ def config_hash(config) -> str:
 
 
 def hash_of_settings(settings: dict) -> str:
-    """The hash of a recipe's settings as `as_dict` gives them, without NOT_HASHED: no result depends on these.
+    """The hash of a recipe's settings as `as_dict` gives them, without NOT_HASHED.
+
+    Those change nothing that is learnt, except that a time budget may shorten a schedule.
 
     A setting at its default does not count. So a new setting changes the hash of no recipe that leaves it alone, and
     runs that were recorded before it keep their hash.

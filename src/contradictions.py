@@ -21,36 +21,48 @@ class Need(NamedTuple):
     remedy: str
 
 
-def schedule(name: str, off: object = None) -> Need:
+def needs_schedule(name: str, off: object = None) -> Need:
+    """What a setting of one schedule needs."""
     return Need(off, ("schedule",), lambda value: value == name, f"schedule={name}")
 
 
-def mixing(off: float, is_met: Callable, word: str) -> Need:
-    return Need(off, ("mixup", "cutmix"), is_met, f"mixup {word} cutmix above 0")
+def needs_mixing(off: float, is_met: Callable, word: str) -> Need:
+    """What a setting of mixed batches needs. is_met: `any` or `all` of mixup and cutmix."""
+    return Need(off, ("mixup", "cutmix"), lambda *alphas: is_met(alphas), f"mixup {word} cutmix above 0")
 
 
-SOFT = ("soft_targets",), lambda value: value != "none", "soft_targets=PATH"
-FOLD = Need(None, ("valid",), lambda value: value == "fold", "valid=fold")
+def needs_soft_targets(off: float) -> Need:
+    """What a setting of soft targets needs."""
+    return Need(off, ("soft_targets",), lambda value: value != "none", "soft_targets=PATH")
+
+
+def needs_above_zero(off: object, other: str) -> Need:
+    """What a setting needs that has an effect only where another one is above 0."""
+    return Need(off, (other,), lambda value: value > 0, f"{other} above 0")
+
+
+VALID_FOLD = Need(None, ("valid",), lambda valid: valid == "fold", "valid=fold")
+SPLIT = Need(None, ("valid", "fold"), lambda valid, fold: valid == "fold" and fold != "none", "valid=fold and folds")
 NEEDS = {
-    "folds": FOLD,
-    "fold": FOLD,
-    "split_seed": FOLD,
+    "folds": SPLIT,
+    "fold": VALID_FOLD,
+    "split_seed": SPLIT,
     "seed": Need(None, ("seeds",), lambda value: value == "none", "seeds=none"),
-    "cosine_epochs": schedule("cosine", off=0),
-    "lr_patience": schedule("plateau"),
-    "lr_factor": schedule("plateau"),
+    "cosine_epochs": needs_schedule("cosine", off=0),
+    "lr_patience": needs_schedule("plateau"),
+    "lr_factor": needs_schedule("plateau"),
     "momentum": Need(None, ("optimizer",), lambda value: value == "sgd", "optimizer=sgd"),
     "resize_fraction": Need(0, ("initial_image_size",), lambda side: side < IMAGE_SIZE, "initial_image_size below 48"),
-    "initial_image_size": Need(IMAGE_SIZE, ("resize_fraction",), lambda value: value > 0, "resize_fraction above 0"),
+    "initial_image_size": needs_above_zero(IMAGE_SIZE, "resize_fraction"),
     "freeze_epochs": Need(0, ("pretrained",), lambda value: value != "none", "pretrained=auto, or a file"),
-    "mix_probability": mixing(1, lambda *values: any(values), "or"),
-    "mix_off_fraction": mixing(0, lambda *values: any(values), "or"),
-    "cutmix_share": mixing(0.5, lambda *values: all(values), "and"),
-    "weight_decay_on": Need("all", ("weight_decay",), lambda value: value > 0, "weight_decay above 0"),
-    "soft_target_weight": Need(0.5, *SOFT),
-    "soft_target_temperature": Need(1, *SOFT),
-    "sam_rho": Need(0.05, ("sam_fraction",), lambda value: value > 0, "sam_fraction above 0"),
-    "augment.erase_max_area": Need(0.33, ("augment.erase",), lambda value: value > 0, "augment.erase above 0"),
+    "mix_probability": needs_mixing(1, any, "or"),
+    "mix_off_fraction": needs_mixing(0, any, "or"),
+    "cutmix_share": needs_mixing(0.5, all, "and"),
+    "weight_decay_on": needs_above_zero("all", "weight_decay"),
+    "soft_target_weight": needs_soft_targets(0.5),
+    "soft_target_temperature": needs_soft_targets(1),
+    "sam_rho": needs_above_zero(0.05, "sam_fraction"),
+    "augment.erase_max_area": needs_above_zero(0.33, "augment.erase"),
 }
 
 
@@ -70,7 +82,8 @@ def contradictions(recipe: Recipe, assignments: list[str]) -> Iterator[str]:
     for name, key in (split_key(recipe, assignment.partition("=")[0].strip()) for assignment in assignments):
         members = [member for member in recipe.members if name in ("", member.name)]
         if key in NEEDS:
-            found = [unmet_need(key, config) for config in ([recipe] if hasattr(recipe, key) else members)]
+            is_recipes = not name and hasattr(recipe, key)  # a seed is a recipe's, and with a name a member's
+            found = [unmet_need(key, config) for config in ([recipe] if is_recipes else members)]
             yield from found[:1] if all(found) else ()
         if key in ("epochs", "freeze_epochs"):
             yield from filter(None, map(frozen_to_the_end, members))
@@ -83,6 +96,8 @@ def contradictions(recipe: Recipe, assignments: list[str]) -> Iterator[str]:
 def unmet_need(key: str, config: Recipe | Member) -> str:
     """What the setting needs, where it has not got it; else nothing."""
     need, value = NEEDS[key], attrgetter(key)(config)
+    if key == "seed" and isinstance(config, Member):  # it is added to each of the seeds
+        return ""
     others = {name: attrgetter(name)(config) for name in need.others}
     if value == need.off or need.is_met(*others.values()):
         return ""
@@ -91,10 +106,10 @@ def unmet_need(key: str, config: Recipe | Member) -> str:
 
 def mixes_a_sample(member: Member) -> str:
     """That a sampler repeats the images that are mixed, where it is so; else nothing."""
-    mixing = next((key for key in ("mixup", "cutmix") if getattr(member, key)), None)
-    if not mixing or "sampler" not in member.class_balancing:
+    method = next((key for key in ("mixup", "cutmix") if getattr(member, key)), None)
+    if not method or "sampler" not in member.class_balancing:
         return ""
-    words = f"{mixing}={getattr(member, mixing)} with class_balancing={member.class_balancing}"
+    words = f"{method}={getattr(member, method)} with class_balancing={member.class_balancing}"
     return f"{words} would mix rare images with copies of themselves; set class_balancing=weights, or none"
 
 

@@ -31,6 +31,7 @@ from src.config import (
     override,
     settable_fields,
 )
+from src.contradictions import configure
 from src.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -276,6 +277,32 @@ def test_a_members_name_that_is_no_safe_file_name_is_refused(name):
 def test_a_recipe_needs_members_with_different_names(members):
     with pytest.raises(UserError, match="recipe r: it needs members with different names"):
         Recipe("r", members=members)
+
+
+@pytest.mark.parametrize("fold", ["all", "none"])
+def test_a_recipe_that_validates_its_training_rows_has_one_fold(fold):
+    with pytest.raises(UserError, match=f"valid=train validates the training rows, which fold={fold} contradicts"):
+        Recipe("r", members=(Member("a"),), valid="train", fold=fold)
+
+
+@pytest.mark.parametrize("blend", ["mean", "log_mean", "auto"])
+def test_without_validation_rows_a_blend_that_needs_none_is_allowed(blend):
+    assert Recipe("r", members=(Member("a"),), fold="none", blend=blend).blend == blend
+
+
+def test_seeds_that_give_one_network_twice_are_refused():
+    members = Member("a"), Member("b", seed=1), Member("c", network="linear", seed=1)
+    with pytest.raises(UserError, match="b with seed 0 and a with seed 1 would be the same network"):
+        Recipe("r", members=members, seeds="0,1")
+    assert Recipe("r", members=members, seeds="0,10").seeds == "0,10"
+    equal = Member("a"), Member("b")  # on purpose, as in a test
+    assert Recipe("r", members=equal, seeds="0,1").seeds == "0,1"
+
+
+def test_a_members_own_seed_goes_with_several_seeds():
+    assert configure(TWO, ["seeds=0,10", "first.seed=3"]).members[0].seed == 3
+    with pytest.raises(UserError, match="seed=3 needs seeds=none"):
+        configure(TWO, ["seeds=0,10", "seed=3"])
 
 
 # ------------------------------------------------------------------------------------- as_dict and config_hash
