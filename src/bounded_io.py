@@ -93,10 +93,13 @@ def list_files(folder: Path) -> list[Path]:
         if real in entered:
             continue
         entered.add(real)
+        entries = []
         with contextlib.suppress(OSError):
-            for entry in sorted(place.iterdir()):
-                if entry.name.startswith("._") or entry.name == "__MACOSX":
-                    continue
+            entries = sorted(place.iterdir())
+        for entry in entries:
+            if entry.name.startswith("._") or entry.name == "__MACOSX":
+                continue
+            with contextlib.suppress(OSError):  # a link into a folder that cannot be entered
                 if entry.is_file():
                     files.append(entry)
                 elif entry.is_dir() and not entry.name.startswith("."):

@@ -45,7 +45,8 @@ def call_command(argv: list[str], bundle: dict) -> int:
         return 2
     except KeyboardInterrupt as stopped:  # after a signal that a run took, it says with which code to end
         if not ranks.launched():
-            print(ranks.INTERRUPTED, file=sys.stderr)
+            trains = arguments.command in (command_run, command_quick)
+            print(ranks.INTERRUPTED if trains else "interrupted", file=sys.stderr)
         return getattr(stopped, "code", 130)
 
 
@@ -177,13 +178,17 @@ def command_quick(arguments: argparse.Namespace, bundle: dict) -> int:
     from src.run.run_folder import RunFolder
 
     output = RunFolder(arguments.output)
+    output.require_only_runs()
     if output.record_file.exists() and output.read_record().recipe_name != "quick":
         raise UserError(f"{output.path} holds a run that is not a quick one; give another --output")
     arguments.input, arguments.submission = output.path / "faces", output.submission
-    synthetic.write_files(arguments.input)
+    try:
+        synthetic.write_files(arguments.input)
+    except OSError as error:
+        raise UserError(f"{output.path} cannot be written to ({error.strerror}); give another --output") from error
     announce(f"synthetic faces in the competition's own file formats: {arguments.input}", sys.stdout)
-    run(request_of(arguments, recipes.get("quick"), bundle))
-    return command_score(arguments, bundle)
+    record = run(request_of(arguments, recipes.get("quick"), bundle))
+    return command_score(arguments, bundle) or int(bool(record.failed))
 
 
 def command_recipes(arguments: argparse.Namespace, bundle: dict) -> int:

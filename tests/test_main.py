@@ -224,13 +224,24 @@ def test_quick_does_not_touch_a_real_run(tmp_path, capsys):
     assert "not a quick one" in says(capsys, "quick", "--output", str(tmp_path))
 
 
+def test_quick_does_not_touch_files_that_no_run_left(tmp_path, capsys):
+    (tmp_path / "submission.csv").write_text("mine")
+    assert "submission.csv but no run.json" in says(capsys, "quick", "--output", str(tmp_path))
+    assert [file.name for file in tmp_path.iterdir()] == ["submission.csv"]
+
+
+def test_quick_into_a_file_is_told(tmp_path, capsys):
+    (tmp_path / "out").write_text("mine")
+    assert "out cannot be written to" in says(capsys, "quick", "--output", str(tmp_path / "out"))
+
+
 def test_ctrl_c_ends_with_130_and_a_defect_keeps_its_traceback(monkeypatch, capsys):
     def broken():
         raise error
 
     monkeypatch.setattr(recipe_table, "recipes_table", broken)
     error = KeyboardInterrupt()
-    assert "interrupted" in says(capsys, "recipes", code=130)
+    assert says(capsys, "recipes", code=130) == "interrupted\n"
     error = ZeroDivisionError()
     with pytest.raises(ZeroDivisionError):
         main(["recipes"], fake_bundle())

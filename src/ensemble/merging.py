@@ -15,11 +15,23 @@ def merge_folds(members: list[Predictions]) -> list[Predictions]:
     groups: dict[tuple, list[Predictions]] = {}
     for number, member in enumerate(members):
         groups.setdefault(group_of(member, number), []).append(member)
-    merged = []
-    for group in groups.values():
-        rows = np.concatenate([member.valid_rows for member in group])
-        merged += [merge(group)] if len(np.unique(rows)) == len(rows) else group
-    return merged
+    return [column for group in groups.values() for column in merge_group(group)]
+
+
+def merge_group(group: list[Predictions]) -> list[Predictions]:
+    """One for the group; one for each configuration where members share rows; the members where that does not help."""
+    if not share_rows(group):
+        return [merge(group)]
+    parts: dict[str, list[Predictions]] = {}
+    for member in group:
+        parts.setdefault(str(member.header.get("config_hash")), []).append(member)
+    return [one for part in parts.values() for one in (part if share_rows(part) else [merge(part)])]
+
+
+def share_rows(members: list[Predictions]) -> bool:
+    """Whether two of the members have predicted the same row."""
+    rows = np.concatenate([member.valid_rows for member in members])
+    return len(np.unique(rows)) < len(rows)
 
 
 def group_of(member: Predictions, number: int) -> tuple:

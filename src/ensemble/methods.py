@@ -14,7 +14,6 @@ from src.ensemble.calibration import calibrated_mean
 from src.ensemble.means import Method, log_loss, log_mean, mean
 from src.ensemble.stacking import stacking
 from src.ensemble.weighting import greedy, log_loss_weights
-from src.errors import UserError
 
 FOLDS = 5
 AUTO = "auto"
@@ -28,6 +27,7 @@ METHODS: dict[str, Callable[[np.ndarray, np.ndarray], Method]] = {
     "stacking": stacking,
     "temperature": calibrated_mean,
 }
+UNFITTED = ("mean", "log_mean")  # these need no validation rows
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,7 @@ def cross_fitted(name: str, probs: np.ndarray, labels: np.ndarray) -> np.ndarray
 
 
 def compare(probs: np.ndarray, labels: np.ndarray) -> dict[str, BlendFigures]:
-    """The figures of every blend on the same rows; UserError where there are fewer rows than parts."""
-    if len(labels) < FOLDS:
-        raise UserError(f"{len(labels)} validation rows are too few to compare blends; choose --blend mean")
+    """The figures of every blend on the same rows, at least FOLDS of them."""
     figures, base = {}, mean(probs).argmax(1) == labels
     for name in METHODS:
         figures[name] = blend_figures(cross_fitted(name, probs, labels), base, labels)

@@ -47,8 +47,9 @@ class RunRequest:
 
     def identity(self, inputs: "Inputs") -> RunIdentity:
         """The digests that tell this run from another."""
-        targets = joint_digest(inputs.soft_targets.values())
-        return RunIdentity(config.config_hash(self.recipe), inputs.data.digest, self.code.digest, targets)
+        targets = joint_digest([one.digest for one in inputs.soft_targets.values()])
+        weights = joint_digest([one.digest for one in inputs.initial_weights.values()])
+        return RunIdentity(config.config_hash(self.recipe), inputs.data.digest, self.code.digest, targets, weights)
 
 
 @dataclass(frozen=True)

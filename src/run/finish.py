@@ -2,7 +2,9 @@
 
 import contextlib
 import math
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 from sklearn.metrics import f1_score
@@ -16,9 +18,8 @@ from src.ensemble.methods import AUTO, BlendFigures, choose, figures_table
 from src.ensemble.out_of_fold import write_csv
 from src.ensemble.predictions import Predictions, load_predictions
 from src.errors import UserError
-from src.run.context import RunContext
+from src.run.context import Inputs, RunContext
 from src.run.record import FAILED, FINISHED, INTERRUPTED, EnsembleResult, MemberResult, RunRecord
-from src.run.run_folder import RunFolder
 from src.run.trainings import seeds_of, trainings_of
 from src.submit.check import check_submission
 from src.submit.write import write_submission
@@ -108,20 +109,33 @@ def percent(result: MemberResult | EnsembleResult) -> str:
     return f"validation accuracy {100 * result.valid_accuracy:.2f} %, macro-F1 {100 * result.valid_f1:.2f} %"
 
 
-def rehearse(recipe: Recipe, data: Competition, folder: RunFolder) -> float:
-    """Seconds that blending all members, writing and checking take, measured with even probabilities."""
-    started, rows = time.perf_counter(), len(data.test)
-    even = np.full((max(rows, len(data.train)), NUM_CLASSES), 1 / NUM_CLASSES, np.float32)
-    header = {"member": "rehearsal", "data_digest": data.digest}
-    member = Predictions(header, np.arange(len(data.train)), even[: len(data.train)], even[:rows])
-    try:
-        *_, blended = choose_blend(recipe, [member] * len(trainings_of(recipe)), data.train.labels)
-        blended, _ = with_copies(recipe, data, blended)
-        write_submission(folder.rehearsal, blended.test.argmax(1), data.example, recipe.form)
-        check_submission(folder.rehearsal, rows, data.example)
-    finally:
-        folder.rehearsal.unlink(missing_ok=True)
+def rehearse(recipe: Recipe, inputs: Inputs) -> float:
+    """Seconds that blending all members, writing and checking take, measured with even probabilities.
+
+    Raises UserError for what would stop the run after its first member.
+    """
+    started, data = time.perf_counter(), inputs.data
+    even = np.full((max(len(data.test), len(data.train)), NUM_CLASSES), 1 / NUM_CLASSES, np.float32)
+    members = []
+    for training in trainings_of(recipe):
+        rows = inputs.split.rows(training.fold)[1]
+        fold = "none" if training.fold is None else training.fold
+        header = {"member": training.name, "data_digest": data.digest, "recipe": recipe.name}
+        header |= {"seed": training.seed, "fold": fold}
+        members.append(Predictions(header, rows, even[: len(rows)], even[: len(data.test)]))
+    for finished in (members[:1], members):
+        *_, blended = choose_blend(recipe, finished, data.train.labels)
+    blended, _ = with_copies(recipe, data, blended)
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "submission.csv"
+        write_submission(path, blended.test.argmax(1), data.example, recipe.form)
+        check_submission(path, len(data.test), example_of(recipe, data))
     return time.perf_counter() - started
+
+
+def example_of(recipe: Recipe, data: Competition) -> Path | None:
+    """example_submission.csv, where the submission has its form."""
+    return data.example if recipe.form == "auto" else None
 
 
 def finish(context: RunContext) -> RunRecord:
@@ -145,7 +159,8 @@ def finish(context: RunContext) -> RunRecord:
     log_blend(context, record)
     for name in untrained:
         context.log(f"warning: {name} is missing{f': {lost[name]}' if name in lost else ', as said above'}")
-    checked = check_submission(context.folder.submission, len(context.data.test), context.data.example)
+    example = example_of(context.recipe, context.data)
+    checked = check_submission(context.folder.submission, len(context.data.test), example)
     for warning in checked.warnings:
         context.log(f"warning: {warning}")
     context.log(f"submission: {context.folder.submission}")
@@ -157,7 +172,9 @@ def log_blend(context: RunContext, record: RunRecord) -> None:
     """What is blended, and what it reaches."""
     names, by_seed = record.ensemble.members, record.ensemble.accuracy_by_seed
     blended = ", ".join(names) if len(names) < 5 else f"{len(names)} members"
-    for line in figures_table(record.ensemble.figures, record.rows.valid) if record.ensemble.figures else ():
+    folds = {training.fold for training in context.request.trainings if training.name in record.members}
+    rows = sum(len(context.inputs.split.rows(fold)[1]) for fold in folds)
+    for line in figures_table(record.ensemble.figures, rows) if record.ensemble.figures else ():
         context.log(line)
     context.log(f"{f'{record.ensemble.method} of ' if len(names) > 1 else ''}{blended}: {percent(record.ensemble)}")
     if others := [name for name in record.members if name not in names]:

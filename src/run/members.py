@@ -28,6 +28,7 @@ from src.train.precision import choose_precision
 from src.train.predict import probabilities
 from src.train.step_metrics import StepMetrics
 from src.train.tracking import write_history
+from src.train.trainer import TrainJob
 
 
 def train_members(context: RunContext) -> None:
@@ -42,8 +43,9 @@ def train_members(context: RunContext) -> None:
         record_estimate(context, [d for d in demands.values() if isinstance(d, Demand)])
     names = list(demands)
     for number in () if context.inputs.is_idle else context.process.take(len(names)):
-        mine = [demands[name] for name in names[number :: context.process.world_size]]
-        train_next(context, names[number], mine)
+        next_ones = [demands[name] for name in names[number + context.process.world_size :: context.process.world_size]]
+        later = [demand for demand in next_ones if isinstance(demand, Demand)]
+        train_next(context, names[number], demands[names[number]], later)
 
 
 def submit_finished(context: RunContext) -> None:
@@ -60,63 +62,51 @@ def record_estimate(context: RunContext, demands: list[Demand]) -> None:
     """The estimate in log and run.json."""
     if not demands:
         return
-    left, processes = context.budget.left(), context.process.world_size
+    left, processes = context.budget.left() - context.reserve, context.process.world_size
     if len(demands) < processes:
         context.log(f"{len(demands)} members for {processes} ranks: {processes - len(demands)} ranks stay idle")
     with context.changing_record() as record:
         for line in allocation_table(demands, left, record.device, processes):
             context.log(line)
-        epochs = allocate_epochs(demands, left - context.reserve, processes)
+        epochs = allocate_epochs(demands, left, processes)
         seconds = [round(demand.time.total(n), 1) for demand, n in zip(demands, epochs, strict=True)]
         pairs = zip(demands, map(MemberEstimate, epochs, seconds), strict=True)
         record.estimate = {demand.member.name: estimate for demand, estimate in pairs}
 
 
-def train_next(context: RunContext, name: str, mine: list[Demand | UserError]) -> None:
-    """Trains the first of this process's members, or records why the run continues without it."""
+def train_next(context: RunContext, name: str, first: Demand | UserError, later: list[Demand]) -> None:
+    """Trains this process's next member, or records why the run continues without it.
+
+    later: the members that this process trains after it.
+    """
     try:
-        if isinstance(mine[0], UserError):
-            raise mine[0]
-        training, demands = mine[0].training, [demand for demand in mine if isinstance(demand, Demand)]
-        with tracked(context, training) as trackers:
-            finish_member(context, training, train(context, demands, trackers))
+        if isinstance(first, UserError):
+            raise first
+        with tracked(context, first.training) as trackers:
+            finish_member(context, first.training, train(context, first, later, trackers))
     except (TimeUp, UserError) as reason:
         log = context.log if len(context.member_names) > 1 else context.log.to_file  # else it is the run's error
         log(f"warning: {' '.join(str(reason).splitlines())}; the run continues without {name}")
         with context.changing_record() as record:
             (record.skipped if isinstance(reason, TimeUp) else record.failed)[name] = as_text(str(reason))
         return
-    submit(context)
+    try:
+        submit(context)
+    except BaseException:
+        trackers.close(failed=True)
+        raise
     delete_checkpoints(context, name)
     track_result(context, trackers, name)
 
 
-def train(context: RunContext, demands: list[Demand], trackers: Trackers) -> FitResult:
-    """Trains the first member in its share of the time that is left, from its checkpoint if it has one.
-
-    demands: of this process, in their order. Raises TimeUp where nothing of the first one fits.
-    """
-    first, left, inputs = demands[0], context.budget.left(), context.inputs
+def train(context: RunContext, first: Demand, later: list[Demand], trackers: Trackers) -> FitResult:
+    """Trains a member in its share of the time that is left, from its checkpoint if it has one; see `train_next`."""
     member, folder = first.member, context.folder.member(first.member.name)
-    min_reserve = first.time.predict + context.reserve  # seconds after its last epoch
-    epochs = allocate_epochs(demands, left - context.reserve)
-    others = sum(d.time.total(n) for d, n in zip(demands[1:], epochs[1:], strict=True) if n)
-    if not (epochs[0] or (first.done and left >= min_reserve)):
-        raise TimeUp(f"no epoch of {member.name} fits into the time that is left")
-    job = inputs.train_job(first.training)
-    precision, weights = job.precision, inputs.initial_weights[member.name]
-    what = f"{member.network}, at most {counted(member.epochs, 'epoch')}; {precision.name} ({precision.reason})"
-    context.log(f"{member.name}: {what}; seed {job.seed}; {weights.description}")
-    for note in weights.notes:
-        context.log(f"{member.name}: {note}")
-    for key in ("soft_targets", "pseudo_labels"):
-        if getattr(member, key) != "none":
-            digest = inputs.soft_targets[member.name].digest
-            context.log(f"{member.name}: {key} of {getattr(member, key)} [{digest}]")
-    if member.class_balancing == "weights+sampler":
-        context.log("warning: class_balancing=weights+sampler corrects the imbalance twice")
+    epochs, budget = share_of_time(context, first, later)
+    job = context.inputs.train_job(first.training)
+    log_start(context, job)
     folder.mkdir(parents=True, exist_ok=True)
-    identity = vars(context.identity) | {"member": member.name, "device": inputs.device.type}
+    identity = vars(context.identity) | {"member": member.name, "device": context.inputs.device.type}
     step_metrics = StepMetrics() if trackers else None
 
     def on_progress(history: list[dict], scheduled: int) -> None:
@@ -126,9 +116,9 @@ def train(context: RunContext, demands: list[Demand], trackers: Trackers) -> Fit
 
     callbacks = TrainingCallbacks(
         checkpoints=CheckpointManager(folder, identity, context.log),
-        budget=MemberBudget(context.budget, min_reserve + others, min_reserve),
+        budget=budget,
         signals=context.signals,
-        max_epochs=first.done + epochs[0],
+        max_epochs=first.done + epochs,
         on_progress=on_progress,
         log=context.log,
         accumulation_steps=first.time.accumulation_steps,
@@ -141,6 +131,36 @@ def train(context: RunContext, demands: list[Demand], trackers: Trackers) -> Fit
         return fit(job, callbacks)
     finally:
         callbacks.checkpoints.join()
+
+
+def share_of_time(context: RunContext, first: Demand, later: list[Demand]) -> tuple[int, MemberBudget]:
+    """The further epochs of a member that leave time for the later ones, and its budget.
+
+    Raises TimeUp where not even one epoch, or of a member that has epochs its prediction, fits.
+    """
+    left = context.budget.left()
+    epochs, *others = allocate_epochs([first, *later], left - context.reserve)
+    needed_after = first.time.predict + context.reserve  # seconds after its last epoch
+    if not (epochs or (first.done and left >= needed_after)):
+        raise TimeUp(f"no epoch of {first.member.name} fits into the time that is left")
+    reserved = sum(demand.time.total(n) for demand, n in zip(later, others, strict=True) if n)
+    return epochs, MemberBudget(context.budget, needed_after + reserved, needed_after)
+
+
+def log_start(context: RunContext, job: TrainJob) -> None:
+    """What is trained, how, and from which weights and targets."""
+    member, inputs, precision = job.member, context.inputs, job.precision
+    weights = inputs.initial_weights[member.name]
+    what = f"{member.network}, at most {counted(member.epochs, 'epoch')}; {precision.name} ({precision.reason})"
+    context.log(f"{member.name}: {what}; seed {job.seed}; {weights.description}")
+    for note in weights.notes:
+        context.log(f"{member.name}: {note}")
+    for key in ("soft_targets", "pseudo_labels"):
+        if getattr(member, key) != "none":
+            digest = inputs.soft_targets[member.name].digest
+            context.log(f"{member.name}: {key} of {getattr(member, key)} [{digest}]")
+    if member.class_balancing == "weights+sampler":
+        context.log("warning: class_balancing=weights+sampler corrects the imbalance twice")
 
 
 def record_epoch(context: RunContext, member: str, history: list[dict], scheduled: int) -> None:

@@ -38,6 +38,8 @@ def prepare(request: RunRequest, signals: StopSignals, process: Process) -> RunC
     inputs = read_inputs(request, process)
     folder, record = RunFolder(request.output), new_record(request, inputs, process)
     disk_space.require(request.output, needed_bytes(inputs, process.world_size))
+    finish_seconds = rehearse(request.recipe, inputs)
+    folder.require_idle()
     earlier = folder.claim(record, request.overwrite)
     if not earlier:
         folder.write_record(record)  # from here on the folder is known as this run's
@@ -45,7 +47,6 @@ def prepare(request: RunRequest, signals: StopSignals, process: Process) -> RunC
     try:
         log_beginning(log, request, inputs, record)
         resume(request, folder, record, earlier, log)
-        finish_seconds = rehearse(request.recipe, inputs.data, folder)
         folder.write_record(record)
     except BaseException:
         log.close()
@@ -63,8 +64,27 @@ def join(request: RunRequest, signals: StopSignals, process: Process, shared: Sh
     return RunContext(request, inputs, folder, log, signals, process, shared)
 
 
-def read_inputs(request: RunRequest, process: Process) -> Inputs:
-    """Device, data, split and initial weights; UserError where one of them cannot be had."""
+def join_to_finish(request: RunRequest, signals: StopSignals) -> RunContext:
+    """The run in a process that trains nothing, after those that did have died.
+
+    Raises UserError where the folder does not hold this run.
+    """
+    folder, process = RunFolder(request.output), Process()
+    if not folder.record_file.exists():
+        raise UserError(f"{request.output}: the run ended before it began; its processes have said why")
+    inputs = read_inputs(request, process, trains=False)
+    if found := new_record(request, inputs, process).differences(folder.read_record()):
+        what = f"a run with {found} is there, and stays as it is"
+        raise UserError(f"{request.output}: {what}; the processes of this one have said why they ended")
+    log = Log(folder.log_file, process.prefix)
+    return RunContext(request, inputs, folder, log, signals, process, Shared([], 0.0, 0.0))
+
+
+def read_inputs(request: RunRequest, process: Process, trains: bool = True) -> Inputs:
+    """Device, data, split and initial weights; UserError where one of them cannot be had.
+
+    trains: whether the device must have the precision that the members ask for.
+    """
     recipe = request.recipe
     device, reason, aside = choose_device(request.device, process)
     started = time.perf_counter()
@@ -72,7 +92,8 @@ def read_inputs(request: RunRequest, process: Process) -> Inputs:
     seconds = time.perf_counter() - started
     own = RunFolder(request.output)
     for member in recipe.members:
-        choose_precision(member.precision, device)
+        if trains:
+            choose_precision(member.precision, device)
         require_foreign(member, request.input, own)
     initial_weights = {member.name: find_initial_weights(member, request.input) for member in recipe.members}
     for name, weights in initial_weights.items():
@@ -135,6 +156,7 @@ def new_record(request: RunRequest, inputs: Inputs, process: Process) -> RunReco
         config_hash=identity.config_hash,
         data_digest=identity.data_digest,
         targets_digest=identity.targets_digest,
+        weights_digest=identity.weights_digest,
         rows=count_rows(request, inputs),
         device=devices.describe_device(str(inputs.device)),
         environment=environment,

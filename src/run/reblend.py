@@ -31,6 +31,7 @@ from src.run.record import (
     RunRecord,
     as_name,
     as_text,
+    decode,
 )
 from src.run.report import try_report
 from src.run.run_folder import RUN_FILES, RunFolder
@@ -63,6 +64,9 @@ def blend_runs(request: BlendRequest) -> str:
     data, folder = competition.read_competition(request.input), RunFolder(request.output)
     files = prediction_files(request.runs)
     found = [load_predictions(file, data.digest, len(data.test)) for file in files]
+    runs = [file.parents[1] for file in files]
+    learnt = {run: None for run in runs if validates_training_rows(run)}
+    found = [without_validation(one) if run in learnt else one for run, one in zip(runs, found, strict=True)]
     members = leaf_members(files, found)
     require_rows(found, data)
     columns, figures = compare_blends(found, data.train.labels)
@@ -79,7 +83,8 @@ def blend_runs(request: BlendRequest) -> str:
     write_submission(folder.submission, submitted.test.argmax(1), data.example, request.form)
     record.status, record.files = FINISHED, folder.digests()
     folder.write_record(record)
-    lines = quality_lines(blended, record.blend, columns, data)
+    lines = [f"{run}: its validation rows are left out, since it was trained on them" for run in learnt]
+    lines += quality_lines(blended, record.blend, columns, data)
     lines += [copies_line(copies, len(data.test))] if copies else []
     lines.append(str(folder.submission))
     if request.report:
@@ -97,7 +102,18 @@ def quality_lines(blended: Predictions, result: BlendResult, columns: int, data:
     word = "out-of-fold accuracy " if columns == 1 < count else ""
     accuracy = f"{what}: {word}{100 * quality(labels, blended.valid)[0]:.2f} % of {len(rows):,} validation rows"
     compared = figures_table(result.figures, len(rows)) if result.figures else []
-    return [*compared, accuracy, calibration_line(blended.valid, labels)]
+    return [*compared, accuracy, *([calibration_line(blended.valid, labels)] if len(rows) > 1 else [])]
+
+
+def validates_training_rows(run: Path) -> bool:
+    """Whether the run's validation rows are those that it was trained on, by its run.json."""
+    folder = RunFolder(run)
+    return folder.record_file.exists() and folder.read_record().recipe.get("valid") == "train"
+
+
+def without_validation(member: Predictions) -> Predictions:
+    """The member with its test rows alone."""
+    return replace(member, valid_rows=member.valid_rows[:0], valid=member.valid[:0])
 
 
 def require_rows(members: list[Predictions], data: Competition) -> None:
@@ -129,7 +145,7 @@ def save_columns(folder: RunFolder, files: list[Path], found: list[Predictions])
     names: Counter = Counter()
     for column in columns:
         name, seed = column.header["member"], column.header.get("seed")
-        name = f"{name}-s{seed}" if times[name] > 1 and seed is not None else name
+        name = as_name(f"{name}-s{seed}") if times[name] > 1 and seed is not None else name
         names[name] += 1
         path = folder.blended(f"{name}-{names[name]}" if names[name] > 1 else name)
         path.parent.mkdir(exist_ok=True)
@@ -139,7 +155,7 @@ def save_columns(folder: RunFolder, files: list[Path], found: list[Predictions])
 def name_of(file: Path, predictions: Predictions) -> str:
     """The member's name; for a blend, whose members' names are joined, the name of its folder."""
     name = predictions.header["member"]
-    if re.fullmatch(r"[A-Za-z0-9_.-]+", name):
+    if re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", name):
         return name
     return as_name(file.resolve().parent.parent.name).replace("+", "-")
 
@@ -162,10 +178,9 @@ def members_of(predictions: Predictions) -> list[BlendedMember]:
     """The members of a blend by its header; of other predictions the one itself, whose digest is of its content."""
     header = predictions.header
     try:
-        inside = [BlendedMember(**member) for member in header["members"]]
-        if inside and all(isinstance(member.digest, str) for member in inside):
+        if inside := decode(list[BlendedMember], header["members"]):
             return inside
-    except (KeyError, TypeError):  # not a blend of this kit
+    except (KeyError, ValueError):  # not a blend of this kit
         pass
     content = hashlib.sha256()
     for array in (predictions.valid_rows, predictions.valid, predictions.test):
@@ -217,8 +232,8 @@ def new_record(
 
 def claim(folder: RunFolder, record: RunRecord) -> None:
     """Raises UserError where the folder holds a run, another blend, or files of a run's names without run.json."""
-    if folder.path.exists() and not folder.path.is_dir():
-        raise UserError(f"{folder.path} is a file; give a folder as --output")
+    if any(place.exists() and not place.is_dir() for place in (folder.path, *folder.path.parents)):
+        raise UserError(f"{folder.path} is a file, or below one; give a folder as --output")
     holds = [name for name in RUN_FILES if (folder.path / name).exists()]
     if folder.record_file.exists():
         earlier = folder.read_record()

@@ -37,13 +37,15 @@ class Code:
 class RunIdentity:
     """The digests that tell one run from another; config_hash covers the seed.
 
-    targets_digest: of the predictions that the members learn from; empty where the labels are all.
+    targets_digest: of the predictions that the members learn from; empty where the labels are all. weights_digest: of
+    the files with their initial weights; empty where all are random.
     """
 
     config_hash: str
     data_digest: str
     code_digest: str
     targets_digest: str = ""
+    weights_digest: str = ""
 
     def differences(self, other: "RunIdentity") -> str:
         """In words, in what another run differs from this one; empty where it does not."""
@@ -52,6 +54,7 @@ class RunIdentity:
             "data_digest": "other data",
             "code_digest": "other sources",
             "targets_digest": "other soft targets",
+            "weights_digest": "other initial weights",
         }
         return " and ".join(word for key, word in words.items() if getattr(self, key) != getattr(other, key))
 
@@ -163,6 +166,7 @@ class RunRecord:
     files: dict[str, Sha256] = field(default_factory=dict)
     ranks: list[str] = field(default_factory=list)
     targets_digest: str = ""
+    weights_digest: str = ""
 
     def __post_init__(self):
         decode(Name, self.recipe.get("name"), "recipe.name")
@@ -171,7 +175,8 @@ class RunRecord:
     @property
     def identity(self) -> RunIdentity:
         """The digests that tell this run from another."""
-        return RunIdentity(self.config_hash, self.data_digest, self.code.digest, self.targets_digest)
+        more = self.targets_digest, self.weights_digest
+        return RunIdentity(self.config_hash, self.data_digest, self.code.digest, *more)
 
     @property
     def recipe_name(self) -> str:

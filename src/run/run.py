@@ -4,11 +4,10 @@ from src.errors import UserError
 from src.run.context import RunContext, RunRequest, Shared
 from src.run.finish import finish, record_end
 from src.run.members import submit_finished, train_members
-from src.run.prepare import join, prepare
+from src.run.prepare import join, join_to_finish, prepare
 from src.run.ranks import Process
 from src.run.record import RunRecord
 from src.run.report import write_report
-from src.run.run_folder import RunFolder
 from src.train.device import describe_device
 from src.train.signals import StopSignals
 
@@ -62,10 +61,8 @@ def prepare_or_join(request: RunRequest, signals: StopSignals, process: Process)
 
 def finish_lost_run(request: RunRequest) -> RunRecord:
     """Finishes a run whose processes have died: blends the finished members and records the others as failed."""
-    if not RunFolder(request.output).record_file.exists():
-        raise UserError(f"{request.output}: the run ended before it began; its processes have said why")
     with StopSignals() as signals:
-        context = join(request, signals, Process(), Shared([], 0.0, 0.0))
+        context = join_to_finish(request, signals)
         try:
             submit_finished(context)  # a process may have died between a member's result and its blend
             record = finish(context)

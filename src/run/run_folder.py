@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from src.errors import UserError
-from src.files import digest, replacing
+from src.files import digest, replacing, try_lock
 from src.report import attention_history
 from src.run.record import MemberResult, RunRecord, read_json, read_record
 from src.train.checkpoint import FILE_NAMES, LATEST, MID_EPOCH, PREVIOUS
@@ -39,7 +39,6 @@ class RunFolder:
     record_file = property(lambda self: self.path / "run.json")
     log_file = property(lambda self: self.path / "log.txt")
     out_of_fold = property(lambda self: self.path / "oof.csv")
-    rehearsal = property(lambda self: self.path / ".rehearsal.csv")  # a submission, written and deleted before training
 
     def predictions(self, member: str) -> Path:
         return self.path / "predictions" / f"{member}.npz"
@@ -85,7 +84,7 @@ class RunFolder:
         return self.files(*(f"members/*/{name}" for name in (PREVIOUS, MID_EPOCH, f"{LATEST}*")))
 
     def digests(self) -> dict[str, str]:
-        """Name → SHA-256 of each file that a finished run leaves, except its log and run.json."""
+        """Name → SHA-256 of the files with results: not of run.json, the log, pages and what trackers wrote."""
         inside = (
             f"members/*/{name}"
             for name in ("result.json", "history.csv", "model.safetensors", attention_history.FILE_NAME)
@@ -104,19 +103,34 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file; give a folder as --output")
         earlier = None if overwrite else self.earlier_run(record)
-        if earlier is None:
-            self.clear()
-        (self.path / "predictions").mkdir(parents=True, exist_ok=True)
+        try:
+            if earlier is None:
+                self.clear()
+            (self.path / "predictions").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be written to ({error.strerror}); give another --output") from error
         return earlier
+
+    def require_idle(self) -> None:
+        """Raises UserError where a process is at work on the run in this folder: its log is locked then."""
+        with contextlib.suppress(OSError), self.log_file.open("rb") as file:
+            if not try_lock(file, shared=False):
+                raise UserError(f"{self.path}: another process is training this run.\nWait for its end, or stop it.")
+
+    def require_only_runs(self) -> None:
+        """Raises UserError for files of a run's names without a run.json: nobody knows whose they are."""
+        foreign = [name for name in RUN_FILES if (self.path / name).exists()]
+        if foreign and not self.record_file.exists():
+            raise UserError(f"{self.path} holds {', '.join(foreign)} but no run.json; {ADVICE}")
 
     def earlier_run(self, record: RunRecord) -> RunRecord | None:
         """The run.json of an earlier start of the same run; None where there is nothing worth keeping."""
+        self.require_only_runs()
         if not self.record_file.exists():
-            if foreign := [name for name in RUN_FILES if (self.path / name).exists()]:
-                raise UserError(f"{self.path} holds {', '.join(foreign)} but no run.json; {ADVICE}")
             return None
         earlier = self.read_record()
-        if not (earlier.blend or any(self.path.glob("members/*/result.json")) or self.expendable()):
+        results = self.files("members/*/result.json", "predictions/*.npz", "submission.csv")
+        if not (earlier.blend or results or self.expendable()):
             return None
         if found := record.differences(earlier):
             what = f"a run of recipe {earlier.recipe_name} with {found}"
@@ -138,13 +152,23 @@ class RunFolder:
                 target.unlink(missing_ok=True)
 
     def copy_from(self, other: "RunFolder") -> None:
-        """Takes over another run's files. Not their permissions: an attached input cannot be written to."""
-        for name in CARRIED:
-            source, target = other.path / name, self.path / name
-            if source.is_dir():
-                shutil.copytree(source, target, copy_function=shutil.copyfile, dirs_exist_ok=True)
-            elif source.is_file():
-                shutil.copyfile(source, target)
+        """Takes over another run's files. Not their permissions: an attached input cannot be written to.
+
+        They get their names when all are copied, so that an interrupted copy leaves nothing that looks like a result.
+        """
+        copied = self.path / "members" / ".attached"
+        shutil.rmtree(copied, ignore_errors=True)
+        for file in other.files(*CARRIED, *(f"{name}/**/*" for name in CARRIED)):
+            if file.is_file():
+                target = copied / file.relative_to(other.path)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, target)
+        for file in sorted(copied.rglob("*"), key=lambda file: (file.name == "result.json", file)):
+            if file.is_file():
+                target = self.path / file.relative_to(copied)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                file.replace(target)
+        shutil.rmtree(copied)
 
     # ---------------------------------------------------------------------------- run.json and results
 

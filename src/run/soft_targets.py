@@ -4,7 +4,6 @@ Both are read and checked before anything is trained. Their content counts in th
 """
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,9 +35,8 @@ class SoftTargets:
         return hashlib.sha256(b"|".join(parts)).hexdigest()[:16] if parts else ""
 
 
-def joint_digest(found: Iterable[SoftTargets]) -> str:
-    """16 hexadecimal digits of the content of all, in their order; empty where none has any."""
-    digests = [targets.digest for targets in found]
+def joint_digest(digests: list[str]) -> str:
+    """16 hexadecimal digits for several digests in their order; empty where all are."""
     return hashlib.sha256("+".join(digests).encode()).hexdigest()[:16] if any(digests) else ""
 
 

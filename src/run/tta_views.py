@@ -65,7 +65,8 @@ def views_table(found: list[tuple[np.ndarray, dict[str, Scored]]]) -> list[str]:
     lines = [f"views, on {count:,} validation rows of {len(found)} member{'s' * (len(found) > 1)}:"]
     for name, views in TTA_VIEWS.items():
         scores = [scored[name] for _, scored in found]
-        accuracy, loss = np.mean([s.right.mean() for s in scores]), np.mean([s.loss for s in scores])
+        accuracy = mean_by_row(found, [s.right for s in scores]).mean()
+        loss = np.average([s.loss for s in scores], weights=[len(rows) for rows, _ in found])
         number = f"{len(views):2d} view{'s' * (len(views) > 1):1s}"
         line = f"  {name:6s} {number}  {100 * accuracy:6.2f} %  log-loss {loss:.4f}"
         gain, error = gain_over_none(found, name)
@@ -75,8 +76,11 @@ def views_table(found: list[tuple[np.ndarray, dict[str, Scored]]]) -> list[str]:
 
 def gain_over_none(found: list[tuple[np.ndarray, dict[str, Scored]]], name: str) -> tuple[float, float]:
     """The mean gain of accuracy, 0-1, over the rows, and its standard error."""
-    rows = np.concatenate([rows for rows, _ in found])
-    gains = np.concatenate([scored[name].right.astype(float) - scored["none"].right for _, scored in found])
-    _, at = np.unique(rows, return_inverse=True)
-    by_row = np.bincount(at, gains) / np.bincount(at)
+    by_row = mean_by_row(found, [scored[name].right.astype(float) - scored["none"].right for _, scored in found])
     return float(by_row.mean()), float(by_row.std() / np.sqrt(len(by_row)))
+
+
+def mean_by_row(found: list[tuple[np.ndarray, dict[str, Scored]]], values: list[np.ndarray]) -> np.ndarray:
+    """The mean of the members' values for each row that any of them has, float64. values: one array a member."""
+    _, at = np.unique(np.concatenate([rows for rows, _ in found]), return_inverse=True)
+    return np.bincount(at, np.concatenate(values)) / np.bincount(at)

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+import build
+from src.config import as_dict, config_hash
+from src.errors import UserError
 from src.run.run import finish_lost_run
 from src.submit.check import check_submission
 from tests.conftest import ROOT
@@ -116,6 +119,24 @@ def test_a_member_whose_rank_died_before_its_blend_is_in_the_submission(faces, a
     assert (output / "submission.csv").read_bytes() == (alone / "submission.csv").read_bytes()
 
 
+def test_another_run_in_the_folder_is_left_as_it_is(faces, alone, tmp_path):
+    """Ranks that die before the first one has claimed the folder leave what was there."""
+    output = Path(shutil.copytree(alone, tmp_path / "out"))
+    before = {file: file.read_bytes() for file in output.rglob("*") if file.is_file()}
+    with pytest.raises(UserError, match=r"other settings \(epochs: 4 here, 3 there\) is there, and stays as it is"):
+        finish_lost_run(request(faces, output, "epochs=4"))
+    assert before == {file: file.read_bytes() for file in output.rglob("*") if file.is_file()}
+
+
+def test_a_lost_run_of_a_precision_that_this_device_lacks_is_finished(faces, alone, tmp_path):
+    output = Path(shutil.copytree(alone, tmp_path / "out"))
+    asked = request(faces, output, "epochs=3", "precision=fp16")
+    identity = {"config_hash": config_hash(asked.recipe), "recipe": as_dict(asked.recipe)}
+    (output / "run.json").write_text(json.dumps(record(output) | identity))
+    finish_lost_run(asked)
+    assert record(output)["status"] == "finished"
+
+
 def test_a_rank_that_dies_at_each_start_is_restarted_three_times_and_the_finished_members_are_submitted(
     faces, alone, tmp_path
 ):
@@ -123,6 +144,8 @@ def test_a_rank_that_dies_at_each_start_is_restarted_three_times_and_the_finishe
     output, starts = tmp_path / "out", tmp_path / "starts"
     shutil.copytree(alone, output)
     (output / "members/simple_cnn_v2/result.json").unlink()
+    code = build.describe_code(ROOT, build.collect_sources(ROOT))
+    (output / "run.json").write_text(json.dumps(record(output) | {"code": code}))
     (tmp_path / "sitecustomize.py").write_text(
         "import os\nif os.environ.get('RANK') == '1':\n"
         f"    print('started', file=open({str(starts)!r}, 'a'))\n    os.kill(os.getpid(), 9)\n"

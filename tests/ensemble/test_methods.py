@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import minimize
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from src.config import BLENDS
+from src.config import BLENDS, BLENDS_WITHOUT_VALIDATION
 from src.ensemble.blend import compare_blends, fitted_blend
 from src.ensemble.calibration import (
     calibrated_mean,
@@ -191,6 +191,16 @@ def test_the_folds_of_a_member_are_one_with_all_rows_and_the_mean_of_the_tests()
     np.testing.assert_allclose(first.test, np.mean([m.test for m in members[:3]], axis=0), rtol=1e-6)
 
 
+def test_the_folds_of_two_runs_with_other_settings_are_two():
+    members = [of_fold(fold, network=network) for network in (0, 1) for fold in range(3)]
+    told = [replace(m, header=m.header | {"config_hash": f"h{n // 3}"}) for n, m in enumerate(members)]
+    first, second = merge_folds(told)
+    assert first.valid_rows.tolist() == second.valid_rows.tolist() == list(range(30))
+    np.testing.assert_allclose(second.test, np.mean([m.test for m in members[3:]], axis=0), rtol=1e-6)
+    apart = [replace(m, header=m.header | {"config_hash": f"h{n}"}) for n, m in enumerate(members[:3])]
+    assert len(merge_folds(apart)) == 1  # runs of one fold each have settings of their own
+
+
 def test_members_that_share_rows_or_name_no_fold_stay_apart():
     twice = [of_fold(0), of_fold(0, network=1)]
     nameless = [replace(of_fold(fold), header={"member": "m", "data_digest": "d"}) for fold in (0, 1)]
@@ -212,6 +222,6 @@ def test_a_blend_that_must_be_fitted_needs_rows():
     members = [Predictions(of_fold(0, n).header | {"fold": "none"}, *nothing, of_fold(0, n).test) for n in "ab"]
     with pytest.raises(UserError, match="blend greedy: 0 validation rows are too few to fit it"):
         fitted_blend(members, "greedy", np.zeros(30, np.int64))
-    assert fitted_blend(members, "mean", np.zeros(30, np.int64)).test.shape == (4, 7)
-    with pytest.raises(UserError, match="4 validation rows are too few to compare blends"):
-        compare(np.full((2, 4, 7), 1 / 7), np.zeros(4, np.int64))
+    for name in BLENDS_WITHOUT_VALIDATION:
+        name = choose(compare_blends(members, np.zeros(30, np.int64))[1]) if name == AUTO else name
+        assert fitted_blend(members, name, np.zeros(30, np.int64)).test.shape == (4, 7)

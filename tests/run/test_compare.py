@@ -117,7 +117,7 @@ def test_the_terminal_and_the_page_have_what_was_planted(command, browser):
 def test_the_faces_and_recalls_are_those_of_the_rows(command, data):
     _, page = command
     found, labels = Elements(page.read_text("utf-8")), data.train.labels[ROWS]
-    shown = {int(row) for row in re.findall(r"row (\d+)", found.text)}
+    shown = {int(row) - 1 for row in re.findall(r"row (\d+)", found.text)}
     assert shown <= {*range(70, 90), *range(110, 115)} and shown & set(range(110, 115))
     of_first = (labels == 3) & (np.arange(100) >= 30)
     recall = f"{100 * of_first.sum() / (labels == 3).sum():.2f} %"

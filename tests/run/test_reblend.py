@@ -117,6 +117,24 @@ def test_members_of_different_folds_are_blended_and_none_is_needed(make, faces, 
     assert RunFolder(tmp_path / "none").read_record().rows.valid == 0
 
 
+def test_validation_rows_that_a_run_was_trained_on_are_left_out(make, faces, tmp_path):
+    run, other = finished(make("learnt", "a", rows=range(9))), make("other", "b", rows=range(4))
+    record = RunFolder(run).read_record()
+    RunFolder(run).write_record(replace(record, recipe=record.recipe | {"valid": "train"}))
+    said = blend_runs(BlendRequest([run, other], faces, tmp_path / "out", CODE, report=False))
+    assert f"{run}: its validation rows are left out, since it was trained on them" in said
+    found = load_predictions(tmp_path / "out/predictions/blend.npz")
+    assert found.valid_rows.tolist() == list(range(4))
+    np.testing.assert_allclose(found.test, (probabilities(run) + probabilities(other)) / 2, atol=1e-6)
+
+
+def test_members_without_common_rows_have_no_gain_and_no_matrix(make, faces, tmp_path, recwarn):
+    runs = make("one", "a", rows=range(9)), make("two", "b", rows=range(9, 20))
+    page = (blended(faces, tmp_path / "out", *runs, report=True) / "report.html").read_text("utf-8")
+    assert "nan</td>" not in page and "+nan" not in page and not (tmp_path / "out/figures/disagreement.png").exists()
+    assert "each predicted by members that have not trained on it" in page and not len(recwarn)
+
+
 def test_copies_have_the_label_that_they_have_in_the_training_data_where_that_is_asked_for(make, faces, tmp_path):
     data, run = competition.read_competition(faces), make("run", "a", "b", rows=range(40))
     predicted, labelled = blended(faces, tmp_path / "p", run), blended(faces, tmp_path / "l", run, copies="labelled")
@@ -227,7 +245,21 @@ def test_what_cannot_be_blended_is_refused_and_nothing_is_written(make, faces, t
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("members", [None, 3, [], [3], [{}], [{"name": "a"}], [{"name": "a", "digest": 3}], "abc"])
+@pytest.mark.parametrize("header", [{"member": "a" * 300}, {"seed": "2026/11"}], ids=["name", "seed"])
+def test_a_header_that_is_no_file_name_is_written_under_another_one(make, faces, tmp_path, header):
+    runs = [make("one", "a"), make("two", "b", rows=(1, 2))]
+    for run in runs:
+        (file,) = run.glob("predictions/*")
+        found = load_predictions(file)
+        save_predictions(file, replace(found, header=found.header | {"member": "m", "fold": "none"} | header))
+    folder = blended(faces, tmp_path / "out", *runs)
+    assert len(list((folder / "blended").iterdir())) == 2
+
+
+FOREIGN = ([{"name": "my net", "digest": "x"}], None, 3, [], [3], [{}], [{"name": "a"}], [{"name": "a", "digest": 3}])
+
+
+@pytest.mark.parametrize("members", [*FOREIGN, "abc"])
 def test_a_header_of_another_program_makes_one_member(make, faces, tmp_path, members):
     run = make("run", "a")
     found = load_predictions(run / "predictions/a.npz")

@@ -1,6 +1,8 @@
 """The same run is continued, another is refused, and --overwrite deletes what a run left and nothing else."""
 
+import os
 import re
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -10,6 +12,7 @@ from src.config import as_dict, override
 from src.errors import UserError
 from src.run.record import Code
 from src.run.run_folder import RUN_FILES, RunFolder
+from src.train.tracking import Log
 from tests.support.run_records import RECORD, RESULT
 
 OURS = RECORD
@@ -118,8 +121,59 @@ def test_a_half_trained_member_keeps_its_folder_and_a_run_that_has_nothing_gives
         folder.claim(OTHER, overwrite=False)
     assert folder.claim(OURS, overwrite=False) == RECORD
     checkpoint.unlink()
+    shutil.rmtree(folder.path / "members")
+    with pytest.raises(UserError, match="other settings"):  # its predictions and its submission are there
+        folder.claim(OTHER, overwrite=False)
+    for file in (folder.predictions("m"), folder.submission):
+        file.unlink()
     assert folder.claim(OTHER, overwrite=False) is None
     assert files(folder) == FOREIGN
+
+
+def test_a_run_that_is_at_work_is_not_started_again(folder):
+    folder.require_idle()
+    log = Log(folder.log_file)
+    with pytest.raises(UserError, match="another process is training this run"):
+        folder.require_idle()
+    second = Log(folder.log_file)  # of another rank
+    log.close()
+    with pytest.raises(UserError, match="another process"):
+        folder.require_idle()
+    second.close()
+    folder.require_idle()
+
+
+def test_an_interrupted_copy_of_an_attached_run_leaves_no_result(folder, tmp_path, monkeypatch):
+    new, copied = RunFolder(tmp_path / "new"), []
+    new.claim(OURS, overwrite=False)
+
+    def copy(source, target):
+        copied.append(source)
+        if len(copied) == 4:
+            raise KeyboardInterrupt
+        return copyfile(source, target)
+
+    copyfile = shutil.copyfile
+    monkeypatch.setattr(shutil, "copyfile", copy)
+    with pytest.raises(KeyboardInterrupt):
+        new.copy_from(folder)
+    assert not new.files("members/m/*", "predictions/*", "submission.csv")
+    monkeypatch.undo()
+    new.copy_from(folder)
+    assert files(new) == RUN - {"log.txt"} - TRACKED and new.read_results(["m"]) == {"m": RESULT}
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_to_is_told(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o555)
+    with pytest.raises(UserError, match="cannot be written to"):
+        RunFolder(tmp_path / "closed" / "run").claim(OURS, overwrite=False)
+
+
+def test_a_folder_below_a_file_is_told(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match=r"cannot be written to \(Not a directory\); give another --output"):
+        RunFolder(tmp_path / "file" / "run").claim(OURS, overwrite=False)
 
 
 def test_files_of_a_runs_names_that_no_run_left_are_not_deleted_unasked(tmp_path):

@@ -12,7 +12,7 @@ from src.errors import UserError
 from src.main import main
 from src.models.trained import load_trained, member_of_training
 from src.run.run_folder import RunFolder
-from src.run.tta_views import compare_views
+from src.run.tta_views import Scored, compare_views, views_table
 from src.train.precision import choose_precision
 from src.train.predict import probabilities
 from src.train.tta import TTA_VIEWS
@@ -50,6 +50,21 @@ def test_the_table_has_the_accuracies_and_paired_gains_of_plain_formulas(run, fa
         gains = np.mean(right[views], axis=0) - np.mean(right["none"], axis=0)
         expected = [100 * np.mean(right[views]), *([100 * gains.mean(), 100 * gains.std() / len(rows) ** 0.5])]
         np.testing.assert_allclose([numbers[0], *numbers[2:]], expected[: len(numbers) - 1], atol=0.006)
+
+
+def test_accuracies_and_gains_of_members_with_other_rows_are_of_all_rows():
+    """60 % of 1,010 rows without views. Flipped, all of the first ten rows are right too, and 4 more of the others."""
+    few, many = np.arange(10), np.arange(10, 1010)
+    nothing = np.zeros(10, bool), many < 616
+    flipped = np.ones(10, bool), many < 620
+    found = []
+    for rows, none, flip in zip((few, many), nothing, flipped, strict=True):
+        scored = {name: Scored(none, 1.0) for name in TTA_VIEWS} | {"flip": Scored(flip, len(rows) / 100)}
+        found.append((rows, scored))
+    numbers = figures("\n".join(views_table(found)))
+    assert numbers["none"][0] == 60 and numbers["flip"][0] == pytest.approx(61.39, abs=0.005)
+    assert numbers["flip"][2] == pytest.approx(1.39, abs=0.005)
+    assert numbers["flip"][1] == pytest.approx((10 * 0.1 + 1000 * 10) / 1010, abs=1e-4)
 
 
 def test_the_command_prints_it(run, faces, capsys):
