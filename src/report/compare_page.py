@@ -161,12 +161,12 @@ def _faces(found: Compared, other: Entry, better: str) -> FaceGrid:
     order = only[np.argsort(of_label[1 - number][only] - of_label[number][only], kind="stable")]
     faces = []
     for place in _chosen(order, labels, images[rows]):
-        lines = [CLASS_NAMES[labels[place]], f"row {rows[place]}"]
+        lines = [CLASS_NAMES[labels[place]], f"row {rows[place] + 1:,}"]
         for letter, prob in zip(letters, probs[:, place], strict=True):
             lines.append(f"{letter}: {CLASS_NAMES[prob.argmax()]} {100 * prob.max():.0f}\N{NO-BREAK SPACE}%")
         faces.append(Face(images[rows[place]], lines))
     worse = letters[1 - number]
-    caption = "Label and row; then what each says, with its probability."
+    caption = "Label and row, from 1; then what each says, with its probability."
     title = f"Only {better} is right, {worse} is wrong: {len(only):,} faces"
     return FaceGrid(f"only-{better}-not-{worse}", faces, caption, title)
 

@@ -23,12 +23,11 @@ _SIDE, _CHUNK, _PART = 8, 64, 4096
 class NearCopies:
     """Pairs of different images that show the same photograph, the most alike first.
 
-    pairs: int64 (m, 2), numbers of images, the smaller first; distance: int64 (m,), bits of the hashes that differ;
-    correlation: float32 (m,), of the pixels. complete: whether all images were compared.
+    pairs: int64 (m, 2), numbers of images, the smaller first; correlation: float32 (m,), of the
+    pixels. complete: whether all images were compared.
     """
 
     pairs: np.ndarray
-    distance: np.ndarray
     correlation: np.ndarray
     complete: bool = True
 
@@ -69,21 +68,22 @@ def perceptual_hashes(images: np.ndarray) -> np.ndarray:
 def find_near_copies(images: np.ndarray) -> NearCopies:
     """The near copies among different images, uint8 (n, 48, 48).
 
-    Flat images are left out, and so are images beyond MAX_IMAGES and what follows MAX_PAIRS pairs of equal hashes.
+    Flat images are left out, and so are images beyond MAX_IMAGES and what follows MAX_PAIRS pairs of similar hashes.
     """
     rows = np.setdiff1d(np.arange(min(len(images), MAX_IMAGES)), flat_rows(images))
-    hashes, found, start = perceptual_hashes(images[rows]), [np.empty((0, 3), np.int64)], 0
+    hashes, found, start = perceptual_hashes(images[rows]), [np.empty((0, 2), np.int64)], 0
     while start < len(hashes) and sum(map(len, found)) <= MAX_PAIRS:
         bits = np.bitwise_count(hashes[start : start + _CHUNK, None] ^ hashes[None, start:])
         one, two = np.nonzero(bits <= MAX_DISTANCE)
-        found.append(np.stack([rows[one + start], rows[two + start], bits[one, two]], 1)[one < two])
+        found.append(np.stack([rows[one + start], rows[two + start]], 1)[one < two])
         start += _CHUNK
-    close = np.concatenate(found)[:MAX_PAIRS]
-    correlation = _correlation(images, close[:, :2])
+    all_found = np.concatenate(found)
+    close = all_found[:MAX_PAIRS]
+    correlation = _correlation(images, close)
     order = np.argsort(-correlation, kind="stable")
     order = order[correlation[order] >= MIN_CORRELATION]
-    complete = len(images) <= MAX_IMAGES and start >= len(hashes)
-    return NearCopies(close[order, :2], close[order, 2], correlation[order], complete)
+    complete = len(images) <= MAX_IMAGES and start >= len(hashes) and len(close) == len(all_found)
+    return NearCopies(close[order], correlation[order], complete)
 
 
 def linked_rows(groups: np.ndarray, pairs: np.ndarray, rows: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -23,6 +23,8 @@ def augment_section(found: Explored) -> Section:
     blocks = []
     for number, (settings, members) in enumerate(augmentations(found.recipe).items()):
         changed = {key: value for key, value in dataclasses.asdict(settings).items() if value}
+        if not settings.erase:
+            del changed["erase_max_area"]
         words = ", ".join(f"{key} {value:g}" for key, value in changed.items())
         blocks.append(f"{', '.join(members)}: {words or 'no augmentation'}.")
         if changed:

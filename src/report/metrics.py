@@ -3,8 +3,8 @@
 METRICS = {
     "accuracy": "The share of faces whose most probable class is the label.",
     "95 % interval": (
-        "The Wilson interval of an accuracy: where it would lie for another sample of as many faces. It does not cover "
-        "another seed of the training."
+        "The Wilson interval of an accuracy: for 95 of 100 samples of this size it holds the accuracy over all such "
+        "faces. It does not cover another seed of the training."
     ),
     "precision": "Of the faces that are predicted as a class, the share that has this label.",
     "recall": "Of the faces that have a label, the share that is predicted as this class.",
@@ -16,7 +16,7 @@ METRICS = {
         "with the regularization of the training, such as dropout and label smoothing."
     ),
     "learning rate": "The size of an optimizer's steps, at the end of an epoch.",
-    "images a second": "Training images by the seconds of the training, without evaluation.",
+    "images a second": "Training images divided by the seconds of the training, without evaluation.",
     "confusion matrix": "Rows are labels, columns are predicted classes. The diagonal holds the right predictions.",
     "confidence": "The probability of the predicted class.",
     "expected calibration error": (
@@ -26,7 +26,9 @@ METRICS = {
     "gain": (
         "What a member adds: the blend's accuracy minus that of the blend without this member, in percentage points."
     ),
-    "disagreement": "The share of the validation rows that both predicted for which two members predict other classes.",
+    "disagreement": (
+        "Of the validation rows that two members predicted, the share for which they predict different classes."
+    ),
     "likely label error": (
         "A row whose most probable class among those that reach their threshold is not its label. The threshold of a "
         "class is the mean probability that the class gets on rows with its label (confident learning, Northcutt et "

@@ -12,8 +12,8 @@ def interval(low: float, high: float) -> str:
 
 
 def points(difference: float) -> str:
-    """A difference of two fractions in percentage points, with its sign: `+1.20`."""
-    return f"{100 * difference:+.2f}"
+    """A difference of two fractions in percentage points, with its sign: `+1.20`; `–` where it is not finite."""
+    return f"{100 * difference:+.2f}" if abs(difference) < float("inf") else "–"
 
 
 def ratio(value: float) -> str:
@@ -23,7 +23,7 @@ def ratio(value: float) -> str:
 
 def duration(seconds: float) -> str:
     """`48.3 s`, `25 min 10 s`, `3 h 05 min`."""
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -41,8 +41,9 @@ def attention_rollout(net: nn.Module, body: nn.Module, x: Tensor) -> Tensor:
     if not matrices or {tuple(matrix.shape[2:]) for matrix in matrices} != {(tokens, tokens)}:
         raise ValueError(f"{type(body).__name__} has no attention over {tokens} tokens in each block")
     flow = rollout(matrices)
-    # Without a class token the mean of the patches is classified.
-    answer = flow[:, 0] if prefix and getattr(body, "cls_token", None) is not None else flow[:, prefix:].mean(1)
+    has_class_token = prefix and getattr(body, "cls_token", None) is not None
+    is_classified = has_class_token and getattr(body, "global_pool", "token") == "token"  # else the patches' mean is
+    answer = flow[:, 0] if is_classified else flow[:, prefix:].mean(1)
     maps = answer[:, prefix:].reshape(len(x), 1, *grid)
     return F.interpolate(maps, size=x.shape[-2:], mode="bilinear", align_corners=False).squeeze(1)
 

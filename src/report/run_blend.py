@@ -34,7 +34,7 @@ def blend_blocks(run: RunFiles) -> list:
     )
     caption += "" if run.method == "mean" else f" These are of the mean; the submission is of {run.method}."
     methods = _methods(dict_of(run.record, "ensemble", "figures"))
-    return [Table(header, rows, caption), *methods, _cumulative(rows, found, labels), _disagreement(found)]
+    return [Table(header, rows, caption), *methods, _cumulative(rows, found, labels), *_disagreement(found)]
 
 
 def _methods(figures: dict) -> list[Table]:
@@ -45,7 +45,10 @@ def _methods(figures: dict) -> list[Table]:
         (name, percent(accuracy), f"{points(gain)} ± {100 * error:.2f}", f"{loss:.4f}")
         for name, (accuracy, gain, error, loss) in found.items()
     ]
-    caption = "Each blend on validation rows that it was not fitted to. Gain: over the mean, in percentage points."
+    caption = (
+        "Each blend on validation rows that it was not fitted to. Gain: over the mean, in percentage points, ± its "
+        "standard error."
+    )
     return [Table(("blend", "accuracy", "gain", "log-loss"), rows, caption)] if rows else []
 
 
@@ -105,20 +108,23 @@ def _cumulative(rows: list[tuple], found: dict[str, Predictions], labels: np.nda
     return draw("cumulative-blend", caption, plot, size=(5.6, 4.0))
 
 
-def _disagreement(found: dict[str, Predictions]) -> Figure:
+def _disagreement(found: dict[str, Predictions]) -> list[Figure]:
+    """The matrix; none where no two members have a row in common."""
     names = list(found)[:_MOST]
     values = 100 * disagreement([found[name] for name in names])
     np.fill_diagonal(values, np.nan)
+    if not np.isfinite(values).any():
+        return []
     texts = np.array([[f"{value:.1f}" if np.isfinite(value) else "" for value in row] for row in values])
 
     def plot(axes) -> None:
         heat_map(axes, values, names, names, texts)
 
-    most = np.nanmax(values) if np.isfinite(values).any() else float("nan")
     more = f" The first {_MOST} members of {len(found)}." if len(found) > _MOST else ""
     caption = (
-        "Disagreement: per cent of the validation rows for which two members predict other classes; at most "
-        f"{percent(most / 100)}. Members that are right equally often and disagree gain most from a blend.{more}"
+        "Disagreement: per cent of the validation rows for which two members predict different classes; at most "
+        f"{percent(np.nanmax(values) / 100)}. Members that are right equally often and disagree gain most from a "
+        f"blend.{more}"
     )
     side = max(4.0, 1.4 + 0.42 * len(names))
-    return draw("disagreement", caption, plot, size=(max(5.6, side + 0.6), side))
+    return [draw("disagreement", caption, plot, size=(max(5.6, side + 0.6), side))]

@@ -54,7 +54,6 @@ def _curves(run: RunFiles, found: dict[str, pd.DataFrame], name: str, label: str
                 axes.plot(table["epoch"], table[columns[0]], **thin)
         axes.set(xlabel="epoch", ylabel=label)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.xaxis.get_major_locator().set_params(integer=True)
         if name == "learning-rate":
             axes.set_yscale("log")
             axes.yaxis.get_major_locator().set_params(subs=(1, 3))

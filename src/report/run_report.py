@@ -17,7 +17,7 @@ from src.report.run_blend import blend_blocks
 from src.report.run_classes import calibration_blocks, classes_blocks, confusion_blocks
 from src.report.run_curves import curves_blocks
 from src.report.run_faces import errors_blocks, label_errors_blocks
-from src.report.run_files import RunFiles, dict_of, read_run
+from src.report.run_files import RunFiles, dict_of, read_run, texts_of
 from src.report.run_summary import members_blocks, missing_blocks, settings_blocks, terms_blocks
 
 NAME = "report.html"
@@ -105,5 +105,5 @@ def summary(run: RunFiles) -> str:
         return "No member has finished."
     if math.isnan(accuracy):
         return "Not validated: there are no validation rows."
-    members = counted(len(found.get("members") or []), "member")
+    members = counted(len(texts_of(found.get("members"))), "member")
     return f"{percent(accuracy)} of the validation rows, macro-F1 {percent(macro)}, by {members}."

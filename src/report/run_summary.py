@@ -25,7 +25,7 @@ def members_blocks(run: RunFiles) -> list:
     """How good each member and the blend are, and what they cost."""
     finished = [name for name in run.members if run.result(name)]
     names = dict.fromkeys([*map(run.without_fold, finished), *run.compared])
-    blocks = [_rows_text(dict_of(run.record, "recipe"))]
+    blocks = [_rows_text(run.record)]
     if len(run.blended_members) > 1:
         blocks.append(f"The submission is of the blend {run.method} of {', '.join(run.blended_members)}.")
     if copies := dict_of(run.record, "ensemble").get("labelled_copies"):
@@ -44,10 +44,13 @@ def members_blocks(run: RunFiles) -> list:
     return blocks + [Notice(f"{name} is missing: {reason}") for name, reason in reasons.items()]
 
 
-def _rows_text(recipe: dict) -> str | Notice:
+def _rows_text(record: dict) -> str | Notice:
     """Which rows the accuracies are of."""
+    recipe = dict_of(record, "recipe")
     if recipe.get("valid") == "train":
-        return Notice("This recipe validates on the rows that it trains on: all accuracies are too high.")
+        return Notice("The validation rows are rows that were trained on: all accuracies are too high.")
+    if record.get("blend"):
+        return "Accuracies are of the members' validation rows, each predicted by members that have not trained on it."
     if recipe.get("fold") == "none":
         return "The members have trained on all rows, so none is left for validation."
     if recipe.get("fold") == "all":

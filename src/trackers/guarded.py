@@ -78,8 +78,7 @@ class Trackers:
 
     def log_epoch(self, row: dict) -> None:
         """A row of the history."""
-        metrics = epoch_metrics(row)
-        self.tell(lambda tracker: tracker.log_epoch(row["epoch"], metrics))
+        self.tell(lambda tracker: tracker.log_epoch(row["epoch"], epoch_metrics(row)))
 
     def log_evaluation(self, evaluate: Callable[[], Evaluation]) -> None:
         """The result of the training, which is made where a tracker is open."""

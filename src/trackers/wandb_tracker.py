@@ -1,5 +1,6 @@
 """Weights & Biases: one W&B run for each training, all of a run in one group; offline without a key or a network."""
 
+import http.client
 import netrc
 import os
 import secrets
@@ -197,7 +198,7 @@ def has_key(server: str) -> bool:
         try:
             if netrc.netrc(os.path.expanduser(file)).authenticators(urlsplit(server).hostname or ""):  # noqa: PTH111
                 return True
-        except (OSError, netrc.NetrcParseError, RuntimeError):
+        except (OSError, netrc.NetrcParseError, RuntimeError, ValueError):  # ValueError: not UTF-8
             continue
     return False
 
@@ -208,6 +209,6 @@ def is_reachable(server: str) -> bool:
         urllib.request.urlopen(server, timeout=_NETWORK_SECONDS).close()
     except urllib.error.HTTPError:
         return True
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):
         return False
     return True

@@ -53,6 +53,13 @@ def test_the_comparison_is_bounded_and_says_so(monkeypatch):
     assert not find_near_copies(blurs(5, 6)).complete
 
 
+def test_pairs_beyond_the_limit_in_the_last_part_are_told(monkeypatch):
+    images = np.concatenate([blurs(1, 6)] * 30) + np.arange(30, dtype=np.uint8).reshape(-1, 1, 1) % 3
+    monkeypatch.setattr(copies, "MAX_PAIRS", 100)
+    near = find_near_copies(images)
+    assert len(near.pairs) <= 100 and not near.complete
+
+
 def test_rows_are_linked_through_pairs_in_either_order():
     groups, pairs = np.array([0, 1, 2, 0, 3]), np.array([[0, 2], [1, 3]])
     assert linked_rows(groups, pairs, np.array([0, 3, 4]), np.array([1, 2])).tolist() == [0, 3, 4]

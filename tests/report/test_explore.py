@@ -16,7 +16,7 @@ from src.data.competition import Competition, Faces, read_competition
 from src.dataset import CLASS_NAMES
 from src.main import main
 from src.report.explore import SECTIONS, summary
-from src.report.explore_augment import augmentations, versions
+from src.report.explore_augment import augment_section, augmentations, versions
 from src.report.explore_classes import classes_section, pixels_section
 from src.report.explore_split import compare_splits, plain_folds
 from src.report.explored import examine
@@ -159,6 +159,11 @@ def test_the_augmented_faces_are_those_of_the_training():
     for face, tensor in zip(changed, expected, strict=True):
         assert np.abs(face.image / 255 - (tensor[0].numpy() * 0.2551 + 0.5077)).max() < 1 / 255
     assert all(np.array_equal(face.image, image) for face in versions(image, Augment()))
+
+
+def test_a_recipe_without_augmentation_says_so_and_draws_nothing(planted):
+    found = examine(read_competition(planted), recipes.get("simple_cnn_v1"))
+    assert augment_section(found).blocks[1:] == ["simple_cnn_v1: no augmentation."]
 
 
 def test_members_with_one_augmentation_are_shown_together():

@@ -110,4 +110,4 @@ def test_numbers_have_one_form():
         "16.55:1",
     ]
     assert [counted(1, "group"), counted(1236, "row")] == ["1 group", "1,236 rows"]
-    assert [duration(s) for s in (48.31, 59.99, 1510, 11100)] == ["48.3 s", "60.0 s", "25 min 10 s", "3 h 05 min"]
+    assert [duration(s) for s in (48.31, 59.99, 1510, 11100)] == ["48.3 s", "1 min 00 s", "25 min 10 s", "3 h 05 min"]

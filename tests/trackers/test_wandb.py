@@ -4,8 +4,10 @@ import json
 import math
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pandas as pd
@@ -187,3 +189,14 @@ def test_the_key_that_wandb_login_stores_is_found(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("NETRC", raising=False)
     assert wandb_tracker.has_key("https://api.wandb.ai") and not wandb_tracker.has_key("https://elsewhere.example")
+    (tmp_path / ".netrc").write_bytes(b"machine api.wandb.ai login \xff password x\n")
+    assert not wandb_tracker.has_key("https://api.wandb.ai")
+
+
+def test_a_server_that_is_none_is_not_reachable():
+    assert not wandb_tracker.is_reachable("http://localhost:notaport")
+    with socket.create_server(("127.0.0.1", 0)) as server:  # its answer is not HTTP
+        answer = threading.Thread(target=lambda: server.accept()[0].sendall(b"SSH-2.0-server\r\n" * 9), daemon=True)
+        answer.start()
+        assert not wandb_tracker.is_reachable(f"http://127.0.0.1:{server.getsockname()[1]}")
+        answer.join(10)
