@@ -221,8 +221,11 @@ def read_datasets(root: Path) -> list[str]:
 
 
 def write_datasets(root: Path, datasets: list[str]) -> None:
-    """Writes the list dataset_sources."""
+    """Writes the list dataset_sources; adds it where there is none."""
     texts = json.dumps(datasets)
+    if "dataset_sources" not in read_metadata(root):
+        replace_once(root, r"\s*\}\s*\Z", lambda _: f',\n  "dataset_sources": {texts}\n}}\n', "end of the object")
+        return
     replace_once(root, r'("dataset_sources"\s*:\s*)\[[^\]]*\]', lambda found: found[1] + texts, "list dataset_sources")
 
 

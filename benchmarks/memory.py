@@ -26,12 +26,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from src import recipes
 from src.data import synthetic
 from src.data.competition import find_files, find_pairs
+from src.notebook_recipes import NOTEBOOK_RECIPES
 
 ROWS = {"train": 28_709, "test": 7_178}  # of the competition's files
 ROOT = Path(__file__).resolve().parents[1]
 BOUND = 2500  # MB of 10^6 bytes
 LARGE = ("vit", "notebook_ensemble")  # images of 224x224: their activations alone are above it
-OTHERS = ("quick", "baseline")
 
 
 def shortened(source: Path, folder: Path, tests: int) -> None:
@@ -46,7 +46,8 @@ def command(recipe: str, source: Path, output: Path, rows: int) -> list[str]:
     """The command line of one run; a recipe that names its own number of rows keeps it."""
     named_rows = recipes.get(recipe).max_train_rows
     few = [] if named_rows else ["--rows", str(rows)]
-    settings = ["--set", "epochs=1", "folds=2", "pretrained=none"]
+    folds = [] if recipes.get(recipe).valid == "train" else ["folds=2"]
+    settings = ["--set", "epochs=1", "pretrained=none", *folds]
     where = ["--input", str(source), "--output", str(output), "--device", "cpu"]
     return [sys.executable, "-m", "src", "run", "--recipe", recipe, *where, *few, *settings]
 
@@ -89,7 +90,7 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--input", type=Path, metavar="DIR", help="with train.csv and test.csv; default: synthetic")
-    parser.add_argument("--recipes", nargs="+", metavar="R", default=[r for r in recipes.RECIPES if r not in OTHERS])
+    parser.add_argument("--recipes", nargs="+", metavar="R", default=[r.name for r in NOTEBOOK_RECIPES])
     parser.add_argument("--rows", type=int, default=1100, help="of train.csv, half to validate (default: %(default)s)")
     parser.add_argument("--test-rows", type=int, default=600, help="of test.csv; 0: all (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE")

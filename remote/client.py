@@ -26,6 +26,7 @@ PAUSES = (5.0, 15.0, 45.0, 90.0)  # seconds before each further try, unless the 
 LONGEST_PAUSE = 600.0
 LIMITS = {"push": 300, "output": 3600, "submit": 900, "dataset": 7200}  # seconds a call may take; others 90
 BUSY_STATUSES = (429, 500, 502, 503, 504)
+REFUSED_STATUSES = (429, 503)  # of these nothing has taken effect
 
 
 class KaggleError(Exception):
@@ -53,13 +54,20 @@ class Client:
         self.process: ClientProcess | None = None
 
     def call(
-        self, name: str, *, absent: dict | None = None, arrived: Callable[[], dict | None] | None = None, **arguments
+        self,
+        name: str,
+        *,
+        absent: dict | None = None,
+        arrived: Callable[[], dict | None] | None = None,
+        repeats_unanswered: bool = True,
+        **arguments,
     ) -> dict:
         """The answer of one call of `client_process`; repeated while Kaggle is busy or does not answer.
 
         absent: the answer where Kaggle says that there is no such thing (403 or 404). arrived: asked before a call that
-        changes something is repeated; returns the answer where the earlier try took effect, else None. Raises UserError
-        for what the user can put right, KaggleError for the rest.
+        changes something is repeated; returns the answer where the earlier try took effect, else None.
+        repeats_unanswered: False for a call that must not take effect twice: it is repeated only where Kaggle has
+        refused it. Raises UserError for what the user can put right, KaggleError for the rest.
         """
         waited, last = 0.0, None
         for pause in [0.0, *self.pauses]:
@@ -76,9 +84,10 @@ class Client:
                 last = failed
             if absent is not None and last.status in (403, 404):
                 return absent
-            if not last.may_pass:
+            if not last.may_pass or not (repeats_unanswered or last.status in REFUSED_STATUSES):
                 break
-        raise user_message(name, last, arguments, f"{len(self.pauses) + 1} tries, {waited:.0f} s of waiting")
+        tries = f"{len(self.pauses) + 1} tries, {waited:.0f} s of waiting" if waited else "one try"
+        raise user_message(name, last, arguments, tries)
 
     def call_once(self, name: str, arguments: dict) -> dict:
         """One try; raises ApiError."""

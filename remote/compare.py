@@ -13,7 +13,7 @@ import numpy as np
 from remote.fetched_runs import check_data
 from src.data import competition
 from src.errors import UserError
-from src.report.paired import compare_pair
+from src.report.paired import compare_pair, p_value
 from src.run.record import RunRecord
 from src.run.run_folder import RunFolder
 from src.submit.score import correct_masks
@@ -65,6 +65,6 @@ def against_newest(entries: list[Entry]) -> list[str]:
         for other in entries[:-1]:
             pair = compare_pair(right, other.correct[half])
             points = f"{100 * pair.difference:+.2f}", f"± {100 * pair.half_width:.2f}"
-            lines.append((other.name, *points, str(pair.only_first), str(pair.only_second), f"{pair.p:.3f}"))
+            lines.append((other.name, *points, str(pair.only_first), str(pair.only_second), p_value(pair.p)))
         tables.append(aligned(lines))
     return tables

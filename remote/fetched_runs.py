@@ -31,7 +31,7 @@ def newest_submission(root: Path) -> Path:
     file = found[-1] / "submission.csv"
     if not file.is_file():
         raise UserError(f"{file}: the newest fetched run has none.\nFetch it again, or name another file.")
-    print_wrapped(f"fetched last: {file}")
+    print_wrapped(f"newest version: {file}")
     return file
 
 

@@ -174,7 +174,8 @@ def unwrap(texts: list[str]) -> list[str]:
         rank = match[0] if (match := RANK.match(text)) else ""
         line = text.removeprefix(rank)
         word = tie_signs(line.removeprefix(CONTINUED)).split(" ")[0] if line.startswith(CONTINUED) else ""
-        if word and last[0] == rank and len(" ".join(["".join(last), word])) > WIDTH and found[-1][len(rank)] != " ":
+        is_full = len(" ".join(["".join(last), word])) > WIDTH  # the word had no place there
+        if word and last[0] == rank and is_full and found[-1][len(rank) : len(rank) + 1] not in ("", " "):
             found[-1] += line[len(CONTINUED) - 1 :]
         else:
             found.append(text)

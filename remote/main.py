@@ -63,8 +63,10 @@ def print_error(error: Exception, code: int) -> int:
 
 def command_push(a: argparse.Namespace) -> None:
     """Pushes the built script, and tags the commit with the version."""
-    if a.recipe or a.set:
-        print(build.build(a.root, a.root / build.OUTPUT, a.recipe or "baseline", a.set))
+    if a.set and not a.recipe:
+        raise UserError("--set changes a recipe that is built first: name it with --recipe")
+    if a.recipe:
+        print(build.build(a.root, a.root / build.OUTPUT, a.recipe, a.set))
     push.push(a.client, a.root, kernel(a), a.hours, a.allow_dirty, a.resume)
 
 
@@ -92,7 +94,7 @@ def fetch_output(a: argparse.Namespace) -> Path:
 
 
 def command_score(a: argparse.Namespace) -> None:
-    """Scores the submission that was fetched last, with the labels that were published later."""
+    """Scores the newest version that was fetched, with the labels that were published later."""
     announce_loading("torch")
     from remote import fetched_runs
 
@@ -244,7 +246,7 @@ def add_score(add: Callable) -> None:
 
 
 def add_submission(add: Callable) -> None:
-    add("submission", nargs="?", type=path, help="default: the one that was fetched last")
+    add("submission", nargs="?", type=path, help="default: that of the newest version that was fetched")
 
 
 def add_submit(add: Callable) -> None:

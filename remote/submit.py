@@ -18,7 +18,8 @@ def submit(client: Client, file: Path, message: str) -> str:
     if not file.is_file():
         raise UserError(f"{file}: no such file.\n`fetch` downloads what the kernel left.")
     try:
-        answer = client.call("submit", file=str(file.resolve()), message=message, competition=COMPETITION)
+        where = {"file": str(file.resolve()), "message": message, "competition": COMPETITION}
+        answer = client.call("submit", repeats_unanswered=False, **where)
     except KaggleError as error:
         raise KaggleError(f"{str(error).splitlines()[0]}\n{INSTEAD}") from None
     except UserError as error:

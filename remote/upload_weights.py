@@ -63,9 +63,12 @@ def dataset_slug(name: str) -> str:
 
 
 def stage_files(place: Path, folder: Path, files: list[Path], dataset: str) -> None:
-    """Puts what the client uploads below `place`: the files, as they lie below `folder`, and the metadata."""
+    """Puts what the client uploads below `place`: the files, as they lie below `folder`, and new metadata."""
+    metadata = place / "dataset-metadata.json"
     for file in files:
         target = place / file.relative_to(folder)
+        if target == metadata:  # the user's own, which a link would overwrite
+            continue
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.link(file.resolve(), target)  # no second copy of gigabytes, where the disk allows it
@@ -73,7 +76,7 @@ def stage_files(place: Path, folder: Path, files: list[Path], dataset: str) -> N
             shutil.copyfile(file, target)
     title = dataset.split("/")[1]
     content = {"id": dataset, "title": title, "licenses": [{"name": "other"}]}
-    (place / "dataset-metadata.json").write_text(json.dumps(content), encoding="utf-8")
+    metadata.write_text(json.dumps(content), encoding="utf-8")
 
 
 def wait_until_ready(client: Client, dataset: str) -> None:

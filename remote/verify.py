@@ -31,6 +31,8 @@ def damage(file: Path, folder: Path) -> str:
         return "" if digest(file) == expected else "its SHA-256 is not the one in run.json"
     try:
         return damage_by_form(file, folder)
+    except (KeyError, AttributeError, TypeError, RecursionError) as error:  # of another form
+        return f"it cannot be read ({type(error).__name__})"
     except (UserError, ValueError, OSError, struct.error) as error:
         return str(error).splitlines()[0].replace(f"{file}: ", "")
 

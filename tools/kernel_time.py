@@ -50,7 +50,8 @@ def estimate(member: Member, folds: int | None, fraction: float | None) -> TimeE
     A backward pass costs two forward passes; ten views of each image are predicted at the end.
     """
     cost = network_cost(member.network, member.image_size)
-    fraction = fraction or (FRACTION_OF_TIMM if cost.family == "timm" else FRACTION)
+    if fraction is None:
+        fraction = FRACTION_OF_TIMM if cost.family == "timm" else FRACTION
     image, valid = cost.flop / (PEAK * fraction), TRAIN_ROWS // folds if folds else 0
     return TimeEstimate(image * (3 * (TRAIN_ROWS - valid) + valid), image * VIEWS * (valid + TEST_ROWS))
 
@@ -83,12 +84,16 @@ def schedule_table(shares: list[Share], hours: float) -> list[str]:
 
 
 def main(argv: list[str]) -> int:
-    """The command line; exit code 0, or 2 for a recipe that does not exist."""
+    """The command line; exit code 0, or 2 for the user's error."""
     parser = argparse.ArgumentParser(prog="python -m tools.kernel_time", description=__doc__.split("\n")[0])
     parser.add_argument("--recipe", required=True)
     parser.add_argument("--hours", type=float, default=HOURS)
     parser.add_argument("--fraction", type=float, help="of a T4's peak of 65 TFLOP/s, for all members")
     arguments = parser.parse_args(argv)
+    for name, limit in (("hours", 10_000), ("fraction", 1)):
+        value = getattr(arguments, name)
+        if value is not None and not 0 < value <= limit:
+            parser.error(f"--{name} {value:g}: it must lie above 0, up to {limit:,}")
     try:
         recipe = recipes.get(arguments.recipe)
     except UserError as error:

@@ -173,8 +173,10 @@ def read_history(path: Path) -> pd.DataFrame:
 
 
 def write_tables(results: Path) -> None:
-    """Rewrites README.md from all recorded runs."""
+    """Rewrites README.md from all recorded runs; UserError where the folder is not there."""
     rows, ensembles = result_tables.rows_of_runs(results), result_tables.tables_of_ensembles(results)
+    if not results.is_dir():
+        raise UserError(f"{results}: no such folder")
     (results / "README.md").write_text(result_tables.page(rows, ensembles), encoding="utf-8")
 
 

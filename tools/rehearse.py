@@ -143,7 +143,7 @@ def main(argv: list[str]) -> int:
     """The command line; exit code 0, or 1 where the kernel would not leave what it must."""
     parser = argparse.ArgumentParser(prog="python -m tools.rehearse", description=__doc__.split("\n")[0])
     parser.add_argument("--recipe", default="quick")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
     parser.add_argument("--input", type=Path, metavar="DIR", help="the real files; default: synthetic faces")
     parser.add_argument("--hours", type=float, default=0.05)
     arguments = parser.parse_args(argv)

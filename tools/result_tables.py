@@ -18,14 +18,15 @@ ADVICE = "record a run of an older version of the kit with that version, or run 
 PAGE = """# Recorded results
 
 `python -m tools.record` makes this page from the files in these folders; nobody edits it by hand. To repeat a run:
-`python -m src run --recipe RECIPE --seed SEED --output DIR`, with `--set` for the column "changed"; then
-`python -m tools.record DIR --input input`.
+`git checkout COMMIT`, then `python -m src run --recipe RECIPE --seed SEED --output DIR`, with `--set` for the
+column "changed"; then `python -m tools.record DIR --input input`. A shortened run had the `time_budget_hours` in its
+run.json, a pretrained one its weights below the input folder. A blend is `python -m src ensemble RUN … --output DIR`.
 
 ## Recipes
 
 What the reference notebooks printed, and what this kit measured with the same settings: means over the runs whose
-recipe was not changed, ± the deviation where there are several. The seconds are in the order of the devices. The
-columns are explained at the end.
+recipe was not changed, ± the standard deviation where there are several. The seconds are in the order of the devices.
+The columns are explained at the end.
 
 {recipes}
 ## Ensembles
@@ -42,8 +43,9 @@ out-of-fold predictions. `PublicTest` chose nothing; `no copies`: PublicTest wit
 train.csv. `copies=labelled`: those rows have the label that they have there. A `+` after the commit: the tree had
 uncommitted changes. Of more than four members `epochs`, `images/s` and `train` say from the least to the most.
 """
-ENSEMBLES = """Each member on the fold that it was not trained on, each network on all folds, and every blend of them,
-fitted to four fifths of these rows and measured on the rest. The same rows chose the best epoch of each member.
+ENSEMBLES = """Rows: each member on its validation fold; each network on all folds; each blend, fitted to four
+fifths of the validation rows and measured on the last fifth, five times. All are slightly too high, since the same rows
+chose the best epoch of each member.
 Accuracies and F1 are in per cent, the interval has 95 % (Wilson), a gain is in percentage points, ± its standard error.
 
 """

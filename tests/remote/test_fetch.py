@@ -109,7 +109,8 @@ def test_an_error_page_in_the_place_of_a_file_is_noticed(complete):
 @pytest.mark.parametrize("name", ["submission.csv", "members/compact_cnn/history.csv"])
 def test_a_file_of_the_right_form_and_other_content_is_known_by_its_digest(complete, name):
     file = on_kaggle(complete) / name
-    file.write_text(file.read_text()[:-2] + "0\n")
+    text = file.read_text()
+    file.write_text(f"{text[:-2]}{'1' if text[-2] == '0' else '0'}\n")
     assert f"{name} came damaged 3 times: its SHA-256" in complete.error("fetch", code=1)
 
 
@@ -260,7 +261,7 @@ def test_a_submission_that_was_changed_since_is_neither_scored_nor_sent(complete
 def test_the_submission_of_an_older_run_is_not_taken_for_that_of_a_kernel_that_left_none(complete, monkeypatch):
     monkeypatch.chdir(complete.root)
     assert "files in output/kernel/v1\n" in complete("fetch")
-    assert "fetched last: output/kernel/v1/submission.csv\n" in complete("score")
+    assert "newest version: output/kernel/v1/submission.csv\n" in complete("score")
     (complete.root / "output/kernel/v2").mkdir()
     for command in ("score", "submit"):
         assert "output/kernel/v2/submission.csv: the newest fetched run has none" in complete.error(command, code=2)

@@ -7,7 +7,7 @@ import traceback
 import pytest
 
 from remote import kernel_log
-from remote.kernel_log import TRACEBACK, explain_failure
+from remote.kernel_log import TRACEBACK, explain_failure, unwrap
 from src.terminal import wrap
 from tests.remote.conftest import log_text
 
@@ -336,6 +336,12 @@ def test_lines_that_the_script_wrapped_are_one(built_project):
     assert found.summary == f"the run finished; vit is missing: {reason.removeprefix('vit: ')}"
     found = explain(built_project, stdout=f"{START}{warning}\n")
     assert "the run continues without vit" in found.summary
+
+
+@pytest.mark.parametrize("rank", ["", "[0] ", "[rank0]: "])
+def test_a_long_word_after_an_empty_line_is_no_rest_of_it(rank):
+    lines = [rank, f"{rank}    /kaggle/input/{'x' * 80}"]
+    assert unwrap(lines) == lines
 
 
 def test_a_run_that_finished_without_a_member_names_it(built_project):

@@ -131,6 +131,14 @@ def test_a_dataset_is_added_once_and_nothing_else_changes(root):
     assert json.loads(file.read_text())["dataset_sources"] == ["me/weights", "me/more"]
 
 
+def test_a_dataset_is_added_where_there_is_no_list_of_them(root):
+    content = json.loads((file := root / "kernel-metadata.json").read_text())
+    del content["dataset_sources"]
+    file.write_text(json.dumps(content, indent=2))
+    assert kernel_metadata.add_dataset(root, "me/weights")
+    assert json.loads(file.read_text()) == content | {"dataset_sources": ["me/weights"]}
+
+
 @pytest.mark.parametrize(
     "name", ["weights", "Weights", "me/weights", "me/weights/3", "https://www.kaggle.com/datasets/me/weights"]
 )

@@ -101,6 +101,13 @@ def test_push_builds_a_recipe_that_is_named(remote):
     assert git_tags.pushed_versions(remote.root, KERNEL)[0].overrides == ["epochs=3"]
 
 
+def test_settings_without_a_recipe_are_refused(remote):
+    assert "--set changes a recipe that is built first: name it with --recipe" in remote.error(
+        "push", "--set", "epochs=1", code=2
+    )
+    assert not remote.pushes
+
+
 # What is refused before anything is sent
 
 

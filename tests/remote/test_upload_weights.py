@@ -36,6 +36,15 @@ def test_weights_become_a_private_dataset_and_a_source(remote, backbone):
     assert remote.pushes[-1]["datasetDataSources"] == ["tester/backbone-weights"]
 
 
+def test_metadata_of_the_users_own_is_neither_sent_nor_changed(remote, backbone):
+    own = backbone / "dataset-metadata.json"
+    own.write_text('{"id": "me/mine", "title": "my own text"}')
+    remote("weights", str(backbone))
+    assert own.read_text() == '{"id": "me/mine", "title": "my own text"}'
+    uploaded = remote.kaggle.datasets["tester/backbone-weights"]
+    assert {f.name for f in uploaded.iterdir()} == {"resnet18.safetensors", "config.json"}
+
+
 def test_a_dataset_is_taken_out_of_the_sources_without_a_call(remote, backbone):
     remote("weights", str(backbone))
     before = len(remote.kaggle.calls)

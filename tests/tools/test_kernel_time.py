@@ -39,6 +39,13 @@ def test_the_table_has_a_line_for_each_member_and_the_sum(capsys):
     assert [line.split()[0] for line in lines[:-1]] == ["compact_cnn", "simple_cnn_v2"] and "0.0001 h" in lines[-1]
 
 
+@pytest.mark.parametrize("option", ["--hours 0", "--hours nan", "--hours -1", "--fraction 0", "--fraction 1.5"])
+def test_hours_and_fractions_that_cannot_be_are_refused(capsys, option):
+    with pytest.raises(SystemExit, match="2"):
+        kernel_time.main(["--recipe", "quick", *option.split()])
+    assert "it must lie above 0, up to" in capsys.readouterr().err
+
+
 def test_a_recipe_that_does_not_exist_is_an_error_of_the_user(capsys):
     assert kernel_time.main(["--recipe", "finale"]) == 2
     assert "finale: no such recipe" in capsys.readouterr().err

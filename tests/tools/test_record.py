@@ -243,6 +243,11 @@ def test_a_run_that_is_not_whole_is_refused(run, faces, project, capsys, change,
     assert words in capsys.readouterr().err and not any((project / "results").iterdir())
 
 
+def test_results_that_are_not_there_are_told(tmp_path, capsys):
+    assert record.main(["--results", str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path / 'none'}: no such folder\n"
+
+
 def test_a_folder_that_is_no_run_is_called_that(project, capsys):
     assert call(project, str(project)) == 2
     assert "no run.json there; name the folder of a finished run" in capsys.readouterr().err
