@@ -1,6 +1,7 @@
 """Where a network looks: the maps that its family has, and a face coloured by a map."""
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from src import models
@@ -21,16 +22,18 @@ MEANINGS = {
 STRENGTH = 0.6  # of the colour over the face
 
 
-def maps_of(net: nn.Module, images: Tensor) -> dict[str, np.ndarray]:
+def maps_of(net: nn.Module, images: Tensor, classes: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """The maps of faces by their kind, float32 (n, h, w): roll-out for a vision transformer, else Grad-CAM; CBAM's.
 
-    images: uint8 (n, 1, h, w) on the network's device. The network, its mode and torch's generators stay as they were.
-    Empty for a network that has no map of features.
+    images: uint8 (n, 1, h, w) on the network's device. classes: those that Grad-CAM explains, int64 (n,); None: what
+    the network predicts without other views. The network, its mode and torch's generators stay as they were. Empty for
+    a network that has no map of features.
     """
     x, body, found = preprocess(images), models.body_of(net), {}
+    explained = None if classes is None else torch.from_numpy(classes).to(x.device)
     try:
         found[ROLLOUT] = attention_rollout(net, body, x) if has_rollout(body) else None
-        found = found if found[ROLLOUT] is not None else {GRAD_CAM: grad_cam(net, x)}
+        found = found if found[ROLLOUT] is not None else {GRAD_CAM: grad_cam(net, x, explained)}
     except ValueError:
         found = {}
     found |= {f"{CBAM} {side}x{side}": maps for side, maps in spatial_attention(net, x).items()}

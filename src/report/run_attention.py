@@ -78,7 +78,7 @@ def member_columns(
     net = load_trained(member_of_training(dict_of(run.record, "recipe"), name), run.weights_file(name))
     probs = predictions.valid[np.searchsorted(predictions.valid_rows, rows)]
     labels = run.data.train.labels[rows]
-    found = maps_of(net, torch.from_numpy(images).unsqueeze(1))
+    found = maps_of(net, torch.from_numpy(images).unsqueeze(1), probs.argmax(1))
     return [(f"{name}\n{kind}", list(_faces(images, labels, probs, maps))) for kind, maps in found.items()]
 
 

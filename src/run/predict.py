@@ -114,7 +114,7 @@ def predict_member(
     net = load_trained(member, file).to(device)
     precision = "auto" if (member.precision, device.type) == ("fp16", "cpu") else member.precision
     found = probabilities(net, images, member.tta, choose_precision(precision, device)).cpu().numpy()
-    return found.astype(np.float64), maps_of(net, images[:PICTURES])
+    return found.astype(np.float64), maps_of(net, images[:PICTURES], found[:PICTURES].argmax(1))
 
 
 def write_csv(path: Path, predicted: Predicted) -> None:

@@ -6,16 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from src import models
+from src.data.augment import preprocess
 from src.data.competition import Competition, read_competition
 from src.dataset import CLASS_NAMES
+from src.models.trained import load_trained, member_of_training
 from src.report import run_report
 from src.report.attention import coloured, scaled
 from src.report.attention_history import load_attention, save_attention
 from src.report.faces import Face
+from src.report.grad_cam import grad_cam
 from src.report.page import Notice, Page, Section, Table, write_page
-from src.report.run_attention import attention_blocks, attention_history_blocks, shown_rows
+from src.report.run_attention import attention_blocks, attention_history_blocks, member_columns, shown_rows
 from src.report.run_files import RunFiles, read_run
 from src.report.run_report import SECTIONS, write_report
 from src.run.run_folder import RunFolder
@@ -68,6 +72,22 @@ def test_each_row_is_one_face_under_the_maps_of_each_member(run, data):
             best = int(one.valid[list(one.valid_rows).index(row)].argmax())
             assert face.image.shape == (48, 48, 3) and face.lines[0].startswith(CLASS_NAMES[best])
             assert face.mark == ("right" if best == label else "wrong")
+
+
+def test_a_map_is_of_the_class_that_is_named_below_it(run, data):
+    """The named class comes from several views, and need not be that of the face as it is stored."""
+    one, member = run.predictions[MEMBERS[0]], member_of_training(run.record["recipe"], MEMBERS[0])
+    net = load_trained(member, run.weights_file(MEMBERS[0])).eval()
+    images = torch.from_numpy(data.train.images[one.valid_rows[:6]]).unsqueeze(1)
+    single = net(preprocess(images)).argmax(1).numpy()
+    others = (single + 1) % 7
+    named = replace(one, valid_rows=one.valid_rows[:6], valid=np.eye(7, dtype=np.float32)[others])
+    ((_, faces),) = member_columns(run, MEMBERS[0], named, one.valid_rows[:6], images[:, 0].numpy())
+    expected = grad_cam(net, preprocess(images), torch.from_numpy(others)).numpy()
+    for face, image, found, label in zip(faces, images[:, 0].numpy(), expected, others, strict=True):
+        assert np.array_equal(face.image, coloured(image, scaled(found)))
+        assert face.lines[0].startswith(CLASS_NAMES[label])
+    assert np.abs(expected - grad_cam(net, preprocess(images)).numpy()).max() > 1e-6
 
 
 def test_shown_are_confident_rights_and_errors_of_different_classes(run, data):
