@@ -41,7 +41,7 @@ class ApiError(Exception):
         self.kind, self.message, self.status, self.wait = kind, message, status, wait
 
     @property
-    def may_pass(self) -> bool:
+    def is_transient(self) -> bool:
         """Whether the same call may succeed later."""
         return self.kind in ("connection", "timeout") or self.status in BUSY_STATUSES
 
@@ -57,15 +57,15 @@ class Client:
         self,
         name: str,
         *,
-        absent: dict | None = None,
-        arrived: Callable[[], dict | None] | None = None,
+        if_missing: dict | None = None,
+        already_done: Callable[[], dict | None] | None = None,
         repeats_unanswered: bool = True,
         **arguments,
     ) -> dict:
         """The answer of one call of `client_process`; repeated while Kaggle is busy or does not answer.
 
-        absent: the answer where Kaggle says that there is no such thing (403 or 404). arrived: asked before a call that
-        changes something is repeated; returns the answer where the earlier try took effect, else None.
+        if_missing: the answer where Kaggle says that there is no such thing (403 or 404). already_done: asked before a
+        call that changes something is repeated; returns the answer where the earlier try took effect, else None.
         repeats_unanswered: False for a call that must not take effect twice: it is repeated only where Kaggle has
         refused it. Raises UserError for what the user can put right, KaggleError for the rest.
         """
@@ -76,15 +76,15 @@ class Client:
                 print(f"{one_line(last)}; again in {pause:.0f} s", file=sys.stderr)
                 time.sleep(pause)
                 waited += pause
-                if arrived and (found := arrived()) is not None:
+                if already_done and (found := already_done()) is not None:
                     return found
             try:
                 return self.call_once(name, arguments)
             except ApiError as failed:
                 last = failed
-            if absent is not None and last.status in (403, 404):
-                return absent
-            if not last.may_pass or not (repeats_unanswered or last.status in REFUSED_STATUSES):
+            if if_missing is not None and last.status in (403, 404):
+                return if_missing
+            if not last.is_transient or not (repeats_unanswered or last.status in REFUSED_STATUSES):
                 break
         tries = f"{len(self.pauses) + 1} tries, {waited:.0f} s of waiting" if waited else "one try"
         raise user_message(name, last, arguments, tries)
@@ -201,7 +201,7 @@ def user_message(name: str, failed: ApiError, arguments: dict, tries: str) -> Ex
         )
     if failed.status == 404:
         return UserError(f"{what}: Kaggle knows no such thing (404).\nIs the name right, and has it been pushed?")
-    if failed.may_pass:
+    if failed.is_transient:
         return KaggleError(
             f"{what}: {said} ({tries}).\nKaggle is busy or out of reach. Run the same command again later."
         )

@@ -162,7 +162,7 @@ def newest_pushed(a: argparse.Namespace) -> KernelVersion | None:
     """The kernel's newest version: as this repository's tags know it, or one that was pushed in another way."""
     git_tags.warn_where_git_fails(a.root)
     tagged = next(iter(git_tags.pushed_versions(a.root, kernel(a))), None)
-    number = a.client.call("newest", kernel=kernel(a), absent={"version": 0})["version"]
+    number = a.client.call("newest", kernel=kernel(a), if_missing={"version": 0})["version"]
     if number <= (tagged.version if tagged else 0):
         return tagged
     return git_tags.untagged_version(kernel(a), number)

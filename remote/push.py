@@ -52,7 +52,7 @@ def push(
     if resume:
         metadata["kernel_sources"] = sorted({*metadata.get("kernel_sources", []), kernel})
     seconds = session_limit(header, hours)
-    before = client.call("newest", kernel=kernel, absent={"version": 0})["version"]
+    before = client.call("newest", kernel=kernel, if_missing={"version": 0})["version"]
     if resume and not before:
         raise UserError(f"{kernel}: there is no earlier version whose output could be an input. Push without --resume.")
     answer = send(client, metadata, script, seconds, before)
@@ -125,9 +125,9 @@ def send(client: Client, metadata: dict, script: bytes, seconds: int, before: in
     """Hands the script and its metadata to the client, from a folder of their own: no file of the tree changes."""
     digest = hashlib.sha256(script).hexdigest()
 
-    def arrived() -> dict | None:
+    def already_done() -> dict | None:
         """The version, where a push took effect whose answer was lost: a second push would cost hours of the quota."""
-        now = client.call("newest", kernel=metadata["id"], absent={"version": 0, "digest": ""})
+        now = client.call("newest", kernel=metadata["id"], if_missing={"version": 0, "digest": ""})
         if now["version"] <= before or now["digest"] != digest:
             return None
         url = f"https://www.kaggle.com/code/{metadata['id']}"
@@ -137,7 +137,7 @@ def send(client: Client, metadata: dict, script: bytes, seconds: int, before: in
         (Path(place) / build.OUTPUT).parent.mkdir()
         (Path(place) / build.OUTPUT).write_bytes(script)
         (Path(place) / kernel_metadata.NAME).write_text(json.dumps(metadata), encoding="utf-8")
-        return client.call("push", folder=place, timeout=seconds, arrived=arrived)
+        return client.call("push", folder=place, timeout=seconds, already_done=already_done)
 
 
 def refusal(words: str) -> KaggleError:

@@ -26,7 +26,7 @@ def upload(client: Client, root: Path, owner: str, folder: Path, name: str | Non
     """
     files = weight_files(folder)
     dataset = f"{owner}/{dataset_slug(name or f'{folder.resolve().name}-weights')}"
-    there = client.call("dataset_status", dataset=dataset, absent={"state": ""})["state"]
+    there = client.call("dataset_status", dataset=dataset, if_missing={"state": ""})["state"]
     with tempfile.TemporaryDirectory() as place:
         stage_files(Path(place), folder, files, dataset)
         answer = client.call("dataset", folder=place, new=not there, notes=f"{len(files)} files")
@@ -82,8 +82,8 @@ def stage_files(place: Path, folder: Path, files: list[Path], dataset: str) -> N
 def wait_until_ready(client: Client, dataset: str) -> None:
     """Returns when Kaggle has unpacked the dataset: a push before that would lose it as a source."""
     end = time.monotonic() + UNPACK_SECONDS
-    absent = {"state": "not there yet"}
-    while (state := client.call("dataset_status", dataset=dataset, absent=absent)["state"]) != "ready":
+    if_missing = {"state": "not there yet"}
+    while (state := client.call("dataset_status", dataset=dataset, if_missing=if_missing)["state"]) != "ready":
         if state in ("failed", "deleted") or time.monotonic() > end:
             raise KaggleError(f"weights: {dataset} is {state}; see https://www.kaggle.com/datasets/{dataset}")
         time.sleep(PAUSE)

@@ -50,7 +50,7 @@ def explain_end(client: Client, root: Path, kernel: str, answer: dict) -> str:
     """Why a kernel did not complete, in one line; prints its traceback or last lines. answer: of the call `status`."""
     if answer["state"] != "ERROR":
         return "it was cancelled"
-    found = kernel_log.explain_failure(client.call("fetch_log", kernel=kernel, absent={"log": ""})["log"], root)
+    found = kernel_log.explain_failure(client.call("fetch_log", kernel=kernel, if_missing={"log": ""})["log"], root)
     if found.lines:
         print("\n".join(found.lines), file=sys.stderr)
     return " ".join(filter(None, ("it failed:", answer["message"], found.summary)))

@@ -6,7 +6,7 @@ import pytest
 
 from src import recipes
 from src.run.trainings import trainings_of
-from tools.kernel_time import HOURS, rehearse
+from tools.kernel_time import HOURS, simulate_schedule
 
 ENSEMBLES = ("final_cpu", "final", "final_pretrained")
 
@@ -34,6 +34,6 @@ def test_the_pretrained_network_is_compared_with_the_same_from_scratch():
 
 @pytest.mark.parametrize("name", ["best_single", "final", "final_pretrained"])
 def test_a_recipe_for_a_kernel_fits_into_its_time(name):
-    shares = rehearse(recipes.get(name), HOURS)
+    shares = simulate_schedule(recipes.get(name), HOURS)
     assert all(share.epochs == share.member.epochs for share in shares)
     assert max(share.ends for share in shares) < 0.85 * 3600 * HOURS

@@ -26,7 +26,7 @@ from src.ensemble.methods import FOLDS, METHODS, blend_figures
 from src.ensemble.predictions import Predictions
 from src.report.numbers import points
 from src.report.paired import accuracy_interval
-from src.run.finish import quality
+from src.run.finish import accuracy_and_macro_f1
 from src.submit.score import PUBLIC, USAGES, labels_by_usage
 
 MEMBER, ALL_FOLDS, BLENDED, SUBMITTED = "member", "all folds", "blend", "blend, submitted"
@@ -77,7 +77,7 @@ def row(kind: str, name: str, found: Predictions, labels: np.ndarray, public: np
         "accuracy": accuracy,
         "low": low,
         "high": high,
-        "macro_f1": quality(truth, found.valid)[1],
+        "macro_f1": accuracy_and_macro_f1(truth, found.valid)[1],
         "log_loss": log_loss(found.valid, truth),
         "public_test": right.mean() if len(right) else np.nan,
     }

@@ -34,7 +34,7 @@ GPUS, HOURS = 2, 11.5
 
 
 @dataclass(frozen=True)
-class Share:
+class ScheduledMember:
     """A member's part of the run, in seconds from its start."""
 
     member: Member
@@ -56,7 +56,9 @@ def estimate(member: Member, folds: int | None, fraction: float | None) -> TimeE
     return TimeEstimate(image * (3 * (TRAIN_ROWS - valid) + valid), image * VIEWS * (valid + TEST_ROWS))
 
 
-def rehearse(recipe: Recipe, hours: float, fraction: float | None = None, gpus: int = GPUS) -> list[Share]:
+def simulate_schedule(
+    recipe: Recipe, hours: float, fraction: float | None = None, gpus: int = GPUS
+) -> list[ScheduledMember]:
     """Gives each member to the GPU that is free first, with the epochs that the budget allows it, as a run does."""
     folds = None if recipe.fold == "none" else recipe.folds
     trainings = trainings_of(recipe)
@@ -66,12 +68,12 @@ def rehearse(recipe: Recipe, hours: float, fraction: float | None = None, gpus: 
         gpu = free.index(min(free))
         epochs = allocate_epochs(demands[number::gpus], 3600 * hours - free[gpu])[0]
         ends = free[gpu] + (demand.time.total(epochs) if epochs else 0)
-        shares.append(Share(demand.member, gpu, epochs, free[gpu], ends))
+        shares.append(ScheduledMember(demand.member, gpu, epochs, free[gpu], ends))
         free[gpu] = ends
     return shares
 
 
-def schedule_table(shares: list[Share], hours: float) -> list[str]:
+def schedule_table(shares: list[ScheduledMember], hours: float) -> list[str]:
     """Lines for people: each member's GPU, epochs and time, and the end of the last one."""
     width = max(len(share.member.name) for share in shares)
     lines = []
@@ -99,7 +101,7 @@ def main(argv: list[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print("\n".join(schedule_table(rehearse(recipe, arguments.hours, arguments.fraction), arguments.hours)))
+    print("\n".join(schedule_table(simulate_schedule(recipe, arguments.hours, arguments.fraction), arguments.hours)))
     return 0
 
 

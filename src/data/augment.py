@@ -14,18 +14,18 @@ from src.config import Augment
 from src.dataset import PIXEL_MEAN, PIXEL_STD
 
 
-def normalise(x: Tensor) -> Tensor:
+def normalize(x: Tensor) -> Tensor:
     """Subtracts the mean of train.csv from pixels in 0 … 1 and divides by its deviation, in place."""
     return x.sub_(PIXEL_MEAN).div_(PIXEL_STD)
 
 
 def preprocess(images: Tensor) -> Tensor:
-    """uint8 images (n, 1, h, w) as normalised float32, not augmented."""
-    return normalise(images.float().div_(255))
+    """uint8 images (n, 1, h, w) as normalized float32, not augmented."""
+    return normalize(images.float().div_(255))
 
 
 def augment(images: Tensor, settings: Augment, generator: torch.Generator, image_size: int | None = None) -> Tensor:
-    """Augmented, normalised faces: uint8 (n, 1, h, w) → float32 (n, 1, h, w) or (n, 1, image_size, image_size).
+    """Augmented, normalized faces: uint8 (n, 1, h, w) → float32 (n, 1, h, w) or (n, 1, image_size, image_size).
 
     The generator is on the images' device. The draws depend on it, on n, and on whether there is a crop.
     """
@@ -37,7 +37,7 @@ def augment(images: Tensor, settings: Augment, generator: torch.Generator, image
     x = images.to(torch.float32, copy=True).div_(255)
     x = geometry(x, settings, of_geometry, image_size)
     x = color_jitter(x, settings, draws[6:8])
-    return erase(normalise(x), settings, draws[8:13])
+    return erase(normalize(x), settings, draws[8:13])
 
 
 def spread(draw: Tensor, limit: float | Tensor) -> Tensor:
@@ -116,7 +116,7 @@ def erase(x: Tensor, settings: Augment, draws: Tensor) -> Tensor:
 
     Its area is 0.02 to `erase_max_area` of the image's, its ratio of height to width 0.3 to 3.3. A side that is longer
     than the image's is cut.
-    x: normalised, float (n, 1, h, w); draws: (5, n) for whether, area, ratio, row, column.
+    x: normalized, float (n, 1, h, w); draws: (5, n) for whether, area, ratio, row, column.
     """
     if not settings.erase:
         return x

@@ -37,7 +37,7 @@ def find_weights(member: Member, body: nn.Module, folder: Path) -> FoundWeights:
     the file. Raises UserError if what is named does not exist or does not fit.
     """
     if member.pretrained != "auto":
-        return find_named(*parse_wish(member.pretrained, folder), body, member)
+        return find_named(*parse_pretrained_setting(member.pretrained, folder), body, member)
     published, notes = body.pretrained_cfg, []
     found = files_for(published["architecture"], folder)
     if file := first_that_fits(found, body, notes):
@@ -53,10 +53,10 @@ def find_weights(member: Member, body: nn.Module, folder: Path) -> FoundWeights:
     return FoundWeights(None, f"{reason}, and the hub's does not fit", notes)
 
 
-def parse_wish(wish: str, folder: Path | None = None) -> tuple[Path, str | None]:
+def parse_pretrained_setting(setting: str, folder: Path | None = None) -> tuple[Path, str | None]:
     """The path that a setting names, as given or below `folder`, and the key after #, if there is one."""
-    name, mark, key = (wish, "", "") if Path(wish).exists() else wish.rpartition("#")
-    path = Path(name if mark else wish).expanduser()
+    name, mark, key = (setting, "", "") if Path(setting).exists() else setting.rpartition("#")
+    path = Path(name if mark else setting).expanduser()
     below = folder / path if folder else path
     return (below if below.exists() and not path.exists() else path), (key if mark else None)
 

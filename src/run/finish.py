@@ -36,7 +36,7 @@ def submit(context: RunContext) -> None:
         blended, copies = with_copies(context.recipe, data, blended)
         labels, form = blended.test.argmax(1), context.recipe.form
         context.disk.write(lambda: write_submission(context.folder.submission, labels, data.example, form))
-        reached, by_seed = quality(data.train.labels[blended.valid_rows], blended.valid), {}
+        reached, by_seed = accuracy_and_macro_f1(data.train.labels[blended.valid_rows], blended.valid), {}
         if context.recipe.fold == "all":
             folds, path = context.inputs.split.fold_of_row, context.folder.out_of_fold
             context.disk.write(lambda: write_csv(path, blended, data.train.labels, folds))
@@ -73,7 +73,7 @@ def accuracy_by_seed(context: RunContext, members: dict[str, Predictions]) -> di
         part = [members[name] for name in members if name.endswith(f"-s{seed}")]
         if part:
             blended = blend(part)
-            found[str(seed)] = quality(labels[blended.valid_rows], blended.valid)[0]
+            found[str(seed)] = accuracy_and_macro_f1(labels[blended.valid_rows], blended.valid)[0]
     return found
 
 
@@ -93,7 +93,7 @@ def best_mean(members: list[Predictions], labels: np.ndarray) -> tuple[int, Pred
     return best + 1, means[best]
 
 
-def quality(labels: np.ndarray, probs: np.ndarray) -> tuple[float, float]:
+def accuracy_and_macro_f1(labels: np.ndarray, probs: np.ndarray) -> tuple[float, float]:
     """Accuracy and macro-F1, 0-1, of probabilities (n, 7) for labels (n,); NaN where there are no rows."""
     if not len(labels):
         return float("nan"), float("nan")
@@ -102,7 +102,7 @@ def quality(labels: np.ndarray, probs: np.ndarray) -> tuple[float, float]:
     return float((predicted == labels).mean()), float(f1)
 
 
-def percent(result: MemberResult | EnsembleResult) -> str:
+def describe_accuracy(result: MemberResult | EnsembleResult) -> str:
     """Accuracy and macro-F1 for people."""
     if math.isnan(result.valid_accuracy):
         return "not validated"
@@ -176,7 +176,8 @@ def log_blend(context: RunContext, record: RunRecord) -> None:
     rows = sum(len(context.inputs.split.rows(fold)[1]) for fold in folds)
     for line in figures_table(record.ensemble.figures, rows) if record.ensemble.figures else ():
         context.log(line)
-    context.log(f"{f'{record.ensemble.method} of ' if len(names) > 1 else ''}{blended}: {percent(record.ensemble)}")
+    method = f"{record.ensemble.method} of " if len(names) > 1 else ""
+    context.log(f"{method}{blended}: {describe_accuracy(record.ensemble)}")
     if others := [name for name in record.members if name not in names]:
         context.log(f"not in the blend, which is more accurate without: {', '.join(others)}")
     if record.ensemble.labelled_copies:

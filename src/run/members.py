@@ -14,7 +14,7 @@ from src.report.numbers import counted
 from src.run.attention import attention_recorder
 from src.run.context import RunContext
 from src.run.estimate import Demand, allocate_epochs, allocation_table, measure_all
-from src.run.finish import percent, quality, submit
+from src.run.finish import accuracy_and_macro_f1, describe_accuracy, submit
 from src.run.record import MemberEstimate, MemberResult, Progress, as_text
 from src.run.tracked import track_result, tracked
 from src.run.trainings import Training
@@ -52,7 +52,7 @@ def submit_finished(context: RunContext) -> None:
     """Logs which members earlier starts have finished, and writes their submission."""
     results = context.folder.read_results(context.member_names)
     for name, result in results.items():
-        context.log(f"{name}: already finished, {percent(result)}")
+        context.log(f"{name}: already finished, {describe_accuracy(result)}")
         delete_checkpoints(context, name)
     if results:
         submit(context)
@@ -195,7 +195,7 @@ def finish_member(context: RunContext, training: Training, fitted: FitResult) ->
     content = Predictions(header, valid_rows, valid, test)
     context.disk.write(lambda: save_predictions(folder.predictions(member.name), content))
     result = MemberResult(
-        *quality(inputs.data.train.labels[valid_rows], valid),
+        *accuracy_and_macro_f1(inputs.data.train.labels[valid_rows], valid),
         train_accuracy=fitted.history[fitted.best_epoch - 1]["train_accuracy"],
         best_epoch=fitted.best_epoch,
         epochs=len(fitted.history),
@@ -212,7 +212,7 @@ def finish_member(context: RunContext, training: Training, fitted: FitResult) ->
     if fitted.accumulation_steps > 1:
         context.log(f"{member.name}: each batch was split into {fitted.accumulation_steps} steps, to fit into memory")
     best = f"best epoch {fitted.best_epoch} of {len(fitted.history)}"
-    context.log(f"{member.name}: {percent(result)}, {best}, {fitted.images_per_second:.0f} images/s")
+    context.log(f"{member.name}: {describe_accuracy(result)}, {best}, {fitted.images_per_second:.0f} images/s")
 
 
 def save_weights(net: torch.nn.Module, path: Path, metadata: dict[str, str]) -> None:

@@ -17,7 +17,7 @@ from src.ensemble.merging import merge_folds
 from src.ensemble.methods import AUTO, METHODS, choose, figures_table
 from src.ensemble.predictions import Predictions, load_predictions, save_predictions
 from src.errors import UserError
-from src.run.finish import copies_line, quality
+from src.run.finish import accuracy_and_macro_f1, copies_line
 from src.run.intact import require_intact
 from src.run.record import (
     BLEND,
@@ -100,7 +100,8 @@ def quality_lines(blended: Predictions, result: BlendResult, columns: int, data:
         return [f"{what}: no validation rows"]
     labels = data.train.labels[rows]
     word = "out-of-fold accuracy " if columns == 1 < count else ""
-    accuracy = f"{what}: {word}{100 * quality(labels, blended.valid)[0]:.2f} % of {len(rows):,} validation rows"
+    reached = 100 * accuracy_and_macro_f1(labels, blended.valid)[0]
+    accuracy = f"{what}: {word}{reached:.2f} % of {len(rows):,} validation rows"
     compared = figures_table(result.figures, len(rows)) if result.figures else []
     return [*compared, accuracy, *([calibration_line(blended.valid, labels)] if len(rows) > 1 else [])]
 
@@ -222,7 +223,7 @@ def new_record(
         device="",
         ensemble=EnsembleResult(
             [member.name for member in members],
-            *quality(data.train.labels[rows], blended.valid),
+            *accuracy_and_macro_f1(data.train.labels[rows], blended.valid),
             result.method,
             labelled_copies=copies,
         ),

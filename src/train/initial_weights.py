@@ -36,7 +36,7 @@ def create_network(member: Member, file: Path | None = None) -> nn.Module:
     """The member's network, with the weights in `file`; all other weights are drawn from torch's global generator."""
     net = models.create_for(member)
     if file is not None:
-        load_weights(models.body_of(net), file, pretrained.parse_wish(member.pretrained)[1])
+        load_weights(models.body_of(net), file, pretrained.parse_pretrained_setting(member.pretrained)[1])
     return net
 
 

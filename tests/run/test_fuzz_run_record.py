@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.run.finish import percent
+from src.run.finish import describe_accuracy
 from src.run.record import RunRecord
 from src.run.run_folder import RunFolder
 from tests.support.fuzzing import edited, edits, examples, read_or_refused
@@ -42,7 +42,7 @@ def use(folder: Path, content: bytes) -> RunRecord | None:
     if found is not None:
         RECORD.differences(found)
         f"{found.recipe_name} {found.status} {found.code.digest}".encode()
-        assert all(percent(result).isprintable() for result in found.members.values())
+        assert all(describe_accuracy(result).isprintable() for result in found.members.values())
         assert all(run.predictions(name).parent == folder / "predictions" for name in found.members)
         run.write_record(found)
         assert run.read_record() == found or "nan" in repr(found)

@@ -4,7 +4,7 @@ import pytest
 
 from src.config import Member, Recipe
 from tools import kernel_time
-from tools.kernel_time import rehearse
+from tools.kernel_time import simulate_schedule
 
 FLOP = 88_181_376  # of compact_cnn's forward pass
 
@@ -15,20 +15,20 @@ def recipe(*epochs: int) -> Recipe:
 
 
 def test_a_members_seconds_are_its_operations_over_the_speed():
-    (share,) = rehearse(recipe(100), hours=11.5, fraction=0.1)
+    (share,) = simulate_schedule(recipe(100), hours=11.5, fraction=0.1)
     images = 100 * (3 * 22_968 + 5_741) + 10 * (5_741 + 7_178)
     assert share.epochs == 100 and share.ends == pytest.approx(images * FLOP / 6.5e12)
 
 
 def test_a_member_goes_to_the_gpu_that_is_free_first():
-    shares = rehearse(recipe(100, 10, 10, 80), hours=11.5)
+    shares = simulate_schedule(recipe(100, 10, 10, 80), hours=11.5)
     assert [share.gpu for share in shares] == [0, 1, 1, 1]
     assert shares[2].begins == shares[1].ends
 
 
 def test_a_shorter_deadline_shortens_and_then_skips():
-    long = [share.ends for share in rehearse(recipe(100, 100, 100, 100), hours=11.5)][-1] / 3600
-    halved, tiny = (rehearse(recipe(100, 100, 100, 100), hours=long * part) for part in (0.55, 0.2))
+    long = [share.ends for share in simulate_schedule(recipe(100, 100, 100, 100), hours=11.5)][-1] / 3600
+    halved, tiny = (simulate_schedule(recipe(100, 100, 100, 100), hours=long * part) for part in (0.55, 0.2))
     assert all(40 < share.epochs < 60 for share in halved) and max(s.ends for s in halved) < 3600 * long * 0.55
     assert [share.epochs > 0 for share in tiny] == [True, True, False, False]
 

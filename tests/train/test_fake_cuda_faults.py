@@ -102,7 +102,7 @@ def test_what_is_no_fault_is_not_reported(monkeypatch, name):
 
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [(Trainer, "step"), (Trainer, "gradient"), (ModelEMA, "update"), (LRSchedule, "step"), (augment, "normalise")],
+    [(Trainer, "step"), (Trainer, "gradient"), (ModelEMA, "update"), (LRSchedule, "step"), (augment, "normalize")],
     ids=lambda part: getattr(part, "__name__", part),
 )
 def test_a_wait_is_found_wherever_it_is(monkeypatch, owner, name):
