@@ -4,6 +4,7 @@ import io
 import os
 import struct
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -89,3 +90,18 @@ def test_more_files_than_the_limit_are_refused(tmp_path, monkeypatch):
     (tmp_path / "deep").mkdir()
     with pytest.raises(UserError, match="more than 5 files"):
         list_files(tmp_path)
+
+
+def test_an_entry_that_cannot_be_looked_at_hides_no_other(tmp_path, monkeypatch):
+    """As a link into a folder that only its owner may enter."""
+    for name in ("a", "b_link", "c"):
+        (tmp_path / name).write_bytes(b"")
+    is_file = Path.is_file
+
+    def refused(path: Path) -> bool:
+        if path.name == "b_link":
+            raise PermissionError("not yours")
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    assert [file.name for file in list_files(tmp_path)] == ["a", "c"]

@@ -235,6 +235,12 @@ def test_quick_into_a_file_is_told(tmp_path, capsys):
     assert "out cannot be written to" in says(capsys, "quick", "--output", str(tmp_path / "out"))
 
 
+def test_quick_ends_with_1_where_a_member_failed(tmp_path, monkeypatch):
+    monkeypatch.setattr("src.run.run.run", lambda request: replace(RECORD, failed={"m": "a reason"}))
+    monkeypatch.setattr(module, "command_score", lambda *_: 0)
+    assert main(["quick", "--output", str(tmp_path)], fake_bundle()) == 1
+
+
 def test_ctrl_c_ends_with_130_and_a_defect_keeps_its_traceback(monkeypatch, capsys):
     def broken():
         raise error

