@@ -84,9 +84,11 @@ class Client:
                 last = failed
             if if_missing is not None and last.status in (403, 404):
                 return if_missing
-            if not last.is_transient or not (repeats_unanswered or last.status in REFUSED_STATUSES):
+            if last.is_transient and not (repeats_unanswered or last.status in REFUSED_STATUSES):
+                raise user_message(name, last, arguments, "it may have arrived: look there before you repeat it")
+            if not last.is_transient:
                 break
-        tries = f"{len(self.pauses) + 1} tries, {waited:.0f} s of waiting" if waited else "one try"
+        tries = f"{len(self.pauses) + 1} tries, {waited:.0f} s of waiting"
         raise user_message(name, last, arguments, tries)
 
     def call_once(self, name: str, arguments: dict) -> dict:

@@ -18,7 +18,7 @@ from src.errors import UserError
 
 COPIES = ("predicted", "labelled")
 BLENDS = ("mean", "log_mean", "greedy", "weights", "stacking", "temperature", "auto")
-BLENDS_WITHOUT_VALIDATION = ("mean", "log_mean", "auto")  # auto takes the mean there
+UNFITTED_BLENDS = ("mean", "log_mean")  # these need no validation rows
 TTA = ("none", "flip", "five", "ten", "scales")  # sets of views
 NOT_SETTABLE = ("name", "description", "published", "members", "augment")
 TRACKERS = ("none", "wandb", "tensorboard", "wandb+tensorboard")
@@ -255,7 +255,7 @@ class Recipe(Checked):
 
 def check_without_validation(recipe: Recipe) -> None:
     """Raises UserError for a setting that needs validation rows."""
-    if recipe.blend not in BLENDS_WITHOUT_VALIDATION:
+    if recipe.blend not in (*UNFITTED_BLENDS, "auto"):  # auto takes the mean there
         raise UserError(f"fold=none: blend={recipe.blend} is fitted to validation rows; set blend=mean")
     for member in recipe.members:
         if member.schedule == "plateau":

@@ -42,7 +42,12 @@ def needs_above_zero(off: object, other: str) -> Need:
 
 
 VALID_FOLD = Need(None, ("valid",), lambda valid: valid == "fold", "valid=fold")
-SPLIT = Need(None, ("valid", "fold"), lambda valid, fold: valid == "fold" and fold != "none", "valid=fold and folds")
+SPLIT = Need(
+    None,
+    ("valid", "fold"),
+    lambda valid, fold: valid == "fold" and fold != "none",
+    "valid=fold and fold=all, or a number",
+)
 NEEDS = {
     "folds": SPLIT,
     "fold": VALID_FOLD,
@@ -81,9 +86,8 @@ def contradictions(recipe: Recipe, assignments: list[str]) -> Iterator[str]:
     """
     for name, key in (split_key(recipe, assignment.partition("=")[0].strip()) for assignment in assignments):
         members = [member for member in recipe.members if name in ("", member.name)]
-        if key in NEEDS:
-            is_recipes = not name and hasattr(recipe, key)  # a seed is a recipe's, and with a name a member's
-            found = [unmet_need(key, config) for config in ([recipe] if is_recipes else members)]
+        if key in NEEDS and not (name and hasattr(recipe, key)):  # a member's own seed is added to each of the seeds
+            found = [unmet_need(key, config) for config in ([recipe] if hasattr(recipe, key) else members)]
             yield from found[:1] if all(found) else ()
         if key in ("epochs", "freeze_epochs"):
             yield from filter(None, map(frozen_to_the_end, members))
@@ -96,8 +100,6 @@ def contradictions(recipe: Recipe, assignments: list[str]) -> Iterator[str]:
 def unmet_need(key: str, config: Recipe | Member) -> str:
     """What the setting needs, where it has not got it; else nothing."""
     need, value = NEEDS[key], attrgetter(key)(config)
-    if key == "seed" and isinstance(config, Member):  # it is added to each of the seeds
-        return ""
     others = {name: attrgetter(name)(config) for name in need.others}
     if value == need.off or need.is_met(*others.values()):
         return ""

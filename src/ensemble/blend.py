@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from src.config import UNFITTED_BLENDS
 from src.dataset import NUM_CLASSES
 from src.ensemble.means import mean
 from src.ensemble.merging import merge_folds
-from src.ensemble.methods import FOLDS, METHODS, UNFITTED, BlendFigures, compare, cross_fitted
+from src.ensemble.methods import FOLDS, METHODS, BlendFigures, compare, cross_fitted
 from src.ensemble.predictions import Predictions
 from src.errors import UserError
 
@@ -30,10 +31,10 @@ def fitted_blend(members: list[Predictions], name: str, labels: np.ndarray) -> P
     require_one_data_set(members)
     columns = merge_folds(members)
     rows, valid = align_valid(columns)
-    if name not in UNFITTED and len(rows) < FOLDS:
+    if name not in UNFITTED_BLENDS and len(rows) < FOLDS:
         raise UserError(f"blend {name}: {len(rows)} validation rows are too few to fit it; choose the blend mean")
     method = METHODS[name](valid, labels[rows])
-    if name in UNFITTED:
+    if name in UNFITTED_BLENDS:
         return combined(members, rows, method(valid), method(stack_test(columns)))
     return combined(members, rows, cross_fitted(name, valid, labels[rows]), method(stack_test(columns)))
 

@@ -27,7 +27,6 @@ METHODS: dict[str, Callable[[np.ndarray, np.ndarray], Method]] = {
     "stacking": stacking,
     "temperature": calibrated_mean,
 }
-UNFITTED = ("mean", "log_mean")  # these need no validation rows
 
 
 @dataclass(frozen=True)

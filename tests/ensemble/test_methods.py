@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import minimize
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from src.config import BLENDS, BLENDS_WITHOUT_VALIDATION
+from src.config import BLENDS, UNFITTED_BLENDS
 from src.ensemble.blend import compare_blends, fitted_blend
 from src.ensemble.calibration import (
     calibrated_mean,
@@ -222,6 +222,6 @@ def test_a_blend_that_must_be_fitted_needs_rows():
     members = [Predictions(of_fold(0, n).header | {"fold": "none"}, *nothing, of_fold(0, n).test) for n in "ab"]
     with pytest.raises(UserError, match="blend greedy: 0 validation rows are too few to fit it"):
         fitted_blend(members, "greedy", np.zeros(30, np.int64))
-    for name in BLENDS_WITHOUT_VALIDATION:
+    for name in (*UNFITTED_BLENDS, AUTO):
         name = choose(compare_blends(members, np.zeros(30, np.int64))[1]) if name == AUTO else name
         assert fitted_blend(members, name, np.zeros(30, np.int64)).test.shape == (4, 7)

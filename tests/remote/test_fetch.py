@@ -237,6 +237,12 @@ def test_a_submission_is_sent_where_kaggle_takes_one(complete):
     assert sent["submissionDescription"] == "a try"
 
 
+def test_a_submission_whose_answer_was_lost_is_not_sent_again(complete, left):
+    complete.kaggle.fail("CreateSubmission", 500, "lost", after=True)
+    assert "it may have arrived" in complete.error("submit", str(left / "submission.csv"), code=1)
+    assert len(complete.kaggle.submissions) == 1
+
+
 @pytest.mark.parametrize(("status", "words"), [(400, "The deadline has passed"), (403, "not allowed")])
 def test_where_kaggle_takes_no_late_submission_that_is_said(complete, left, status, words):
     complete.kaggle.fail("StartSubmissionUpload", status, words, times=9)

@@ -14,3 +14,10 @@ def test_recorded_maps_are_whole_and_cut_ones_are_not(tmp_path):
     assert damaged_files([file], tmp_path) == {}
     file.write_bytes(file.read_bytes()[:-30])
     assert "damaged" in damaged_files([file], tmp_path)[file]
+
+
+def test_json_that_is_nested_too_deep_is_damaged(tmp_path):
+    file = tmp_path / "members" / "m" / "result.json"
+    file.parent.mkdir(parents=True)
+    file.write_text("[" * 100_000)
+    assert damaged_files([file], tmp_path) == {file: "it cannot be read (RecursionError)"}

@@ -3,6 +3,7 @@
 import os
 import shutil
 
+import numpy as np
 import pytest
 
 from src import config, recipes
@@ -11,6 +12,7 @@ from src.errors import UserError
 from src.run import prepare
 from src.run.context import Process, RunRequest
 from src.run.record import Code
+from src.run.trainings import split_rows
 from src.train.signals import StopSignals
 from tests.support.small_runs import request
 
@@ -64,3 +66,10 @@ def test_what_is_refused_deletes_nothing_although_overwrite_is_given(faces, tmp_
     with pytest.raises(UserError, match="blend greedy: 3 validation rows are too few to fit it"):
         prepared(request(faces, out, *few, overwrite=True))
     assert (out / "submission.csv").read_text() == "mine"
+
+
+def test_a_fold_that_leaves_one_row_to_train_on_is_refused():
+    recipe = config.override(recipes.get("quick"), ["folds=2"])
+    images = np.arange(3, dtype=np.uint8).repeat(48 * 48).reshape(3, 48, 48)
+    with pytest.raises(UserError, match=r"of 3 rows of train\.csv a fold leaves fewer than 2 to train on"):
+        split_rows(recipe, images, np.zeros(3, np.int64))
