@@ -23,6 +23,7 @@ AXES = {"train/*": "epoch", "valid/*": "epoch", "lr": "epoch", "seconds": "epoch
 _IN_KERNEL = "in a pushed kernel"
 _SERVER = "https://api.wandb.ai"
 _NETWORK_SECONDS = 5
+_PROXY_FAILURES = (407, 502, 503, 504)  # HTTP statuses with which a proxy says that it did not reach the server
 _FINISH_SECONDS = 120.0  # how long the end of a training waits for the upload
 _TAG_LENGTH = 64  # what W&B allows
 
@@ -204,11 +205,12 @@ def has_key(server: str) -> bool:
 
 
 def is_reachable(server: str) -> bool:
-    """Whether the server answers anything within seconds, also through a proxy of the environment."""
+    """Whether the server answers within seconds, also through a proxy of the environment."""
+    opener = urllib.request.build_opener()  # urlopen's own keeps the proxy of its first call in the process
     try:
-        urllib.request.urlopen(server, timeout=_NETWORK_SECONDS).close()
-    except urllib.error.HTTPError:
-        return True
+        opener.open(server, timeout=_NETWORK_SECONDS).close()
+    except urllib.error.HTTPError as error:
+        return error.code not in _PROXY_FAILURES
     except (OSError, ValueError, http.client.HTTPException):
         return False
     return True

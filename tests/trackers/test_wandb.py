@@ -8,6 +8,9 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.request
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import pandas as pd
@@ -191,6 +194,40 @@ def test_the_key_that_wandb_login_stores_is_found(monkeypatch, tmp_path):
     assert wandb_tracker.has_key("https://api.wandb.ai") and not wandb_tracker.has_key("https://elsewhere.example")
     (tmp_path / ".netrc").write_bytes(b"machine api.wandb.ai login \xff password x\n")
     assert not wandb_tracker.has_key("https://api.wandb.ai")
+
+
+@contextmanager
+def http_server(status: int):
+    """A server that answers each GET with the status; gives its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join(10)
+
+
+@pytest.mark.parametrize(("status", "reachable"), [(200, True), (404, True), (407, False), (502, False), (503, False)])
+def test_a_proxy_that_did_not_reach_the_server_is_no_answer_of_it(monkeypatch, status, reachable):
+    with http_server(status) as proxy:
+        monkeypatch.setenv("http_proxy", proxy)
+        assert wandb_tracker.is_reachable("http://wandb.example") is reachable
+
+
+def test_a_proxy_of_an_earlier_time_is_not_asked(monkeypatch):
+    with http_server(200) as proxy:
+        former = urllib.request.build_opener(urllib.request.ProxyHandler({"http": proxy}))
+        monkeypatch.setattr(urllib.request, "_opener", former)
+        assert not wandb_tracker.is_reachable("http://localhost:notaport")
 
 
 def test_a_server_that_is_none_is_not_reachable():
