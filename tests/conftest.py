@@ -9,7 +9,12 @@ import torch
 
 from src.data import synthetic
 
-pytest_plugins = ["tests.support.account", "tests.support.browser", "tests.support.trees"]
+pytest_plugins = [
+    "tests.support.account",
+    "tests.support.browser",
+    "tests.support.narrow_networks",
+    "tests.support.trees",
+]
 
 ROOT = Path(__file__).parent.parent
 

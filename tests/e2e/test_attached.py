@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.small_runs import read_log, train, train_killed, weights
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 SETTINGS = ("epochs=2",)
 
 

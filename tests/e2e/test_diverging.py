@@ -5,11 +5,15 @@ import math
 
 import torch
 
+import pytest
+
 from src.main import main
 from src.submit.check import check_submission
 from src.train.trainer import Trainer
 from tests.conftest import fake_bundle
 from tests.support.small_runs import run_command, train, train_killed, weights
+
+pytestmark = pytest.mark.usefixtures("narrow_networks")
 
 
 def assert_that_the_other_is_submitted(output, reason: str) -> None:

@@ -15,6 +15,8 @@ from src.run.trainings import trainings_of
 from tests.conftest import fake_bundle
 from tests.support.small_runs import read_log, request, train, train_killed
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 FOLDS = ("folds=2", "fold=all", "seeds=3,4")
 NAMES = [
     f"{member}-f{fold}-s{seed}" for seed in (3, 4) for member in ("compact_cnn", "simple_cnn_v2") for fold in (0, 1)

@@ -13,6 +13,8 @@ from src.train.budget import TimeEstimate
 from src.train.trainer import Trainer
 from tests.support.small_runs import MEMBERS, read_log, train, train_killed
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 SETTINGS = ("epochs=6", "batch_size=64")
 EPOCH, PREDICT = 600.0, 60.0
 

@@ -22,6 +22,8 @@ from tests.conftest import fake_bundle
 from tests.support.small_runs import run_command
 from tests.support.terminal import too_wide
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 
 @pytest.fixture(scope="module")
 def done(faces, tmp_path_factory) -> Path:

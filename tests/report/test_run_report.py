@@ -58,7 +58,7 @@ def copy(run, tmp_path) -> Path:
 def without_charts(monkeypatch):
     """Pictures take most of the time of a page; where only texts count they are left out."""
     monkeypatch.setattr("src.report.faces.FaceGrid.png", lambda grid: b"")
-    for module in ("run_curves", "run_classes", "run_blend"):
+    for module in ("curves", "run_curves", "run_classes", "run_blend"):
         monkeypatch.setattr(f"src.report.{module}.draw", lambda name, caption, *_, **__: caption)
 
 

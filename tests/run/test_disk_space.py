@@ -14,6 +14,8 @@ from src.run.run_folder import RunFolder
 from src.submit.check import check_submission
 from tests.support.small_runs import train
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 CHECKPOINTS = (
     *("members/a/checkpoint.prev.pt", "members/b/checkpoint.prev.pt", "members/b/checkpoint.mid_epoch.pt"),
     "members/a/checkpoint.pt",

@@ -16,6 +16,8 @@ from src.run.run_folder import RunFolder
 from tests.support.run_records import RECORD
 from tests.support.small_runs import read_log, request, train, train_killed, weights
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 SMALL = ("simple_cnn_v2.network=compact_cnn", "compact_cnn.epochs=2", "max_train_rows=100")
 
 

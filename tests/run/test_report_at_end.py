@@ -18,6 +18,8 @@ from tests.conftest import fake_bundle
 from tests.support.made_up_runs import write_made_up_run
 from tests.support.small_runs import SETTINGS, read_log, request, run_command
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 
 @pytest.fixture(scope="module")
 def done(faces, tmp_path_factory) -> Path:

@@ -19,6 +19,8 @@ from src.train.tta import TTA_VIEWS
 from tests.conftest import fake_bundle
 from tests.support.small_runs import MEMBERS, train
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 
 @pytest.fixture(scope="module")
 def run(faces, tmp_path_factory):

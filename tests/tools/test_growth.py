@@ -9,6 +9,8 @@ from src.main import main
 from tests.conftest import fake_bundle
 from tools import growth
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 
 @pytest.fixture(scope="module")
 def labels() -> np.ndarray:

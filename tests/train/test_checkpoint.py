@@ -27,6 +27,8 @@ from src.train.fit import TrainState
 from src.train.trainer import Trainer
 from tests.support.training import equal, make_job, without_seconds
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 IDENTITY = {"config_hash": "r", "data_digest": "d", "code_digest": "s", "member": "m", "device": "cpu"}
 KINDS = {
     "adam, plateau, sampler": {"schedule": "plateau", "class_balancing": "sampler"},
