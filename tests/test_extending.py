@@ -14,6 +14,7 @@ from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 FOLDERS = ("src", "tests", "tools", "remote")
+PYTEST = "python -m pytest "
 
 
 @pytest.fixture(scope="module")
@@ -50,18 +51,40 @@ def apply_change(root: Path, content: str) -> None:
     (root / name).write_text(text.replace(before, after), encoding="utf-8")
 
 
+def lines_of_commands(content: str) -> list[str]:
+    """The commands of a block, a line each."""
+    return content.replace("\\\n", "").splitlines()
+
+
 def run_commands(root: Path, content: str) -> None:
-    """Runs each line from the project's root; each must succeed."""
+    """Runs each line but those of pytest; each must succeed."""
+    for line in lines_of_commands(content):
+        if not line.startswith(PYTEST):
+            run_python(root, *shlex.split(line.removeprefix("python ")))
+
+
+def run_python(root: Path, *arguments: str) -> None:
+    """Runs Python with these arguments from the project's root; it must succeed."""
     variables = {k: v for k, v in os.environ.items() if not k.startswith("FER_")}
-    for line in content.replace("\\\n", "").splitlines():
-        command = [sys.executable if word == "python" else word for word in shlex.split(line)]
-        done = subprocess.run(command, cwd=root, env=variables, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, f"{line}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, cwd=root, env=variables, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, f"{arguments}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
 
 
-@pytest.mark.parametrize("section", re.findall(r"^## (.*)$", PAGE, re.MULTILINE))
+SECTIONS = re.findall(r"^## (.*)$", PAGE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
 def test_a_section_of_the_page_works(project, section):
     found = blocks(section)
     assert found
     for language, content in found:
         {"python": write_file, "diff": apply_change, "sh": run_commands}[language](project, content)
+
+
+def test_the_tests_that_the_page_names_pass(project):
+    """All in one process, after the last section: to start one for each takes longer than the tests."""
+    commands = [line for section in SECTIONS for _, text in blocks(section) for line in lines_of_commands(text)]
+    asked = [shlex.split(line.removeprefix(PYTEST)) for line in commands if line.startswith(PYTEST)]
+    assert len(asked) >= 4
+    run_python(project, "-c", f"import pytest, sys; sys.exit(max(map(pytest.main, {asked!r})))")

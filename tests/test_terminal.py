@@ -160,9 +160,8 @@ def test_an_entry_point_prints_in_any_locale(encoding):
     assert (code, error) == (0, "") and "rotation by up to" in out.decode(encoding or "ascii")
 
 
-@pytest.mark.parametrize("tool", ["kernel_time", "record"])
-def test_the_first_line_of_a_tool_is_readable_in_ascii(tool):
-    error = run_python(["-m", f"tools.{tool}", "--no-such-option"], PYTHONIOENCODING="ascii")[2]
+def test_the_first_line_of_a_tool_is_readable_in_ascii():
+    error = run_python(["-m", "tools.record", "--no-such-option"], PYTHONIOENCODING="ascii")[2]
     assert error.startswith("loading torch ...\n")
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from src.errors import UserError
 
-MAX_RESTARTS = "FER_MAX_RESTARTS"  # environment: how often torchrun starts the ranks again; 3 without it
+MAX_RESTARTS = 3  # how often torchrun starts the ranks again
 STARTED = "FER_STARTED"  # environment: when the launcher was started, in seconds since 1970
 EXIT_CODE = "FER_EXIT_CODE"  # environment: the file in which the launcher finds the run's exit code
 POLL = 0.1  # seconds
@@ -179,7 +179,7 @@ def launch(nproc: int, arguments: list[str], started: float, finish_lost_run: Ca
         # The address is a number: a kernel without network may not know its own name. The `--` of this_command keeps
         # torchrun from reading this command's options.
         command = [sys.executable, "-c", TORCHRUN, "--standalone", "--local-addr", "127.0.0.1"]
-        command += ["--nproc-per-node", str(nproc), "--max-restarts", os.environ.get(MAX_RESTARTS, "3")]
+        command += ["--nproc-per-node", str(nproc), "--max-restarts", str(MAX_RESTARTS)]
         code, number = run_until_signalled([*command, *this_command(), *arguments], environment)
         if number:
             print(INTERRUPTED, file=sys.stderr)

@@ -3,9 +3,8 @@
 import json
 import math
 
-import torch
-
 import pytest
+import torch
 
 from src.main import main
 from src.submit.check import check_submission
