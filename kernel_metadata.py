@@ -146,13 +146,19 @@ def owner_of(data: dict) -> str | None:
     return None if owner.upper() == PLACEHOLDER else owner
 
 
+def known_owner() -> str | None:
+    """The name that the Kaggle client knows; None where it knows none, or one that cannot be an owner's."""
+    name = kaggle_account.user_name()
+    return name if name and re.fullmatch(OWNER, name) else None
+
+
 def fill_in_owner(root: Path) -> str:
     """Replaces the placeholder by the name that the Kaggle client knows, and returns a line that says so.
 
     Empty where the metadata names an owner, and where the client knows no name that can be one.
     """
-    owner = kaggle_account.user_name() if owner_of(read_metadata(root)) is None else None
-    if not owner or not re.fullmatch(OWNER, owner):
+    owner = known_owner() if owner_of(read_metadata(root)) is None else None
+    if not owner:
         return ""
     set_owner(root, owner)
     return f"{NAME}: the owner is now {owner}, the name that the Kaggle client knows"
@@ -163,9 +169,9 @@ def push_obstacle(root: Path) -> str:
     problem = kaggle_account.key_file_problem()
     if problem or owner_of(read_metadata(root)) is not None:
         return problem
-    name = kaggle_account.user_name()
-    if name and re.fullmatch(OWNER, name):
+    if known_owner():
         return f"{NAME} names no owner yet. Run: python build.py"
+    name = kaggle_account.user_name()
     known = f"{name!r} cannot be one" if name else "the Kaggle client knows no name"
     return f"{NAME} names no owner, and {known}. Run: python build.py --owner NAME"
 

@@ -27,8 +27,6 @@ from tests.support.browser import check_page
 from tests.support.html import Elements
 from tests.support.run_records import RECORD
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
-
 ROWS = np.arange(60, 160)  # validation rows of the runs
 
 

@@ -20,8 +20,6 @@ from tests.conftest import fake_bundle
 from tests.support.run_records import RECORD
 from tests.support.small_runs import CODE
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
-
 
 @pytest.fixture(scope="module")
 def data_digest(faces) -> str:

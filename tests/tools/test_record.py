@@ -25,8 +25,6 @@ from tests.conftest import fake_bundle
 from tests.support.fuzzing import edited, edits, examples, read_or_refused
 from tools import record, result_tables
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
-
 FILES = {"run.json", "score.json", "test_probs.npz", "predictions.npz", "ensemble.csv"}  # of an ensemble
 
 

@@ -26,8 +26,6 @@ from tests.conftest import fake_bundle
 from tests.support.networks import random_faces
 from tests.support.training import make_job, make_member, weights
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
-
 TINY = {"network": "timm:test_resnet", "image_size": 48, "batch_size": 16, "epochs": 2}
 
 
