@@ -15,8 +15,6 @@ from tests.conftest import ROOT
 from tests.support.small_runs import train
 from tests.trackers.conftest import run_small
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
-
 METHODS = ("log_steps", "log_epoch", "log_evaluation", "close")
 
 

@@ -23,8 +23,16 @@ def test_the_first_signal_waits_for_the_check_and_names_the_exit_code(number, co
     assert stopped.value.code == code and "once more ends at once" in capsys.readouterr().err
 
 
+@pytest.fixture
+def hears_hangup():
+    """SIGHUP is not ignored, as it is in tests that nohup started."""
+    before = signal.signal(signal.SIGHUP, lambda *_: None)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "the terminal was closed"), BrokenPipeError(), ValueError()])
-def test_a_terminal_that_was_closed_does_not_stop_the_handler(error, monkeypatch):
+def test_a_terminal_that_was_closed_does_not_stop_the_handler(error, monkeypatch, hears_hangup):
     class Gone:
         def write(self, text):
             raise error
