@@ -65,25 +65,31 @@ def load_weights(body: nn.Module, path: Path, choice: str | None = None) -> list
     file, for another network's weights and for those of a training that diverged; the network is unchanged then.
     """
     file = read_weights(path)
-    all_keys = {key: value for key, value in body.state_dict().items() if not key.endswith("num_batches_tracked")}
-    body_only = {key: value for key, value in all_keys.items() if not keeps_initial_weights(body, key)}
-    same_classes = file.metadata.get("classes") == json.dumps(CLASS_NAMES)
-    for wanted in (all_keys, body_only) if same_classes else (body_only,):
-        found = candidates(body, file, wanted)
-        chosen = [c for c in found if c.is_called(choice)]
-        if fitting := sorted((c for c in chosen if c.fits), key=lambda c: (c.label != choice, not c.is_averaged)):
-            break
-    else:
-        raise UserError(f"{path}: {why_not(body, file, wanted, found, chosen)}")
-    taken, extra = {key: fitting[0].state[key] for key in wanted}, fitting[0].surplus
+    everything = {key: value for key, value in body.state_dict().items() if not key.endswith("num_batches_tracked")}
+    body_only = {key: value for key, value in everything.items() if not keeps_initial_weights(body, key)}
+    wanted, fitting = everything, []
+    if file.metadata.get("classes") == json.dumps(CLASS_NAMES):
+        fitting = fitting_candidates(body, file, everything, choice)
+    if not fitting:
+        wanted, fitting = body_only, fitting_candidates(body, file, body_only, choice)
+    if not fitting:
+        raise UserError(f"{path}: {why_not(body, file, body_only, choice)}")
+    taken = {key: fitting[0].state[key] for key in wanted}
     if broken := next((key for key, value in taken.items() if not value.float().isfinite().all()), None):
         raise UserError(f"{path}: {broken} has values that are nan or infinite: the training that left it diverged")
     body.load_state_dict(taken, strict=False)
-    taken_too = same_classes and len(wanted) > len(body_only)
-    notes = ["trained on the same seven classes, so its last layer is loaded too"] if taken_too else []
-    notes += [which_was_taken(path, fitting)] if len(fitting) > 1 and choice is None else []
-    notes += [f"of a larger network? {len(extra)} of its tensors are not used, as {extra[0]}"] if extra else []
+    notes = which_was_taken(path, fitting) if choice is None else []
+    if len(wanted) > len(body_only):
+        notes.insert(0, "trained on the same seven classes, so its last layer is loaded too")
+    if extra := fitting[0].surplus:
+        notes.append(f"of a larger network? {len(extra)} of its tensors are not used, as {extra[0]}")
     return [f"{path.name}: {note}" for note in notes]
+
+
+def fitting_candidates(body: nn.Module, file: WeightsFile, wanted: dict, choice: str | None) -> list[Candidate]:
+    """The candidates that fit, the one to take first: that of the chosen label, else an average of the weights."""
+    fitting = [c for c in candidates(body, file, wanted) if c.fits and c.is_called(choice)]
+    return sorted(fitting, key=lambda c: (c.label != choice, not c.is_averaged))
 
 
 def keeps_initial_weights(body: nn.Module, key: str) -> bool:
@@ -118,20 +124,29 @@ def with_statistics_of(raw: Candidate, averaged: Candidate) -> Candidate:
 
 def by_prefix(body: nn.Module, label: str, table: dict[str, Tensor], wanted: dict[str, Tensor]) -> list[Candidate]:
     """One table's candidates: one for each prefix that half of the names have, else the one that most have."""
-    prefixes, kind = Counter(), lambda tensor: (tensor.shape, tensor.is_floating_point())
+    prefixes = Counter()
     for key in table:
         ends = [0, *(match.end() for match in re.finditer(r"\.", key))]
         prefixes.update(key[:end] for end in ends if key[end:] in wanted)
     frequent = [prefix for prefix, count in prefixes.items() if count >= len(wanted) / 2]
-    names, made = list(body.state_dict()), []
-    for prefix in frequent or [prefix for prefix, _ in prefixes.most_common(1)]:
-        state = {key: table[prefix + key] for key in names if prefix + key in table}
-        adapt(body, state)
-        missing = [key for key in wanted if key not in state]
-        wrong = [key for key in wanted if key in state and kind(state[key]) != kind(wanted[key])]
-        surplus = surplus_weights(table, prefix, names, wanted)
-        made.append(Candidate(f"{label}.{prefix}".strip("."), state, missing, wrong, surplus))
-    return made
+    frequent = frequent or [prefix for prefix, _ in prefixes.most_common(1)]
+    return [candidate_of(body, label, table, wanted, prefix) for prefix in frequent]
+
+
+def candidate_of(body: nn.Module, label: str, table: dict, wanted: dict[str, Tensor], prefix: str) -> Candidate:
+    """The tensors of a table whose names are the network's after this prefix."""
+    names = list(body.state_dict())
+    state = {key: table[prefix + key] for key in names if prefix + key in table}
+    adapt(body, state)
+    missing = [key for key in wanted if key not in state]
+    wrong = [key for key in wanted if key in state and not is_alike(state[key], wanted[key])]
+    surplus = surplus_weights(table, prefix, names, wanted)
+    return Candidate(f"{label}.{prefix}".strip("."), state, missing, wrong, surplus)
+
+
+def is_alike(given: Tensor, wanted: Tensor) -> bool:
+    """Whether both have the same shape, and both or neither have floating-point numbers."""
+    return given.shape == wanted.shape and given.is_floating_point() == wanted.is_floating_point()
 
 
 def surplus_weights(table: dict[str, Tensor], prefix: str, names: list[str], wanted: Iterable[str]) -> list[str]:
@@ -144,8 +159,10 @@ def surplus_weights(table: dict[str, Tensor], prefix: str, names: list[str], wan
     return [key for key in others if key.endswith((".weight", ".bias"))]
 
 
-def why_not(body: nn.Module, file: WeightsFile, wanted: dict, found: list[Candidate], chosen: list[Candidate]) -> str:
+def why_not(body: nn.Module, file: WeightsFile, wanted: dict[str, Tensor], choice: str | None) -> str:
     """Why no candidate is loaded: the best one's first difference."""
+    found = candidates(body, file, wanted)
+    chosen = [c for c in found if c.is_called(choice)]
     if found and not chosen:
         return f"no such weights there; there are {', '.join(c.name for c in found)}"
     if not found and file.is_optimizer:
@@ -164,12 +181,14 @@ def why_not(body: nn.Module, file: WeightsFile, wanted: dict, found: list[Candid
     )
 
 
-def which_was_taken(path: Path, fitting: list[Candidate]) -> str:
-    """Which of several tables was taken, and how to choose another."""
+def which_was_taken(path: Path, fitting: list[Candidate]) -> list[str]:
+    """Which of several tables was taken, and how to choose another; nothing to say of the only one."""
     first, *others = fitting
+    if not others:
+        return []
     kind = "the averaged weights" if first.is_averaged and not others[0].is_averaged else "the first weights that fit"
     ways = " or ".join(f"pretrained={path}#{other.label}" for other in others[:3])
-    return f"{kind} ({first.name}) are taken; to take {', '.join(o.name for o in others[:3])}, set {ways}"
+    return [f"{kind} ({first.name}) are taken; to take {', '.join(o.name for o in others[:3])}, set {ways}"]
 
 
 def adapt(body: nn.Module, state: dict[str, Tensor]) -> None:
