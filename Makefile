@@ -1,9 +1,8 @@
 # The first target that needs Python packages installs them into .venv, once.
 PYTHON ?= python3
 BIN := .venv/bin
-# Three processes share the test files, with one thread of torch each: whole files, since the tests of a file share runs.
-# One more than two cores, since tests wait too: for processes, signals, servers.
-PYTEST := -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+# Two processes share the test files, with one thread of torch each: whole files, since the tests of a file share runs.
+PYTEST := -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help quick test test-kernel test-newest lint build rehearse setup clean
 
