@@ -188,6 +188,12 @@ def test_of_several_others_the_first_is_taken_and_the_log_says_so(tmp_path, raw,
     assert torch.equal(weight, raw[KEY]) and "the first weights that fit (last) are taken; to take best" in notes
 
 
+def test_a_table_of_the_chosen_label_goes_before_one_within_it(tmp_path, raw, averaged):
+    content = {"model": raw | {"ema": averaged}}
+    assert torch.equal(loaded(tmp_path / "w.pth", content, "model")[0], raw[KEY])
+    assert torch.equal(loaded(tmp_path / "w.pth", content, "model.ema")[0], averaged[KEY])
+
+
 def test_a_choice_that_is_not_there_names_what_is(tmp_path, raw):
     with pytest.raises(UserError, match=r"no such weights there; there are state_dict\.module"):
         loaded(tmp_path / "w.pth", {"state_dict": prefixed("module.", raw)}, "ema")
