@@ -67,9 +67,8 @@ def load_weights(body: nn.Module, path: Path, choice: str | None = None) -> list
     file = read_weights(path)
     everything = {key: value for key, value in body.state_dict().items() if not key.endswith("num_batches_tracked")}
     body_only = {key: value for key, value in everything.items() if not keeps_initial_weights(body, key)}
-    wanted, fitting = everything, []
-    if file.metadata.get("classes") == json.dumps(CLASS_NAMES):
-        fitting = fitting_candidates(body, file, everything, choice)
+    same_classes = file.metadata.get("classes") == json.dumps(CLASS_NAMES)
+    wanted, fitting = everything, fitting_candidates(body, file, everything, choice) if same_classes else []
     if not fitting:
         wanted, fitting = body_only, fitting_candidates(body, file, body_only, choice)
     if not fitting:
