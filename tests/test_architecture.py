@@ -73,6 +73,16 @@ def test_a_module_imports_only_what_its_place_may_know(module):
         assert helper or place_of(name) in {place, *MAY_IMPORT.get(place, ())}, f"{module} must not know {name}"
 
 
+@pytest.mark.parametrize("module", BUNDLED)
+def test_packages_that_most_commands_do_without_are_imported_where_they_are_used(module):
+    """Each takes seconds to import."""
+    top = [node for node in tree_of(module).body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in top if isinstance(node, ast.ImportFrom)}
+    slow = {"matplotlib", "tensorboard", "timm", "torchvision", "wandb"}
+    assert slow.isdisjoint(name.split(".")[0] for name in names)
+
+
 def longest_chains(graph: dict[str, set[str]]) -> dict[str, list[str]]:
     """For each node its longest chain of imports; fails where a chain returns to its start."""
     chains: dict[str, list[str]] = {}

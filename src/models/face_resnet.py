@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import SqueezeExcitation, StochasticDepth
 
 from src.models.layers import conv_norm, conv_norm_relu, pooled_head
 from src.models.registry import register
@@ -23,6 +22,8 @@ class Block(nn.Module):
     """Maps (n, inputs, h, w) → (n, outputs, h / stride, w / stride). drop_path: the branch's probability of 0."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, drop_path: float):
+        from torchvision.ops import SqueezeExcitation, StochasticDepth  # the import takes seconds
+
         super().__init__()
         self.branch = nn.Sequential(*conv_norm_relu(inputs, outputs, 3, stride), *conv_norm(outputs, outputs))
         self.excitation = SqueezeExcitation(outputs, max(NARROWEST, outputs // REDUCTION))

@@ -5,7 +5,6 @@ variants are for small images: their stem is a 3x3 convolution of stride 1 inste
 pooling, so that the maps are four times as wide. Parameters: 11,171,271 (18 layers), 21,279,431 (34).
 """
 
-import torchvision
 from torch import nn
 
 from src.dataset import NUM_CLASSES
@@ -18,6 +17,8 @@ PUBLISHED = NORMALIZATION | {"first_conv": "conv1", "classifier": "fc"}
 
 def resnet(layers: int, dropout: float | None, small_images: bool) -> nn.Module:
     """torchvision's ResNet of that depth with one input channel, and dropout (default 0) before the last layer."""
+    import torchvision  # here, not above: the import takes seconds, and most commands do not need it
+
     net = getattr(torchvision.models, f"resnet{layers}")(num_classes=NUM_CLASSES)
     kernel, stride = (3, 1) if small_images else (7, 2)
     net.conv1 = nn.Conv2d(1, 64, kernel, stride, kernel // 2, bias=False)
