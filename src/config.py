@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from src.dataset import IMAGE_SIZE
 from src.errors import UserError
 
-COPIES = ("predicted", "labelled")
+COPIES = ("predicted", "labelled", "labelled+near")
 BLENDS = ("mean", "log_mean", "greedy", "weights", "stacking", "temperature", "auto")
 UNFITTED_BLENDS = ("mean", "log_mean")  # these need no validation rows
 TTA = ("none", "flip", "five", "ten", "scales")  # sets of views
@@ -228,7 +228,7 @@ class Recipe(Checked):
     split_seed: int = setting(0, "seed of the split", 0, 2**31 - 1)
     valid: str = setting("fold", "the rows for validation; train: the training rows", choices=("fold", "train"))
     blend: str = setting("mean", "how members are blended; auto: what beats the mean out of fold", choices=BLENDS)
-    copies: str = setting("predicted", "test images that are also in train.csv; labelled: as there", choices=COPIES)
+    copies: str = setting("predicted", "test images that train.csv has too: labelled as there or not", choices=COPIES)
     max_train_rows: int | None = setting(None, "use the first so many rows of train.csv; none: all", 14, 10**9)
     seed: int = setting(0, "seed of the training", 0, 2**31 - 1)
     seeds: str = setting("none", "several seeds of the training, as 0,1,2; none: the one seed")

@@ -37,11 +37,11 @@ def each(epochs: int, *networks: str, **changes) -> tuple[Member, ...]:
 
 FINAL_CPU = Recipe(
     "final_cpu", "two networks on five folds, for two CPU cores; they also learn what output/teachers predicted",
-    members=each(80, "face_resnet_s", "face_vgg_m", soft_targets="output/teachers"), fold="all", copies="labelled",
+    members=each(80, "face_resnet_s", "face_vgg_m", soft_targets="output/teachers"), fold="all", copies="labelled+near",
 )
 FINAL = Recipe(
     "final", "three networks from scratch, each on five folds with two seeds, on a kernel's two T4 GPUs",
-    members=each(120, "face_vgg_l", "face_resnet_l", "resnet18_48"), fold="all", seeds="0,1", copies="labelled",
+    members=each(120, "face_vgg_l", "face_resnet_l", "resnet18_48"), fold="all", seeds="0,1", copies="labelled+near",
 )
 
 # ------------------------------------------------------------------------------------------ pretrained weights
@@ -61,7 +61,7 @@ FINAL_PRETRAINED = Recipe(
         Member(f"{name}_{seed}", network=network, seed=seed, **FINE_TUNING)
         for seed in range(2) for name, network in BACKBONES.items()
     ),
-    copies="labelled",
+    copies="labelled+near",
 )
 LITE0 = {
     "network": "timm:tf_efficientnet_lite0", "normalization": "pretrained", "image_size": 96, "epochs": 6,

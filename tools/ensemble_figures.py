@@ -27,6 +27,7 @@ from src.ensemble.predictions import Predictions
 from src.report.numbers import points
 from src.report.paired import accuracy_interval
 from src.run.finish import accuracy_and_macro_f1
+from src.run.record import EnsembleResult
 from src.submit.score import PUBLIC, USAGES, labels_by_usage
 
 MEMBER, ALL_FOLDS, BLENDED, SUBMITTED = "member", "all folds", "blend", "blend, submitted"
@@ -34,11 +35,15 @@ NONE = "–"
 
 
 def ensemble_table(
-    members: list[Predictions], method: str, files: Competition, source: Path, labelled: Predictions | None = None
+    members: list[Predictions],
+    result: EnsembleResult,
+    files: Competition,
+    source: Path,
+    labelled: Predictions | None = None,
 ) -> pd.DataFrame:
-    """The rows of ensemble.csv. method: of the run's blend; source: where the labels for scoring are.
+    """The rows of ensemble.csv. result: the run's blend; source: where the labels for scoring are.
 
-    labelled: what was submitted, where that is the blend with the labels of copies.
+    labelled: what was submitted, where that is the blend with the labels of copies; else None.
 
     Raises UserError for members of different data, and where there are no labels of the test images.
     """
@@ -51,14 +56,14 @@ def ensemble_table(
     mean = fitted_blend(members, "mean", labels)
     truth = labels[mean.valid_rows]
     comparable = len(columns) > 1 and len(truth) >= FOLDS
-    for name in METHODS if comparable else (method,):
+    for name in METHODS if comparable else (result.method,):
         blended = fitted_blend(members, name, labels)
         gain = blend_figures(blended.valid, mean.valid.argmax(1) == truth, truth)
         gains = {"gain": gain.gain, "gain_error": gain.gain_error}
-        kind = SUBMITTED if name == method and labelled is None else BLENDED
+        kind = SUBMITTED if name == result.method and labelled is None else BLENDED
         rows.append(row(kind, name, blended, labels, public) | gains)
     if labelled is not None:
-        rows.append(row(SUBMITTED, f"{method}, copies labelled", labelled, labels, public))
+        rows.append(row(SUBMITTED, f"{result.method}, copies {result.copies}", labelled, labels, public))
     return pd.DataFrame(rows)
 
 

@@ -31,10 +31,11 @@ from src.config import hash_of_settings
 from src.csv_cells import read_cells
 from src.data.competition import Competition, read_competition
 from src.ensemble.blend import fitted_blend
-from src.ensemble.labelled_copies import label_copies
+from src.ensemble.near_copies_file import read_near_copies
 from src.ensemble.predictions import Predictions, load_predictions, save_predictions
 from src.errors import UserError
 from src.recipe_changes import folder_name
+from src.run.copies import NEAR, NO_NEAR_COPIES, PREDICTED, with_copies
 from src.run.intact import require_intact
 from src.run.record import BLEND, FINISHED, RunRecord, read_record
 from src.run.run_folder import RunFolder, write_json
@@ -68,17 +69,25 @@ def record(run: Path, source: Path, results: Path) -> Path:
     target.mkdir(parents=True, exist_ok=True)
     write_json(target / "run.json", recorded)
     write_json(target / "score.json", scored)
-    labelled = None
-    if recorded.ensemble.labelled_copies:
-        labelled, _ = label_copies(blended, data, recorded.recipe.get("max_train_rows"))
+    labelled = as_submitted(folder, recorded, blended, data)
     np.savez_compressed(target / "test_probs.npz", probs=(labelled or blended).test.astype(np.float16))
     save_predictions(target / "predictions.npz", rounded(blended))
     if len(parts) > 1 and all(len(part.valid_rows) for part in parts):
-        table = ensemble_table(parts, recorded.ensemble.method, data, source, labelled)
+        table = ensemble_table(parts, recorded.ensemble, data, source, labelled)
         table.to_csv(target / "ensemble.csv", index=False, float_format="%.6g")
     if histories:
         pd.concat(histories).to_csv(target / "history.csv", index=False, float_format="%.6g")
     return target
+
+
+def as_submitted(folder: RunFolder, recorded: RunRecord, blended: Predictions, data: Competition) -> Predictions | None:
+    """The blend with what copies of training images say, as in the submission; None where it has no such labels."""
+    copies, near = recorded.ensemble.copies, NO_NEAR_COPIES
+    if copies == PREDICTED:
+        return None
+    if copies == NEAR:
+        near = read_near_copies(folder.near_copies, len(data.train), len(data.test))
+    return with_copies(blended, data, copies, near, recorded.recipe.get("max_train_rows"))[0]
 
 
 def read_finished(folder: RunFolder) -> RunRecord:

@@ -40,7 +40,8 @@ the number of epochs. `seconds`: the whole run, from reading the files to the ch
 have used the machine at the same time. `images/s`: training alone. `train`: accuracy of the training batches,
 augmented and with dropout. `valid`: accuracy on the validation fold, which chose the epoch; with all folds, of the
 out-of-fold predictions. `PublicTest` chose nothing; `no copies`: PublicTest without the rows that are also in
-train.csv. `copies=labelled`: those rows have the label that they have there. A `+` after the commit: the tree had
+train.csv. `copies=labelled`: those rows have the label that they have there; `labelled+near`: the labels of near copies
+are weighed in too. A `+` after the commit: the tree had
 uncommitted changes. Of more than four members `epochs`, `images/s` and `train` say from the least to the most.
 """
 ENSEMBLES = """Rows: each member on its validation fold; each network on all folds; each blend, fitted to four
@@ -61,8 +62,8 @@ def changes(run: RunRecord) -> list[str]:
         fold = {m: f" fold {m.fold}" if m.fold not in ("", "0") else "" for m in run.blend.members}
         members = Counter(f"{m.recipe}.{m.name} seed {m.seed}{fold[m]}" for m in run.blend.members)
         texts = [f"{count} × {text}" if count > 1 else text for text, count in members.items()]
-        labelled = ["copies=labelled"] if run.ensemble.labelled_copies else []
-        return [f"{run.blend.method} of {' + '.join(texts)}", *labelled]
+        copies = [f"copies={run.ensemble.copies}"] if run.ensemble.copies != "predicted" else []
+        return [f"{run.blend.method} of {' + '.join(texts)}", *copies]
     if run.recipe_name not in recipes.RECIPES:
         return ["recipe no longer here"]
     named = config.as_dict(recipes.get(run.recipe_name))
@@ -126,10 +127,9 @@ def start(initial_weights: str) -> str:
 def blended_recipe(run: RunRecord) -> str:
     """The ensemble recipe whose members a blend of finished runs has, by name, blended as it says; else empty."""
     blended = run.blend and sorted((run.blend.method, m.recipe, m.name) for m in run.blend.members)
-    copies = "labelled" if run.ensemble.labelled_copies else "predicted"
     for recipe in recipes.RECIPES.values():
         members = sorted((recipe.blend, m.name, m.name) for m in recipe.members)
-        if blended and len(blended) > 1 and blended == members and copies == recipe.copies:
+        if blended and len(blended) > 1 and blended == members and run.ensemble.copies == recipe.copies:
             return recipe.name
     return ""
 

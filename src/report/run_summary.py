@@ -30,6 +30,8 @@ def members_blocks(run: RunFiles) -> list:
         blocks.append(f"The submission is of the blend {run.method} of {', '.join(run.blended_members)}.")
     if copies := dict_of(run.record, "ensemble").get("labelled_copies"):
         blocks.append(f"submission.csv gives {_count(copies)} copies of training images the label that these have.")
+    if near := dict_of(run.record, "ensemble").get("near_copies"):
+        blocks.append(f"For {_count(near)} more, near copies of training images, it weighs in the labels of these.")
     others = [name for name in run.compared if name not in run.blended_members]
     if others and run.blended:
         blocks.append(f"Not in the blend, which is more accurate on the validation rows without: {', '.join(others)}.")

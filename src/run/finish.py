@@ -13,12 +13,12 @@ from src.config import Recipe
 from src.data.competition import Competition
 from src.dataset import NUM_CLASSES
 from src.ensemble.blend import blend, compare_blends, fitted_blend
-from src.ensemble.labelled_copies import label_copies
 from src.ensemble.methods import AUTO, BlendFigures, choose, figures_table
 from src.ensemble.out_of_fold import write_csv
 from src.ensemble.predictions import Predictions, load_predictions
 from src.errors import UserError
 from src.run.context import Inputs, RunContext
+from src.run.copies import NO_NEAR_COPIES, copies_lines, near_copies_of_run, with_copies
 from src.run.record import FAILED, FINISHED, INTERRUPTED, EnsembleResult, MemberResult, RunRecord
 from src.run.trainings import seeds_of, trainings_of
 from src.submit.check import check_submission
@@ -28,12 +28,13 @@ from src.train.signals import Stopped
 
 def submit(context: RunContext) -> None:
     """Writes the submission of the best blend of the members that are finished, then run.json, which names them."""
+    near = near_copies_of_run(context)
     with context.changing_record() as record:
         names, data = list(context.folder.read_results(context.member_names)), context.data
         files = map(context.folder.predictions, names)
         members = [load_predictions(file, data.digest, len(data.test)) for file in files]
         number, method, figures, blended = choose_blend(context.recipe, members, data.train.labels)
-        blended, copies = with_copies(context.recipe, data, blended)
+        blended, *copies = with_copies(blended, data, context.recipe.copies, near, context.recipe.max_train_rows)
         labels, form = blended.test.argmax(1), context.recipe.form
         context.disk.write(lambda: write_submission(context.folder.submission, labels, data.example, form))
         reached, by_seed = accuracy_and_macro_f1(data.train.labels[blended.valid_rows], blended.valid), {}
@@ -41,7 +42,7 @@ def submit(context: RunContext) -> None:
             folds, path = context.inputs.split.fold_of_row, context.folder.out_of_fold
             context.disk.write(lambda: write_csv(path, blended, data.train.labels, folds))
             by_seed = accuracy_by_seed(context, dict(zip(names, members, strict=True)))
-        record.ensemble = EnsembleResult(names[:number], *reached, method, figures, by_seed, copies)
+        record.ensemble = EnsembleResult(names[:number], *reached, method, figures, by_seed, *copies)
 
 
 def choose_blend(
@@ -59,11 +60,6 @@ def choose_blend(
         figures = compare_blends(members, labels)[1]
         method = choose(figures)
     return len(members), method, figures, fitted_blend(members, method, labels)
-
-
-def with_copies(recipe: Recipe, data: Competition, blended: Predictions) -> tuple[Predictions, int]:
-    """The blend, where the recipe says so with the labels of copies in its training rows, and how many have such."""
-    return label_copies(blended, data, recipe.max_train_rows) if recipe.copies == "labelled" else (blended, 0)
 
 
 def accuracy_by_seed(context: RunContext, members: dict[str, Predictions]) -> dict[str, float]:
@@ -126,7 +122,7 @@ def rehearse(recipe: Recipe, inputs: Inputs) -> float:
     choose_blend(recipe, members[:1], data.train.labels)  # which may have fewer rows than all have
     started = time.perf_counter()
     *_, blended = choose_blend(recipe, members, data.train.labels)
-    blended, _ = with_copies(recipe, data, blended)
+    blended = with_copies(blended, data, recipe.copies, NO_NEAR_COPIES, recipe.max_train_rows)[0]
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "submission.csv"
         write_submission(path, blended.test.argmax(1), data.example, recipe.form)
@@ -181,19 +177,14 @@ def log_blend(context: RunContext, record: RunRecord) -> None:
     context.log(f"{method}{blended}: {describe_accuracy(record.ensemble)}")
     if others := [name for name in record.members if name not in names]:
         context.log(f"not in the blend, which is more accurate without: {', '.join(others)}")
-    if record.ensemble.labelled_copies:
-        context.log(copies_line(record.ensemble.labelled_copies, len(context.data.test)))
+    for line in copies_lines(record.ensemble.labelled_copies, record.ensemble.near_copies, len(context.data.test)):
+        context.log(line)
     if not by_seed:
         return
     values = [100 * value for value in by_seed.values()]
     spread = f"; mean {np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} %" if len(values) > 1 else ""
     parts = ", ".join(f"{value:.2f} % with seed {seed}" for seed, value in zip(by_seed, values, strict=True))
     context.log(f"out-of-fold accuracy: {parts}{spread}; {context.folder.out_of_fold}")
-
-
-def copies_line(copies: int, rows: int) -> str:
-    """What was done with test images that are also in the rows of train.csv that may be used."""
-    return f"{copies:,} of {rows:,} test images are also in the training data: they have the label that they have there"
 
 
 def record_end(context: RunContext, error: BaseException) -> None:

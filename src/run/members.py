@@ -13,6 +13,7 @@ from src.files import replacing
 from src.report.numbers import counted
 from src.run.attention import attention_recorder
 from src.run.context import RunContext
+from src.run.copies import near_copies_of_run
 from src.run.estimate import Demand, allocate_epochs, allocation_table, measure_all
 from src.run.finish import accuracy_and_macro_f1, describe_accuracy, submit
 from src.run.record import MemberEstimate, MemberResult, Progress, as_text
@@ -37,6 +38,7 @@ def train_members(context: RunContext) -> None:
     Of several processes, each takes the next member when it is free.
     """
     if context.process.rank == 0:
+        near_copies_of_run(context)  # before the first submission, which waits for them
         submit_finished(context)
     demands = measure_all(context)
     if context.process.rank == 0:

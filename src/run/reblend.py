@@ -12,12 +12,13 @@ from src.data.competition import Competition
 from src.dataset import CLASS_NAMES
 from src.ensemble.blend import compare_blends, fitted_blend
 from src.ensemble.calibration import calibration_line
-from src.ensemble.labelled_copies import label_copies
 from src.ensemble.merging import merge_folds
 from src.ensemble.methods import AUTO, METHODS, choose, figures_table
+from src.ensemble.near_copies_file import write_near_copies
 from src.ensemble.predictions import Predictions, load_predictions, save_predictions
 from src.errors import UserError
-from src.run.finish import accuracy_and_macro_f1, copies_line
+from src.run.copies import NEAR, NO_NEAR_COPIES, copies_lines, search, with_copies
+from src.run.finish import accuracy_and_macro_f1
 from src.run.intact import require_intact
 from src.run.record import (
     BLEND,
@@ -36,6 +37,8 @@ from src.run.record import (
 from src.run.report import try_report
 from src.run.run_folder import RUN_FILES, RunFolder
 from src.submit.write import write_submission
+from src.terminal import announce
+from src.train.device import choose_device
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class BlendRequest:
     form: str = "auto"
     method: str = "mean"
     report: bool = True  # whether the folder gets report.html
-    copies: str = "predicted"  # labelled: test images that are also in train.csv have the label that they have there
+    copies: str = "predicted"  # the setting of a recipe
 
 
 def blend_runs(request: BlendRequest) -> str:
@@ -72,7 +75,8 @@ def blend_runs(request: BlendRequest) -> str:
     columns, figures = compare_blends(found, data.train.labels)
     method = choose(figures) if request.method == AUTO else request.method
     blended = fitted_blend(found, method, data.train.labels)
-    submitted, copies = label_copies(blended, data) if request.copies == "labelled" else (blended, 0)
+    near = search(data, choose_device("auto")[0], announce) if request.copies == NEAR else NO_NEAR_COPIES
+    submitted, *copies = with_copies(blended, data, request.copies, near)
     header = describe(blended, method, members)
     record = new_record(request, blended, BlendResult(method, members, figures), data, copies)
     claim(folder, record)
@@ -80,12 +84,14 @@ def blend_runs(request: BlendRequest) -> str:
     folder.write_record(record)
     save_predictions(folder.predictions(BLEND), Predictions(header, blended.valid_rows, blended.valid, blended.test))
     save_columns(folder, files, found)
+    if request.copies == NEAR:
+        write_near_copies(folder.near_copies, near)
     write_submission(folder.submission, submitted.test.argmax(1), data.example, request.form)
     record.status, record.files = FINISHED, folder.digests()
     folder.write_record(record)
     lines = [f"{run}: its validation rows are left out, since it was trained on them" for run in learnt]
     lines += quality_lines(blended, record.blend, columns, data)
-    lines += [copies_line(copies, len(data.test))] if copies else []
+    lines += copies_lines(*copies, len(data.test))
     lines.append(str(folder.submission))
     if request.report:
         try_report(folder.path, data, lines.append)
@@ -207,9 +213,9 @@ def describe(blended: Predictions, method: str, members: list[BlendedMember]) ->
 
 
 def new_record(
-    request: BlendRequest, blended: Predictions, result: BlendResult, data: Competition, copies: int
+    request: BlendRequest, blended: Predictions, result: BlendResult, data: Competition, copies: list[int]
 ) -> RunRecord:
-    """run.json of the blend. copies: the test images that have the label of their copies in train.csv."""
+    """run.json of the blend. copies: the test images that are exact and near copies of training images."""
     rows, members = blended.valid_rows, result.members
     what = [request.method, *sorted(member.digest for member in members)]
     what += [f"copies={request.copies}"] if request.copies != "predicted" else []
@@ -225,7 +231,8 @@ def new_record(
             [member.name for member in members],
             *accuracy_and_macro_f1(data.train.labels[rows], blended.valid),
             result.method,
-            labelled_copies=copies,
+            labelled_copies=copies[0],
+            near_copies=copies[1],
         ),
         blend=result,
     )

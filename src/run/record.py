@@ -92,7 +92,8 @@ class EnsembleResult:
     """The blend that the submission is made of. figures: of the blends that were compared.
 
     accuracy_by_seed: of all folds, the mean of the members with one seed; empty where one fold is validated.
-    labelled_copies: the test images that have the label of their copies in train.csv.
+    labelled_copies, near_copies: the test images that have the label of their exact copies in train.csv, and those
+    whose near copies there vote.
     """
 
     members: list[Name]
@@ -102,6 +103,12 @@ class EnsembleResult:
     figures: dict[Name, BlendFigures] = field(default_factory=dict)
     accuracy_by_seed: dict[Name, float] = field(default_factory=dict)
     labelled_copies: int = 0
+    near_copies: int = 0
+
+    @property
+    def copies(self) -> str:
+        """The setting `copies` as far as the submission shows it."""
+        return "labelled+near" if self.near_copies else "labelled" if self.labelled_copies else "predicted"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The folder of a run: the only place of its file names, and whose it is.
 
-submission.csv  run.json  log.txt  oof.csv  report.html  figures/  predictions/<member>.npz
+submission.csv  run.json  log.txt  oof.csv  near_copies.csv  report.html  figures/  predictions/<member>.npz
 blended/<member>.npz, of a blend's folder: what it was made of
 tracking/{wandb, tensorboard}
 members/<member>/{result.json, history.csv, model.safetensors, attention_maps.npz, checkpoints}
@@ -22,10 +22,10 @@ from src.train.checkpoint import FILE_NAMES, LATEST, MID_EPOCH, PREVIOUS
 
 RUN_FILES = (
     "submission.csv", "run.json", "log.txt", "oof.csv", "report.html", "figures", "predictions", "members", "tracking",
-    "blended",
+    "blended", "near_copies.csv",
 )  # fmt: skip
 # What another start of the run needs. Not W&B's files: what an earlier start tracked is uploaded from there.
-CARRIED = ("predictions", "members", "oof.csv", "submission.csv", "run.json", "tracking/tensorboard")
+CARRIED = ("predictions", "members", "oof.csv", "near_copies.csv", "submission.csv", "run.json", "tracking/tensorboard")
 ADVICE = "give another --output, or --overwrite to delete what a run left there."
 
 
@@ -39,6 +39,7 @@ class RunFolder:
     record_file = property(lambda self: self.path / "run.json")
     log_file = property(lambda self: self.path / "log.txt")
     out_of_fold = property(lambda self: self.path / "oof.csv")
+    near_copies = property(lambda self: self.path / "near_copies.csv")
 
     def predictions(self, member: str) -> Path:
         return self.path / "predictions" / f"{member}.npz"
@@ -89,7 +90,8 @@ class RunFolder:
             f"members/*/{name}"
             for name in ("result.json", "history.csv", "model.safetensors", attention_history.FILE_NAME)
         )
-        files = self.files("submission.csv", "oof.csv", "predictions/*.npz", "blended/*.npz", *inside)
+        beside = ("submission.csv", "oof.csv", "near_copies.csv", "predictions/*.npz", "blended/*.npz")
+        files = self.files(*beside, *inside)
         return {file.relative_to(self.path).as_posix(): digest(file) for file in files}
 
     # ------------------------------------------------------------------------------------ whose it is

@@ -7,6 +7,7 @@ import pytest
 from src.data.competition import read_competition
 from src.ensemble.methods import METHODS
 from src.ensemble.predictions import Predictions
+from src.run.record import EnsembleResult
 from src.submit.score import labels_by_usage
 from tools.ensemble_figures import ensemble_table, shown
 
@@ -36,10 +37,15 @@ def members(data, tests: np.ndarray, folds: int = 2) -> list[Predictions]:
     return found
 
 
+def of(method: str, **copies: int) -> EnsembleResult:
+    """A blend's figures."""
+    return EnsembleResult([], 0.5, 0.4, method, **copies)
+
+
 @pytest.fixture(scope="module")
 def table(data, faces) -> pd.DataFrame:
     public = labels_by_usage(faces, data)["PublicTest"]
-    return ensemble_table(members(data, public.clip(0)), "log_mean", data, faces)
+    return ensemble_table(members(data, public.clip(0)), of("log_mean"), data, faces)
 
 
 def test_there_is_a_row_for_each_member_network_and_blend(table):
@@ -68,15 +74,24 @@ def test_wrong_answers_of_public_rows_count_and_others_do_not(data, faces):
     known = np.flatnonzero(public >= 0)
     guesses = public.clip(0)
     guesses[known[:10]] = (guesses[known[:10]] + 1) % 7
-    found = ensemble_table(members(data, guesses), "mean", data, faces)
+    found = ensemble_table(members(data, guesses), of("mean"), data, faces)
     plain = found.set_index("name").public_test.drop("stacking")
     assert plain.to_numpy() == pytest.approx(1 - 10 / len(known))
 
 
 def test_members_of_one_fold_have_no_rows_of_all_folds(data, faces):
     alone = members(data, np.zeros(80, int))[::2]
-    found = ensemble_table(alone, "mean", data, faces)
+    found = ensemble_table(alone, of("mean"), data, faces)
     assert list(found.name) == ["a-f0-s0", "b-f0-s0", *METHODS]
+
+
+def test_what_was_submitted_with_labels_of_copies_has_a_row_of_its_own(data, faces):
+    guesses = labels_by_usage(faces, data)["PublicTest"].clip(0)
+    given = members(data, guesses)[0]
+    for copies, name in (({}, "labelled"), ({"near_copies": 2}, "labelled+near")):
+        found = ensemble_table(members(data, guesses), of("mean", labelled_copies=3, **copies), data, faces, given)
+        submitted = found[found.kind == "blend, submitted"]
+        assert list(submitted.name) == [f"mean, copies {name}"] and submitted.index[0] == len(found) - 1
 
 
 def test_what_the_page_shows_is_in_per_cent(table):
