@@ -50,7 +50,8 @@ RUN = {"run.json", "log.txt", "submission.csv", "oof.csv", "predictions/m.npz", 
 
 def test_the_files_of_a_run_have_their_known_places(folder):
     assert files(folder) == RUN | FOREIGN
-    assert {name.split("/")[0] for name in RUN} | {"report.html", "figures", "blended", "near_copies.csv"} == set(RUN_FILES)
+    others = {"report.html", "figures", "blended", "near_copies.csv"}
+    assert {name.split("/")[0] for name in RUN} | others == set(RUN_FILES)
     assert set(folder.digests()) == RUN - {"run.json", "log.txt"} - TRACKED
 
 
