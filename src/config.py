@@ -228,7 +228,7 @@ class Recipe(Checked):
     split_seed: int = setting(0, "seed of the split", 0, 2**31 - 1)
     valid: str = setting("fold", "the rows for validation; train: the training rows", choices=("fold", "train"))
     blend: str = setting("mean", "how members are blended; auto: what beats the mean out of fold", choices=BLENDS)
-    copies: str = setting("predicted", "test images that train.csv has too: labelled as there or not", choices=COPIES)
+    copies: str = setting("predicted", "test images that train.csv has too, exactly or nearly", choices=COPIES)
     max_train_rows: int | None = setting(None, "use the first so many rows of train.csv; none: all", 14, 10**9)
     seed: int = setting(0, "seed of the training", 0, 2**31 - 1)
     seeds: str = setting("none", "several seeds of the training, as 0,1,2; none: the one seed")

@@ -14,7 +14,7 @@ from src.ensemble.near_copies import NearCopies
 from src.errors import UserError
 from src.files import replacing
 
-LIMIT = 50_000_000  # bytes; FER2013's has 0.1 million
+LIMIT = 16_000_000  # bytes; FER2013 has 0.1 million
 ADVICE = "Make the run or the blend again, in another --output."
 
 _COLUMNS = {"test_row": np.int64, "train_row": np.int64, "correlation": np.float32}

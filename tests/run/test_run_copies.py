@@ -93,10 +93,16 @@ def test_a_run_searches_once_and_submits_what_near_copies_say(faces, tmp_path, s
     expected, _ = label_copies(expected, data, 150)
     np.testing.assert_array_equal(check_submission(folder.submission, 80).labels, expected.test.argmax(1))
     assert "3 of 80 test images nearly copy training images" in " ".join(folder.log_file.read_text().split())
-    folder.near_copies.write_text("damaged")
-    assert run_command(faces, tmp_path, *command) == 0 and len(searches) == 2
-    assert "near copies are searched again" in folder.log_file.read_text()
-    assert run_command(faces, tmp_path, *command) == 0 and len(searches) == 2
+
+
+def test_a_damaged_list_of_near_copies_is_made_again(faces, tmp_path, searches):
+    command, folder = ["--set", "epochs=1", "max_train_rows=150", f"copies={NEAR}"], RunFolder(tmp_path)
+    for count, content in ((1, None), (1, None), (2, "damaged"), (3, "test_row,train_row,correlation\n80,1,1\n")):
+        if content:
+            folder.near_copies.write_text(content)
+        assert run_command(faces, tmp_path, *command) == 0 and len(searches) == count
+    assert folder.log_file.read_text().count("near copies are searched again") == 2
+    assert read_near_copies(folder.near_copies, 300, 80).train_rows.tolist() == PLANTED.train_rows.tolist()
 
 
 def test_a_blend_of_finished_runs_does_so_too(faces, tmp_path, searches, capsys):
