@@ -69,6 +69,13 @@ def test_brightness_and_contrast_do_not_matter_and_several_copies_are_all_found(
     assert found.correlation.dtype == np.float32 and (found.correlation > 0.99).all()
 
 
+def test_images_that_are_alike_at_a_low_resolution_alone_are_no_near_copies(train):
+    """Noise, which the means of 3 x 3 pixels hardly show, lowers the correlation as far as its deviation says."""
+    noise = np.random.default_rng(3).normal(size=(2, 48, 48)) * np.array([10, 45])[:, None, None]
+    found = find_near_copies(train, (train[[8, 9]] * 0.5 + 64 + noise).clip(0, 255).astype(np.uint8), CPU)
+    assert list(zip(found.test_rows, found.train_rows, strict=True)) == [(0, 8)]
+
+
 def test_flat_images_have_no_near_copies_and_no_images_have_none(train):
     flat = np.full((3, 48, 48), 128, np.uint8)
     assert not len(find_near_copies(np.concatenate([train, flat]), flat, CPU).test_rows)
