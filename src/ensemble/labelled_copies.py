@@ -1,7 +1,7 @@
 """Test images that are also in train.csv, exactly or nearly: what their labels there say beside what members predict.
 
 568 of FER2013's 7,178 test images have the pixels of a training image, and more show the photograph of one. Images with
-equal pixels nearly always have equal labels (97 % in train.csv, LOG.md), near copies in 80 to 85 %; a network that
+equal pixels nearly always have equal labels (97 % in train.csv, LOG.md), near copies in 80 %; a network that
 generalizes gives a training image its own label less often. Only a submission has these labels: predictions files have
 what the networks predict.
 """

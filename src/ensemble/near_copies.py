@@ -1,11 +1,12 @@
 """Near copies: test images that show the same photograph as a training image, shifted or enlarged.
 
-FER2013 has many photographs more than once, cut out a little differently, and a quarter of the test images has such a
+FER2013 has many photographs more than once, cut out a little differently, and a fifth of the test images has such a
 near copy in train.csv. Two steps find them. The first compares the middle of each test image, enlarged or reduced from
 six sizes, with each training image at 25 places: at a third of the resolution, without what all faces have in common.
 The second aligns the most alike at full resolution, by the normalized cross-correlation (Lewis 1995) of their pixels.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,10 +37,12 @@ class NearCopies:
     correlation: np.ndarray
 
 
-def find_near_copies(train: np.ndarray, test: np.ndarray, device: torch.device) -> NearCopies:
+def find_near_copies(
+    train: np.ndarray, test: np.ndarray, device: torch.device, on_part: Callable[[], None] = lambda: None
+) -> NearCopies:
     """All pairs with at least MIN_CORRELATION, also exact copies. Flat images have no near copies.
 
-    train: uint8 (n, 48, 48); test: uint8 (t, 48, 48).
+    train: uint8 (n, 48, 48); test: uint8 (t, 48, 48). on_part is called every few seconds; it may raise.
     """
     if not (len(train) and len(test)):
         return strongest(np.empty((0, 3)))
@@ -50,7 +53,7 @@ def find_near_copies(train: np.ndarray, test: np.ndarray, device: torch.device) 
     found = [torch.empty(0, 3, dtype=torch.float64)]
     for side in SIDES:
         middle = unit(standardized(test_images, side) - windows(common[None])[len(places) // 2])
-        pairs = candidates(middle, places)
+        pairs = candidates(middle, places, on_part)
         correlation = aligned_correlation(test_images, train_images, pairs, side)
         alike = correlation >= MIN_CORRELATION
         found.append(torch.column_stack([pairs[alike].double(), correlation[alike].double()]).cpu())
@@ -92,13 +95,14 @@ def unit(images: Tensor, least: float = 1e-3) -> Tensor:
     return flat / flat.norm(dim=1, keepdim=True).clamp_min(least * flat.shape[1] ** 0.5)
 
 
-def candidates(middles: Tensor, places: list[Tensor]) -> Tensor:
+def candidates(middles: Tensor, places: list[Tensor], on_part: Callable[[], None]) -> Tensor:
     """The pairs (test row, training row), int64 (m, 2), that are worth the second step.
 
     middles: unit vectors (t, 144); places: of the training images, unit vectors (n, 144) at each place.
     """
     found = []
     for start in range(0, len(middles), _ROWS):
+        on_part()
         part = middles[start : start + _ROWS]
         best = part @ places[0].T
         for place in places[1:]:

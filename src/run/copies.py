@@ -1,7 +1,7 @@
 """Test images that are also in train.csv: what a submission makes of them, by the setting `copies`.
 
 predicted: nothing. labelled: exact copies get the label that they have there. labelled+near: near copies vote too.
-Near copies are found once for a run, which takes seconds on a GPU and minutes on a CPU, and kept in its folder.
+Near copies are found once for a run, which takes minutes on a CPU, and kept in its folder.
 """
 
 import time
@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from src.config import COPIES
 from src.data.competition import Competition
 from src.ensemble.labelled_copies import count_labels, label_copies, label_near_copies
 from src.ensemble.near_copies import MAX_COMPARISONS, NearCopies, find_near_copies
@@ -19,7 +20,7 @@ from src.ensemble.predictions import Predictions
 from src.errors import UserError
 from src.run.context import RunContext
 
-PREDICTED, NEAR = "predicted", "labelled+near"
+PREDICTED, _, NEAR = COPIES
 NO_NEAR_COPIES = NearCopies(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
 
 
@@ -33,20 +34,25 @@ def near_copies_of_run(context: RunContext) -> NearCopies:
             return read_near_copies(path, len(data.train), len(data.test))
         except UserError as error:
             context.log(f"warning: near copies are searched again, since their file cannot be used: {error}")
-    found = search(data, context.inputs.device, context.log, context.recipe.max_train_rows)
+    found = search(data, context.inputs.device, context.log, context.recipe.max_train_rows, context.signals.check)
     context.disk.write(lambda: write_near_copies(path, found))
     return found
 
 
-def search(data: Competition, device: torch.device, log: Callable, rows: int | None = None) -> NearCopies:
-    """Near copies of the test images that have no exact copy. rows: of the training data, from the first; None: all."""
+def search(
+    data: Competition, device: torch.device, log: Callable, rows: int | None = None, on_part: Callable = lambda: None
+) -> NearCopies:
+    """Near copies of the test images that have no exact copy.
+
+    rows: of the training data, from the first; None: all. on_part is called every few seconds; it may raise.
+    """
     train, started = data.train.images[:rows], time.perf_counter()
     alone = np.flatnonzero(~count_labels(train, data.train.labels[:rows], data.test.images).any(1))
     if len(train) * len(alone) > MAX_COMPARISONS:
         log(f"near copies: not searched, since {len(train):,} x {len(alone):,} images are too many to compare")
         return NO_NEAR_COPIES
     log(f"near copies: comparing {len(alone):,} test images with {len(train):,} training images …")
-    found = find_near_copies(train, data.test.images[alone], device)
+    found = find_near_copies(train, data.test.images[alone], device, on_part)
     found = replace(found, test_rows=alone[found.test_rows])
     images, seconds = len(np.unique(found.test_rows)), time.perf_counter() - started
     log(f"near copies: {images:,} test images have {len(found.test_rows):,} in the training data ({seconds:.0f} s)")

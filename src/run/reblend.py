@@ -75,11 +75,12 @@ def blend_runs(request: BlendRequest) -> str:
     columns, figures = compare_blends(found, data.train.labels)
     method = choose(figures) if request.method == AUTO else request.method
     blended = fitted_blend(found, method, data.train.labels)
+    header = describe(blended, method, members)
+    record = new_record(request, blended, BlendResult(method, members, figures), data)
+    claim(folder, record)
     near = search(data, choose_device("auto")[0], announce) if request.copies == NEAR else NO_NEAR_COPIES
     submitted, *copies = with_copies(blended, data, request.copies, near)
-    header = describe(blended, method, members)
-    record = new_record(request, blended, BlendResult(method, members, figures), data, copies)
-    claim(folder, record)
+    record.ensemble = replace(record.ensemble, labelled_copies=copies[0], near_copies=copies[1])
     folder.predictions(BLEND).parent.mkdir(parents=True, exist_ok=True)
     folder.write_record(record)
     save_predictions(folder.predictions(BLEND), Predictions(header, blended.valid_rows, blended.valid, blended.test))
@@ -212,10 +213,8 @@ def describe(blended: Predictions, method: str, members: list[BlendedMember]) ->
     }
 
 
-def new_record(
-    request: BlendRequest, blended: Predictions, result: BlendResult, data: Competition, copies: list[int]
-) -> RunRecord:
-    """run.json of the blend. copies: the test images that are exact and near copies of training images."""
+def new_record(request: BlendRequest, blended: Predictions, result: BlendResult, data: Competition) -> RunRecord:
+    """run.json of the blend, before copies are labelled."""
     rows, members = blended.valid_rows, result.members
     what = [request.method, *sorted(member.digest for member in members)]
     what += [f"copies={request.copies}"] if request.copies != "predicted" else []
@@ -231,8 +230,6 @@ def new_record(
             [member.name for member in members],
             *accuracy_and_macro_f1(data.train.labels[rows], blended.valid),
             result.method,
-            labelled_copies=copies[0],
-            near_copies=copies[1],
         ),
         blend=result,
     )

@@ -1,5 +1,7 @@
 """What a run and a blend make of test images that are also in train.csv, exactly and nearly."""
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 import torch
 
 from src.data.competition import Competition, read_competition
+from src.ensemble import near_copies
 from src.ensemble.labelled_copies import count_labels, label_copies, label_near_copies
 from src.ensemble.near_copies import NearCopies
 from src.ensemble.near_copies_file import read_near_copies
@@ -29,7 +32,7 @@ def searches(monkeypatch) -> list:
     """Counts the searches for near copies, each of which finds those planted."""
     done = []
 
-    def find(train, test, device):
+    def find(train, test, device, on_part):
         done.append((len(train), len(test)))
         return PLANTED
 
@@ -54,6 +57,27 @@ def test_images_without_an_exact_copy_are_searched_among_the_rows_that_may_be_us
     images = len(np.unique(found.test_rows))
     assert lines[1].startswith(f"near copies: {images} test images have {len(found.test_rows)} in the training data")
     assert not np.isin(search(data, CPU, print, rows=100).train_rows, 100).any()
+
+
+def test_a_signal_ends_the_search_and_the_next_start_searches_again(faces, tmp_path, monkeypatch):
+    command, folder = [f"copies={NEAR}", "max_train_rows=150"], RunFolder(tmp_path)
+
+    def stopped(middles, places, on_part):
+        os.kill(os.getpid(), signal.SIGTERM)
+        on_part()
+        raise AssertionError("the search went on")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(near_copies, "candidates", stopped)
+        assert run_command(faces, tmp_path, "--set", "epochs=1", *command) == 143
+    assert folder.read_record().status == "interrupted" and not folder.near_copies.exists()
+    assert run_command(faces, tmp_path, "--set", "epochs=1", *command) == 0 and folder.near_copies.exists()
+
+
+def test_a_blend_into_another_runs_folder_is_refused_before_the_search(faces, tmp_path, searches):
+    assert run_command(faces, tmp_path / "run") == 0
+    command = ["ensemble", str(tmp_path / "run"), "--input", str(faces), "--output", str(tmp_path / "run")]
+    assert main([*command, "--copies", NEAR], fake_bundle()) == 2 and not searches
 
 
 def test_too_many_images_are_not_compared(faces, monkeypatch, searches):
