@@ -83,6 +83,14 @@ def test_flat_images_have_no_near_copies_and_no_images_have_none(train):
         assert not len(find_near_copies(known, asked, CPU).test_rows)
 
 
+def test_what_is_called_in_between_can_end_the_search(train):
+    def end():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        find_near_copies(train, train, CPU, end)
+
+
 def test_the_correlation_is_that_of_a_plain_search_through_all_places(train):
     crops = middle_of(torch.from_numpy(train[:4]), 40)
     found = best_match(crops, torch.from_numpy(train[[0, 7, 2, 9]]).float())
