@@ -19,8 +19,6 @@ from src.ensemble.predictions import Predictions
 PREDICTION = 0.1  # votes: it decides where two labels are equally frequent, and overrules no copy
 NEAR_COPY = 3.0  # by which the label of a near copy raises the log-probability of its class; chosen on fold 0 (LOG.md)
 
-_MOST = 100  # near copies of one class that count
-
 
 def label_copies(predictions: Predictions, data: Competition, rows: int | None = None) -> tuple[Predictions, int]:
     """Lets the copies of each test image in the training data vote for its label; the number of images with copies.
@@ -54,7 +52,7 @@ def label_near_copies(predictions: Predictions, labels: np.ndarray, near: NearCo
     votes = np.zeros(predictions.test.shape, np.int64)
     np.add.at(votes, (near.test_rows, labels[near.train_rows]), 1)
     has_copy = votes.any(1)
-    behind = np.minimum(votes[has_copy], _MOST) - np.minimum(votes[has_copy].max(1, keepdims=True), _MOST)
+    behind = votes[has_copy] - votes[has_copy].max(1, keepdims=True)  # so that no power overflows
     labelled = predictions.test.copy()
     labelled[has_copy] = normalized(np.maximum(predictions.test[has_copy], 1e-6) * np.exp(NEAR_COPY * behind))
     return replace(predictions, test=labelled), int(has_copy.sum())

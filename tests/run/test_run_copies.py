@@ -47,7 +47,7 @@ def shifted(data: Competition, row: int) -> Competition:
     return replace(data, test=replace(data.test, images=test))
 
 
-def test_images_without_an_exact_copy_are_searched_among_the_rows_that_may_be_used(faces, capsys):
+def test_images_without_an_exact_copy_are_searched_among_the_rows_that_may_be_used(faces):
     data, lines = shifted(read_competition(faces), 100), []
     found = search(data, CPU, lines.append)
     assert (len(data.test) - 1, 100) in set(zip(found.test_rows.tolist(), found.train_rows.tolist(), strict=True))
@@ -150,7 +150,7 @@ def test_only_copies_that_there_are_have_a_line():
 
 
 def test_in_the_real_files_near_copies_have_the_label_more_often_than_a_network_is_right(real_files: Path):
-    """The reason for the vote, from train.csv alone: the first rows of 500 that have near copies among the others."""
+    """The reason for the vote, from train.csv alone: the first 500 rows against the others."""
     train = read_competition(real_files).train
     data = Competition(
         replace(train, images=train.images[500:], labels=train.labels[500:]),
