@@ -254,6 +254,6 @@ def add_submit(add: Callable) -> None:
 
 
 def add_weights(add: Callable) -> None:
-    add("folder", nargs="?", type=path, metavar="DIR", help="holds .safetensors, .bin, .pt or .pth")
+    add("folder", nargs="?", type=path, metavar="DIR", help="holds the weights, such as .safetensors or .pth")
     add("--name", metavar="NAME", help="the dataset's name (default: that of the folder, and -weights)")
     add("--remove", metavar="NAME", help="take this dataset out of the kernel's sources; it stays on Kaggle")

@@ -46,7 +46,8 @@ def weight_files(folder: Path) -> list[Path]:
     """The files to upload, in order; UserError where none of them can hold weights, or one is empty."""
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder.\nName the folder that holds the weights.")
-    files = sorted(f for f in folder.rglob("*") if f.is_file() and not f.relative_to(folder).as_posix().startswith("."))
+    found = [file for file in folder.rglob("*") if file.is_file()]
+    files = sorted(f for f in found if not any(part.startswith(".") for part in f.relative_to(folder).parts))
     if not any(file.name.lower().endswith(SUFFIXES) for file in files):
         raise UserError(f"{folder}: no {', '.join(SUFFIXES)} there.\nName the folder that holds the weights.")
     if empty := [file.name for file in files if not file.stat().st_size]:

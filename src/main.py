@@ -23,9 +23,9 @@ KERNEL_HOURS = 11.5  # of the 12 that Kaggle allows: whether a kernel that is cu
 
 
 def main(argv: list[str], bundle: dict) -> int:
-    """Runs one command and returns the exit code: 0, 1 where something was found wrong, 2 for the user's error, 130
-    for Ctrl-C, 141 where nobody reads what it prints, 143 for SIGTERM. Anything else that is raised is a defect and
-    keeps its traceback.
+    """Runs one command and returns the exit code: 0, 1 where something was found wrong, 2 for the user's error, 129
+    for a closed terminal, 130 for Ctrl-C, 141 where nobody reads what it prints, 143 for SIGTERM. Anything else that is
+    raised is a defect and keeps its traceback.
 
     bundle: code {digest, commit, dirty}, recipe and overrides, as `build.py` found them.
     """

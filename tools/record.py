@@ -62,6 +62,7 @@ def record(run: Path, source: Path, results: Path) -> Path:
     data = read_competition(source)
     parts, blended = read_predictions(folder, recorded, data)
     scored = asdict(score_submission(folder.submission, source))
+    labelled = as_submitted(folder, recorded, blended, data)
     histories = [read_history(folder.history(m)).assign(member=m) for m in recorded.members]
     for earlier in resumed_results(results, recorded):
         shutil.rmtree(earlier)
@@ -69,7 +70,6 @@ def record(run: Path, source: Path, results: Path) -> Path:
     target.mkdir(parents=True, exist_ok=True)
     write_json(target / "run.json", recorded)
     write_json(target / "score.json", scored)
-    labelled = as_submitted(folder, recorded, blended, data)
     np.savez_compressed(target / "test_probs.npz", probs=(labelled or blended).test.astype(np.float16))
     save_predictions(target / "predictions.npz", rounded(blended))
     if len(parts) > 1 and all(len(part.valid_rows) for part in parts):
@@ -118,7 +118,7 @@ def read_predictions(
     """
     names = recorded.ensemble.members
     files = sorted(folder.path.glob("blended/*.npz")) if recorded.blend else [folder.predictions(n) for n in names]
-    require_intact(folder.path, folder.submission, folder.predictions(BLEND), *files)
+    require_intact(folder.path, folder.submission, folder.near_copies, folder.predictions(BLEND), *files)
     found = [(file.stem, load_predictions(file, data.digest)) for file in files]
     parts = [replace(one, header=one.header | {"member": name}) for name, one in found]
     if recorded.blend:

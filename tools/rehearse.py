@@ -23,6 +23,7 @@ from src.terminal import run_command
 ROOT = Path(__file__).resolve().parent.parent
 SLUG = "challenges-in-representation-learning-facial-expression-recognition-challenge"
 LAYOUTS = {"new": f"competitions/{SLUG}", "old": SLUG}
+FILES = ("train.csv", "test.csv", "icml_face_data.csv", "example_submission.csv")
 MEMORY = 13 * 2**30
 OUTPUT_LIMIT = 19 * 2**30  # of the 20 GB that a kernel's output may have
 GRACE_SECONDS = 60  # past the deadline, for starting Python on a busy machine
@@ -49,7 +50,8 @@ def build_script(script: Path, recipe: str, settings: list[str], hours: float) -
 def make_read_only(folder: Path) -> None:
     """Takes the right to write from a folder and everything in it."""
     for path in [folder, *folder.rglob("*")]:
-        path.chmod(0o555 if path.is_dir() else 0o444)
+        if not path.is_symlink():  # the user's own files
+            path.chmod(0o555 if path.is_dir() else 0o444)
 
 
 def make_writable(folder: Path) -> None:
@@ -115,6 +117,15 @@ def check_run(top: Path, code: int, seconds: float, hours: float) -> str:
     return f"{seconds:.0f} s, {len(files)} files, {size / 2**20:.1f} MiB, members {', '.join(record['members'])}"
 
 
+def link_files(source: Path, place: Path) -> None:
+    """Links to the competition's files below `place`; raises RehearsalError where the source has none of them."""
+    found = [source / name for name in FILES if (source / name).exists()]
+    if not found:
+        raise RehearsalError(f"--input {source}: none of {', '.join(FILES)} is directly in it")
+    for file in found:
+        (place / file.name).symlink_to(file.resolve())
+
+
 def rehearse(layout: str, source: Path | None, recipe: str, settings: list[str], hours: float) -> str:
     """One whole rehearsal in a temporary folder; its line."""
     top = Path(tempfile.mkdtemp(prefix="rehearsal-"))
@@ -127,12 +138,9 @@ def rehearse(layout: str, source: Path | None, recipe: str, settings: list[str],
             subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
         else:
             place.mkdir(parents=True)
-            for name in ("train.csv", "test.csv", "icml_face_data.csv", "example_submission.csv"):
-                if (source / name).exists():
-                    (place / name).symlink_to((source / name).resolve())
+            link_files(source, place)
         make_read_only(top / "src")
-        if source is None:
-            make_read_only(top / "input")
+        make_read_only(top / "input")
         return check_run(top, *run(top), hours)
     finally:
         make_writable(top)
@@ -144,7 +152,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.rehearse", description=__doc__.split("\n")[0])
     parser.add_argument("--recipe", default="quick")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--input", type=Path, metavar="DIR", help="the real files; default: synthetic faces")
+    parser.add_argument("--input", type=Path, metavar="DIR", help="has the real files; default: synthetic faces")
     parser.add_argument("--hours", type=float, default=0.05)
     arguments = parser.parse_args(argv)
     settings = arguments.set or (["epochs=2"] if arguments.recipe == "quick" else [])

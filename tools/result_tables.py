@@ -1,7 +1,7 @@
 """The tables of recorded results: a row a run, and a row a recipe with what was published beside what was measured."""
 
 import json
-from collections import Counter
+import re
 from collections.abc import Collection
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from src import config, recipes
 from src.recipe_changes import changed_settings
-from src.run.record import MemberResult, RunRecord, read_record
+from src.run.record import BlendedMember, MemberResult, RunRecord, read_record
 from src.submit.score import WITHOUT_COPY
 from tools.ensemble_figures import NONE, shown
 
@@ -18,9 +18,12 @@ ADVICE = "record a run of an older version of the kit with that version, or run 
 PAGE = """# Recorded results
 
 `python -m tools.record` makes this page from the files in these folders; nobody edits it by hand. To repeat a run:
-`git checkout COMMIT`, then `python -m src run --recipe RECIPE --seed SEED --output DIR`, with `--set` for the
-column "changed"; then `python -m tools.record DIR --input input`. A shortened run had the `time_budget_hours` in its
-run.json, a pretrained one its weights below the input folder. A blend is `python -m src ensemble RUN … --output DIR`.
+`git checkout COMMIT`, then `python -m src run --recipe RECIPE --seed SEED --set KEY=VALUE … --output DIR`, then
+`python -m tools.record DIR --input input`. All settings of a run are in its run.json. The column "changed" names those
+that differ from the recipe as it is now: where the recipe was another one at COMMIT, take them from run.json.
+A shortened run had the `time_budget_hours` in its run.json, a pretrained one its weights below the input folder. A
+blend is `python -m src ensemble RUN … --blend METHOD --copies COPIES --output DIR`; its commit is that of the
+blending, and [LOG.md](../LOG.md) says how its members were trained.
 
 ## Recipes
 
@@ -41,7 +44,7 @@ have used the machine at the same time. `images/s`: training alone. `train`: acc
 augmented and with dropout. `valid`: accuracy on the validation fold, which chose the epoch; with all folds, of the
 out-of-fold predictions. `PublicTest` chose nothing; `no copies`: PublicTest without the rows that are also in
 train.csv. `copies=labelled`: those rows have the label that they have there; `labelled+near`: the labels of near copies
-are weighed in too. A `+` after the commit: the tree had
+are weighed in too, also in `no copies`, so compare such a blend with its like. A `+` after the commit: the tree had
 uncommitted changes. Of more than four members `epochs`, `images/s` and `train` say from the least to the most.
 """
 ENSEMBLES = """Rows: each member on its validation fold; each network on all folds; each blend, fitted to four
@@ -59,15 +62,28 @@ def changes(run: RunRecord) -> list[str]:
     Of a blend: its method and its members.
     """
     if run.blend:
-        fold = {m: f" fold {m.fold}" if m.fold not in ("", "0") else "" for m in run.blend.members}
-        members = Counter(f"{m.recipe}.{m.name} seed {m.seed}{fold[m]}" for m in run.blend.members)
-        texts = [f"{count} × {text}" if count > 1 else text for text, count in members.items()]
+        texts = blended_networks(run.blend.members)
         copies = [f"copies={run.ensemble.copies}"] if run.ensemble.copies != "predicted" else []
         return [f"{run.blend.method} of {' + '.join(texts)}", *copies]
     if run.recipe_name not in recipes.RECIPES:
         return ["recipe no longer here"]
     named = config.as_dict(recipes.get(run.recipe_name))
     return changed_settings(run.recipe, named) + shortened(run)
+
+
+def blended_networks(members: list[BlendedMember]) -> list[str]:
+    """Recipe, name and seed of the members of a blend; a network that was trained on several folds once, with these."""
+    folds, texts = {}, []
+    for member in members:
+        name = re.sub(r"(-f\d+)?-s\d+$", "", member.name)
+        folds.setdefault(f"{member.recipe}.{name} seed {member.seed}", []).append(member.fold)
+    for network, numbers in folds.items():
+        if len(set(numbers)) > 1:
+            texts.append(f"{network} folds {', '.join(sorted(set(numbers)))}")
+        else:
+            count, fold = len(numbers), f" fold {numbers[0]}" * (numbers[0] not in ("", "0"))
+            texts.append(f"{count} × " * (count > 1) + network + fold)
+    return texts
 
 
 def shortened(run: RunRecord) -> list[str]:

@@ -16,6 +16,7 @@ from src.report.compared import Compared, Entry
 from src.report.faces import printable
 from src.report.numbers import duration
 from src.report.page import write_page
+from src.run.copies import PREDICTED
 from src.run.intact import require_intact
 from src.run.reblend import prediction_files
 from src.run.record import FINISHED, RunRecord, read_record
@@ -137,6 +138,8 @@ def record_notes(record: RunRecord) -> list[str]:
         notes.append(f"the run is {record.status}; the members that have predictions are compared")
     for name, reason in (record.failed | record.skipped).items():
         notes.append(f"{name} is not in it: {reason}")
+    if record.ensemble and record.ensemble.copies != PREDICTED:
+        notes.append(f"its test rows have copies={record.ensemble.copies}: labels of train.csv count there")
     return notes
 
 

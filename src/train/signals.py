@@ -11,7 +11,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked the run to stop. The process ends with exit code 128 + signal: 143, or 130."""
+    """A signal asked the run to stop. The process ends with exit code 128 + signal: 143, 130 or 129."""
 
     def __init__(self, number: int):
         super().__init__(f"stopped by {signal.Signals(number).name}")

@@ -82,6 +82,13 @@ def test_a_folder_without_weights_is_refused(remote, backbone, tmp_path):
     assert "no such folder" in remote.error("weights", str(tmp_path / "gone"), code=2)
 
 
+def test_what_a_downloader_leaves_in_hidden_folders_is_not_uploaded(backbone):
+    lock = backbone / "resnet34/.cache/huggingface/model.safetensors.lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    assert all(".cache" not in file.parts for file in upload_weights.weight_files(backbone))
+
+
 def test_weights_that_do_not_get_through_are_said(remote, backbone):
     remote.kaggle.fail("upload", 400, "broken", times=9)
     assert "the upload of resnet18.safetensors" in remote.error("weights", str(backbone), code=1)

@@ -97,6 +97,12 @@ def command(runs, faces, tmp_path_factory) -> tuple[str, Path]:
     return said.getvalue(), output / "compare.html"
 
 
+def test_copies_in_a_submission_are_noted(make, said):
+    results = [EnsembleResult(["m0"], 0.5, 0.5, "mean", {}, labelled_copies=n) for n in (0, 3)]
+    text = said(*(make(f"copies{number}", [2], ensemble=result) for number, result in enumerate(results)))
+    assert text.count("note: its test rows have copies=labelled: labels of train.csv count there") == 1
+
+
 def test_the_terminal_and_the_page_have_what_was_planted(command, browser):
     text, page = command
     assert all(len(line) <= 79 or "/" in line for line in text.splitlines())

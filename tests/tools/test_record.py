@@ -276,6 +276,27 @@ def test_a_blend_of_runs_is_recorded_with_its_members(run, faces, project):
     assert "| blend | mean of quick.compact_cnn seed 3 + quick.simple_cnn_v2 seed 3 | – |" in page
 
 
+def test_a_run_that_cannot_be_recorded_leaves_its_earlier_record(run, faces, project, capsys):
+    assert call(project, str(run), "--input", str(faces)) == 0
+    before = {file: file.read_bytes() for file in (project / "results").rglob("*.*") if file.is_file()}
+    unreadable = altered(run, project / "near", lambda content: content["ensemble"].update(near_copies=1))
+    (unreadable / "near_copies.csv").write_text("nothing")
+    assert call(project, str(unreadable), "--input", str(faces)) == 2
+    assert "near_copies.csv" in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in (project / "results").rglob("*.*") if file.is_file()} == before
+
+
+def test_the_folds_of_a_network_are_one_entry_of_a_blends_row():
+    def member(name, recipe="a", fold="0"):
+        return BlendedMember(name, "0" * 64, recipe, "4", fold)
+
+    folds = [member(f"net-f{fold}-s4", fold=str(fold)) for fold in (0, 1, 3)]
+    others = [member("net", "b"), member("net", "b"), member("net", "c", "2"), member("net", "d", "")]
+    assert result_tables.blended_networks([*folds, *others]) == [
+        "a.net seed 4 folds 0, 1, 3", "2 × b.net seed 4", "c.net seed 4 fold 2", "d.net seed 4",
+    ]  # fmt: skip
+
+
 def test_a_blend_of_an_ensembles_members_is_a_run_of_that_ensemble(ran):
     members = [BlendedMember(m.name, "0" * 64, m.name, "4", "0") for m in recipes.get("notebook_ensemble").members]
     recorded = replace(ran(), blend=BlendResult("mean", members))

@@ -64,6 +64,22 @@ def test_a_whole_rehearsal_of_a_small_recipe(tmp_path, monkeypatch):
     assert "members simple_cnn_v1" in line
 
 
+def test_the_input_is_linked_and_cannot_be_written_to(tmp_path, faces):
+    place = tmp_path / "input" / "mounted"
+    place.mkdir(parents=True)
+    rights = (faces / "train.csv").stat().st_mode
+    rehearse.link_files(faces, place)
+    rehearse.make_read_only(tmp_path / "input")
+    assert (place / "train.csv").samefile(faces / "train.csv") and (faces / "train.csv").stat().st_mode == rights
+    assert not place.stat().st_mode & 0o222
+    rehearse.make_writable(tmp_path / "input")
+
+
+def test_an_input_without_the_files_is_named(tmp_path, capsys):
+    assert rehearse.main(["--input", str(tmp_path)]) == 1
+    assert f"--input {tmp_path}: none of train.csv, " in capsys.readouterr().err
+
+
 def test_a_recipe_that_does_not_exist_ends_with_1(capsys):
     assert rehearse.main(["--recipe", "simple_cnn_v9"]) == 1
     assert "simple_cnn_v9" in capsys.readouterr().err
