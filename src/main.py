@@ -97,6 +97,8 @@ def request_of(arguments: argparse.Namespace, recipe: config.Recipe, bundle: dic
     overwrite = arguments.overwrite and not ranks.restarts()
     folders = (arguments.input, arguments.output or default_output(recipe))
     code, more = Code(**bundle["code"]), {"started": started(), "report": arguments.report}
+    if ranks.restarts():
+        more["restarted"] = process_started()
     return RunRequest(recipe, code, *folders, arguments.device, overwrite, **more)
 
 

@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from src.data.candidates import named_folder
 from src.data.competition import Competition, read_competition
 from src.errors import UserError
 from src.report.numbers import counted, percent
@@ -48,7 +47,7 @@ def report_command(folder: Path, source: Path, output: Path | None) -> str:
     """
     data, problem = None, ""
     try:
-        data = read_competition(named_folder(source, "auto"))
+        data = read_competition(source)
     except UserError as error:
         problem = f"No labels and no faces are shown: {str(error).splitlines()[0]}."
     run = read_run(folder, data, problem)
@@ -93,8 +92,10 @@ def make_sections(run: RunFiles, left: Callable[[], float]) -> tuple[list[Sectio
 def title(run: RunFiles) -> str:
     """The recipe's name, else the folder's."""
     recipe = {} if run.record.get("blend") else dict_of(run.record, "recipe")
-    name, seed = recipe.get("name"), recipe.get("seed")
-    return f"{name}, seed {seed}" if isinstance(name, str) and name else run.folder.resolve().name
+    name, seed = recipe.get("name"), f"seed {recipe.get('seed')}"
+    if recipe.get("seeds", "none") != "none":
+        seed = f"seeds {recipe['seeds']}"
+    return f"{name}, {seed}" if isinstance(name, str) and name else run.folder.resolve().name
 
 
 def summary(run: RunFiles) -> str:

@@ -1,1 +1,1 @@
-"""The story of a run: prepare, train the members, blend, leave a checked submission."""
+"""The steps of a run: prepare, train the members, blend, leave a checked submission."""

@@ -34,7 +34,7 @@ def attention_recorder(context: RunContext, job: TrainJob) -> Callable[[nn.Modul
         if epoch > 1 and epoch % every:
             return
         try:
-            context.disk.write(lambda: add_epoch(file, epoch, net, images, labels))
+            add_epoch(file, epoch, net, images, labels)
         except Exception as error:  # whatever it is: memory, the disk, a network of timm with unusual layers
             context.log(f"warning: {job.member.name}: no maps of epoch {epoch} ({type(error).__name__}: {error})")
 

@@ -14,7 +14,7 @@ from src.report.compare_page import compare_page
 from src.report.compare_text import compare_text
 from src.report.compared import Compared, Entry
 from src.report.faces import printable
-from src.report.numbers import duration
+from src.report.numbers import counted, duration
 from src.report.page import write_page
 from src.run.copies import PREDICTED
 from src.run.intact import require_intact
@@ -68,7 +68,9 @@ def read_compared(folders: list[Path], source: Path) -> Compared:
 def check_folders(folders: list[Path]) -> None:
     """Raises UserError unless there are 2 to 26 different folders."""
     if not 2 <= len(folders) <= len(LETTERS):
-        raise UserError(f"compare: {len(folders)} folder given; name 2 to {len(LETTERS)} folders of runs or blends")
+        raise UserError(
+            f"compare: {counted(len(folders), 'folder')} given; name 2 to {len(LETTERS)} folders of runs or blends"
+        )
     places = [folder.resolve() for folder in folders]
     for folder, place in zip(folders, places, strict=True):
         if places.count(place) > 1:
@@ -113,7 +115,9 @@ def describe(record: RunRecord | None, names: str) -> dict[str, str]:
         return {"members": names}
     if record.blend:
         return {"recipe": "blend", "members": f"{len(record.blend.members)} ({record.blend.method})"}
-    return {"recipe": record.recipe_name, "seed": str(record.recipe["seed"]), "members": names}
+    several = record.recipe.get("seeds", "none")
+    seeds = {"seed": str(record.recipe["seed"])} if several == "none" else {"seeds": str(several)}
+    return {"recipe": record.recipe_name, **seeds, "members": names}
 
 
 def run_facts(record: RunRecord | None) -> dict[str, str]:

@@ -38,6 +38,7 @@ class RunRequest:
     device: str = "auto"
     overwrite: bool = False
     started: float = field(default_factory=time.time)  # when the budget began, in the seconds of `clock`
+    restarted: float | None = None  # when torchrun started this process again, after which the budget goes on
     clock: Callable[[], float] = time.time
     checkpoint_seconds: float = 120.0  # between two checkpoints within an epoch
     report: bool = True  # whether the run ends with report.html
@@ -126,6 +127,7 @@ class RunContext:
             record = self.folder.read_record()
             yield record
             record.members = self.folder.read_results(self.member_names)
-            seconds = self.shared.earlier_seconds + self.request.clock() - self.request.started
+            began = self.request.started if self.request.restarted is None else self.request.restarted
+            seconds = self.shared.earlier_seconds + self.request.clock() - began
             record.seconds = round(max(record.seconds, seconds), 1)
             self.disk.write(lambda: self.folder.write_record(record))

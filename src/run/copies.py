@@ -29,6 +29,9 @@ def near_copies_of_run(context: RunContext) -> NearCopies:
     data, path = context.data, context.folder.near_copies
     if context.recipe.copies != NEAR:
         return NO_NEAR_COPIES
+    while context.process.rank and not path.exists():  # the first rank searches
+        context.signals.check()
+        time.sleep(1)
     if path.exists():
         try:
             return read_near_copies(path, len(data.train), len(data.test))
@@ -52,6 +55,8 @@ def search(
         log(f"near copies: not searched, since {len(train):,} x {len(alone):,} images are too many to compare")
         return NO_NEAR_COPIES
     log(f"near copies: comparing {len(alone):,} test images with {len(train):,} training images …")
+    if device.type == "mps":
+        device = torch.device("cpu")  # the search needs float64
     found = find_near_copies(train, data.test.images[alone], device, on_part)
     found = replace(found, test_rows=alone[found.test_rows])
     images, seconds = len(np.unique(found.test_rows)), time.perf_counter() - started

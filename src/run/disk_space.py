@@ -7,13 +7,16 @@ from pathlib import Path
 
 from src.errors import UserError
 from src.files import FULL
+from src.run.run_folder import RUN_FILES
 
 SMALL_FILES = 2**21  # bytes: submission.csv, run.json and log.txt
 
 
 def require(folder: Path, num_bytes: int) -> None:
-    """Raises UserError where `num_bytes`, less what the folder holds, are not free. The folder need not exist."""
-    num_bytes -= sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0
+    """Raises UserError where `num_bytes`, less the run's files in the folder, are not free. It need not exist."""
+    places = [folder / name for name in RUN_FILES]
+    files = [file for place in places for file in (place, *place.rglob("*")) if file.is_file()]
+    num_bytes -= sum(file.stat().st_size for file in files)
     there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
     if (free := shutil.disk_usage(there).free) < num_bytes:
         raise UserError(

@@ -63,12 +63,12 @@ def choose_blend(
 
 
 def accuracy_by_seed(context: RunContext, members: dict[str, Predictions]) -> dict[str, float]:
-    """The out-of-fold accuracy, 0-1, of the blend of the members with each seed."""
+    """The out-of-fold accuracy, 0-1, of the blend of the members with each seed of which all members are finished."""
     labels, found = context.data.train.labels, {}
     for seed in seeds_of(context.recipe):
-        part = [members[name] for name in members if name.endswith(f"-s{seed}")]
-        if part:
-            blended = blend(part)
+        names = [name for name in context.member_names if name.endswith(f"-s{seed}")]
+        if members.keys() >= set(names):
+            blended = blend([members[name] for name in names])
             found[str(seed)] = accuracy_and_macro_f1(labels[blended.valid_rows], blended.valid)[0]
     return found
 

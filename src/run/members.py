@@ -23,6 +23,7 @@ from src.trackers.guarded import Trackers
 from src.train.budget import MemberBudget
 from src.train.callbacks import TrainingCallbacks
 from src.train.checkpoint import CheckpointManager
+from src.train.device import describe_device
 from src.train.fit import FitResult, TimeUp, fit
 from src.train.initial_weights import weights_metadata
 from src.train.precision import choose_precision
@@ -40,11 +41,13 @@ def train_members(context: RunContext) -> None:
     if context.process.rank == 0:
         near_copies_of_run(context)  # before the first submission, which waits for them
         submit_finished(context)
+    if context.inputs.is_idle:
+        return
     demands = measure_all(context)
     if context.process.rank == 0:
         record_estimate(context, [d for d in demands.values() if isinstance(d, Demand)])
     names = list(demands)
-    for number in () if context.inputs.is_idle else context.process.take(len(names)):
+    for number in context.process.take(len(names)):
         next_ones = [demands[name] for name in names[number + context.process.world_size :: context.process.world_size]]
         later = [demand for demand in next_ones if isinstance(demand, Demand)]
         train_next(context, names[number], demands[names[number]], later)
@@ -66,7 +69,8 @@ def record_estimate(context: RunContext, demands: list[Demand]) -> None:
         return
     left, processes = context.budget.left() - context.reserve, context.process.world_size
     if len(demands) < processes:
-        context.log(f"{len(demands)} members for {processes} ranks: {processes - len(demands)} ranks stay idle")
+        idle = counted(processes - len(demands), "rank")
+        context.log(f"{counted(len(demands), 'member')} for {processes} ranks: {idle} without work")
     with context.changing_record() as record:
         for line in allocation_table(demands, left, record.device, processes):
             context.log(line)
@@ -168,7 +172,7 @@ def log_start(context: RunContext, job: TrainJob) -> None:
 def record_epoch(context: RunContext, member: str, history: list[dict], scheduled: int) -> None:
     """history.csv and the progress in run.json, after an epoch. A full disk costs them and not the training."""
     try:
-        context.disk.write(lambda: write_history(context.folder.history(member), history))
+        write_history(context.folder.history(member), history)
         with context.changing_record() as record:
             record.progress[member] = Progress(len(history), scheduled)
     except OSError as error:
@@ -191,7 +195,7 @@ def finish_member(context: RunContext, training: Training, fitted: FitResult) ->
         "member": member.name,
         "seed": training.seed,
         "fold": "none" if training.fold is None else training.fold,
-        "device": folder.read_record().device,
+        "device": describe_device(str(inputs.device)),
         "seconds": round(fitted.seconds, 1),
     }
     content = Predictions(header, valid_rows, valid, test)

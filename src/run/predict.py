@@ -19,7 +19,7 @@ from src.report.page import write_page
 from src.report.predicted import MEMBERS, PICTURES, Predicted, predicted_page, predicted_table
 from src.run.intact import require_intact
 from src.run.record import RunRecord
-from src.run.run_folder import RunFolder, refuse_run
+from src.run.run_folder import AGAIN, RunFolder, refuse_run
 from src.train.device import choose_device
 from src.train.precision import choose_precision
 from src.train.predict import probabilities
@@ -68,7 +68,7 @@ def predict_pictures(request: PredictRequest) -> str:
 
 def read_finished(folder: RunFolder) -> RunRecord:
     """run.json of a run that has networks; UserError where there are none."""
-    record = folder.read_record() if folder.record_file.exists() else None
+    record = folder.read_record(AGAIN) if folder.record_file.exists() else None
     if record is None:
         raise UserError(f"{folder.path}: no run.json there.\nName the folder of a run.")
     if record.blend:

@@ -97,7 +97,7 @@ def number_of_rank(environment=os.environ) -> int | None:
 
 
 def launched() -> bool:
-    """Whether `launch` has started this rank, and has already said what there is to say of the command line."""
+    """Whether `launch` has started this rank, and has already printed the settings of the command line."""
     return EXIT_CODE in os.environ
 
 

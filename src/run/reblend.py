@@ -35,8 +35,8 @@ from src.run.record import (
     decode,
 )
 from src.run.report import try_report
-from src.run.run_folder import RUN_FILES, RunFolder
-from src.submit.write import write_submission
+from src.run.run_folder import AGAIN, RUN_FILES, RunFolder
+from src.submit.write import read_example, write_submission
 from src.terminal import announce
 from src.train.device import choose_device
 
@@ -77,11 +77,12 @@ def blend_runs(request: BlendRequest) -> str:
     blended = fitted_blend(found, method, data.train.labels)
     header = describe(blended, method, members)
     record = new_record(request, blended, BlendResult(method, members, figures), data)
+    if request.form == "auto" and data.example:
+        read_example(data.example, len(data.test))  # before the search, which takes minutes
     claim(folder, record)
     near = search(data, choose_device("auto")[0], announce) if request.copies == NEAR else NO_NEAR_COPIES
     submitted, *copies = with_copies(blended, data, request.copies, near)
     record.ensemble = replace(record.ensemble, labelled_copies=copies[0], near_copies=copies[1])
-    folder.predictions(BLEND).parent.mkdir(parents=True, exist_ok=True)
     folder.write_record(record)
     save_predictions(folder.predictions(BLEND), Predictions(header, blended.valid_rows, blended.valid, blended.test))
     save_columns(folder, files, found)
@@ -116,7 +117,7 @@ def quality_lines(blended: Predictions, result: BlendResult, columns: int, data:
 def validates_training_rows(run: Path) -> bool:
     """Whether the run's validation rows are those that it was trained on, by its run.json."""
     folder = RunFolder(run)
-    return folder.record_file.exists() and folder.read_record().recipe.get("valid") == "train"
+    return folder.record_file.exists() and folder.read_record(AGAIN).recipe.get("valid") == "train"
 
 
 def without_validation(member: Predictions) -> Predictions:
@@ -236,7 +237,7 @@ def new_record(request: BlendRequest, blended: Predictions, result: BlendResult,
 
 
 def claim(folder: RunFolder, record: RunRecord) -> None:
-    """Raises UserError where the folder holds a run, another blend, or files of a run's names without run.json."""
+    """Makes the folder. UserError where it holds a run, another blend, or files of a run's names without run.json."""
     if any(place.exists() and not place.is_dir() for place in (folder.path, *folder.path.parents)):
         raise UserError(f"{folder.path} is a file, or below one; give a folder as --output")
     holds = [name for name in RUN_FILES if (folder.path / name).exists()]
@@ -246,3 +247,7 @@ def claim(folder: RunFolder, record: RunRecord) -> None:
         holds = [] if same else ["another blend" if earlier.blend else f"a run of recipe {earlier.recipe_name}"]
     if holds:
         raise UserError(f"{folder.path} holds {', '.join(holds)}. Give another --output.")
+    try:
+        folder.predictions(BLEND).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder.path} cannot be written to ({error.strerror}); give another --output") from error

@@ -68,7 +68,7 @@ def finish_lost_run(request: RunRequest) -> RunRecord:
             record = finish(context)
             write_report(context)
             return record
-        except UserError as error:
+        except BaseException as error:
             record_end(context, error)
             raise
         finally:

@@ -27,6 +27,7 @@ RUN_FILES = (
 # What another start of the run needs. Not W&B's files: what an earlier start tracked is uploaded from there.
 CARRIED = ("predictions", "members", "oof.csv", "near_copies.csv", "submission.csv", "run.json", "tracking/tensorboard")
 ADVICE = "give another --output, or --overwrite to delete what a run left there."
+AGAIN = "run or fetch it again."  # to those who only read the folder
 
 
 @dataclass(frozen=True)
@@ -174,9 +175,9 @@ class RunFolder:
 
     # ---------------------------------------------------------------------------- run.json and results
 
-    def read_record(self) -> RunRecord:
-        """run.json; UserError where it is damaged or not of this kit."""
-        return read_record(self.record_file, ADVICE)
+    def read_record(self, advice: str = ADVICE) -> RunRecord:
+        """run.json; UserError, which ends with the advice, where it is damaged or not of this kit."""
+        return read_record(self.record_file, advice)
 
     def write_record(self, record: RunRecord) -> None:
         write_json(self.record_file, record)

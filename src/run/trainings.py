@@ -30,7 +30,7 @@ def trainings_of(recipe: Recipe) -> list[Training]:
     """The trainings in order of importance: all folds of a member, then the next member, then the next seed.
 
     They have the members' names where there is one of each; else `<member>-f<fold>-s<seed>`, or `<member>-s<seed>`
-    where no row is held out.
+    where fold=none.
     """
     folds = list(range(recipe.folds)) if recipe.fold == "all" else [None if recipe.fold == "none" else recipe.fold]
     is_single = recipe.fold != "all" and recipe.seeds == "none"

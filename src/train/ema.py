@@ -9,8 +9,9 @@ from torch import nn
 class ModelEMA:
     """The moving average of weights and batch-norm statistics, updated in one multi-tensor operation a step.
 
-    The decay is min(decay, (1 + t) / (10 + t)) after t updates, so that the first random weights are forgotten. torch's
-    AveragedModel keeps t on the device and reads it at each step; here t is on the CPU, and no step waits.
+    The decay is min(decay, (1 + t) / (10 + t)) after t updates, so that the first random weights are forgotten; the
+    first update copies the weights. torch's AveragedModel keeps t on the device and reads it at each step; here t is on
+    the CPU, and no step waits.
     """
 
     def __init__(self, net: nn.Module, decay: float):

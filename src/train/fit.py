@@ -22,7 +22,7 @@ class Diverged(UserError):
 
 
 class TimeUp(Exception):
-    """Raised between two steps if the time is up: the training then ends with its best epoch."""
+    """The time is up: a training ends with its best epoch; a member without a finished epoch is left out."""
 
 
 @dataclass(frozen=True)

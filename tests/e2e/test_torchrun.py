@@ -15,10 +15,13 @@ import pytest
 import build
 from src.config import as_dict, config_hash
 from src.errors import UserError
+from src.run.ranks import STARTED
 from src.run.run import finish_lost_run
 from src.submit.check import check_submission
+from src.train.budget import process_started
+from src.train.signals import Stopped
 from tests.conftest import ROOT
-from tests.support.small_runs import MEMBERS, SETTINGS, request, train, weights
+from tests.support.small_runs import MEMBERS, SETTINGS, request, run_command, train, weights
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
@@ -81,7 +84,7 @@ def test_a_rank_of_three_is_killed_and_the_run_ends_to_the_bit_as_that_of_one_pr
     if found := ranks(output):
         os.kill(moment.choice(list(found.values())), signal.SIGKILL)
     said = end(run, 0)
-    assert "2 members for 3 ranks: 1 ranks stay idle" in said
+    assert "2 members for 3 ranks: 1 rank without work" in said
     assert weights(output) == weights(alone)
     assert (output / "submission.csv").read_bytes() == (alone / "submission.csv").read_bytes()
     left = record(output)
@@ -99,6 +102,29 @@ def test_a_member_whose_rank_died_before_its_blend_is_in_the_submission(faces, a
     finish_lost_run(request(faces, output, "epochs=3"))
     assert record(output)["ensemble"] == earlier and record(output)["status"] == "finished"
     assert (output / "submission.csv").read_bytes() == (alone / "submission.csv").read_bytes()
+
+
+def test_a_lost_run_that_is_interrupted_is_recorded_as_that(faces, alone, tmp_path, monkeypatch):
+    output = Path(shutil.copytree(alone, tmp_path / "out"))
+    (output / "run.json").write_text(json.dumps(record(output) | {"status": "running"}))
+
+    def stopped(context):
+        raise Stopped(signal.SIGTERM)
+
+    monkeypatch.setattr("src.run.run.submit_finished", stopped)
+    with pytest.raises(Stopped):
+        finish_lost_run(request(faces, output, "epochs=3"))
+    assert record(output)["status"] == "interrupted"
+
+
+def test_the_seconds_before_a_restart_count_once(faces, alone, tmp_path, monkeypatch):
+    """run.json has those up to the restart; the launcher, whose start the budget counts from, still runs."""
+    output, before = Path(shutil.copytree(alone, tmp_path / "out")), 10_000
+    (output / "run.json").write_text(json.dumps(record(output) | {"seconds": before}))
+    monkeypatch.setenv(STARTED, str(process_started() - before))
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert run_command(faces, output, "--set", "epochs=3") == 0
+    assert before < record(output)["seconds"] < 2 * before
 
 
 def test_another_run_in_the_folder_is_left_as_it_is(faces, alone, tmp_path):

@@ -97,6 +97,11 @@ def command(runs, faces, tmp_path_factory) -> tuple[str, Path]:
     return said.getvalue(), output / "compare.html"
 
 
+def test_all_seeds_of_a_run_are_named(make, said):
+    text = said(make("several", [1], settings=["seeds=0,1", "fold=all"]), make("one", [2], settings=["seed=4"]))
+    assert "quick, seeds 0,1, " in text and "quick, seed 4, " in text
+
+
 def test_copies_in_a_submission_are_noted(make, said):
     results = [EnsembleResult(["m0"], 0.5, 0.5, "mean", {}, labelled_copies=n) for n in (0, 3)]
     text = said(*(make(f"copies{number}", [2], ensemble=result) for number, result in enumerate(results)))

@@ -3,12 +3,13 @@
 import errno
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from src.errors import UserError
 from src.files import FULL
-from src.run import finish
+from src.run import finish, members
 from src.run.disk_space import DiskSpace, require
 from src.run.run_folder import RunFolder
 from src.submit.check import check_submission
@@ -61,6 +62,27 @@ def test_another_error_deletes_nothing_and_a_disk_that_stays_full_what_is_not_fi
         with pytest.raises(OSError, match="No space left"):
             write_once(folder, 5, number)
         assert files(folder) == left
+
+
+def test_what_can_be_made_again_costs_no_checkpoint(folder, monkeypatch):
+    lines, context = [], SimpleNamespace(folder=RunFolder(folder), log=lambda line: lines.append(line))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(members, "write_history", full)
+    members.record_epoch(context, "a", [], 1)
+    assert "the training continues" in lines[0] and set(CHECKPOINTS) <= files(folder)
+
+
+def test_only_files_of_the_run_count_as_space_that_it_has(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10, 5, 2**20))
+    (tmp_path / "holiday.zip").write_bytes(bytes(2**21))
+    with pytest.raises(UserError, match="1 MiB are free, and the run will write up to 2 MiB"):
+        require(tmp_path, 2**21)
+    (tmp_path / "members").mkdir()
+    (tmp_path / "members" / "checkpoint.pt").write_bytes(bytes(2**20))
+    require(tmp_path, 2**21)
 
 
 def test_a_run_is_refused_before_it_trains_where_the_disk_is_too_small(faces, tmp_path, monkeypatch):

@@ -1,9 +1,11 @@
 """Which members of a run on one fold its submission is the mean of."""
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from src.ensemble.predictions import Predictions
-from src.run.finish import best_mean
+from src.run.finish import accuracy_by_seed, best_mean
 
 ROWS = 400
 LABELS = np.random.default_rng(0).integers(0, 7, ROWS)
@@ -35,3 +37,17 @@ def test_a_gain_within_its_standard_error_leaves_no_member_out():
 
 def test_of_one_member_it_is_that_one():
     assert best_mean([member(1, 0)], LABELS)[0] == 1
+
+
+def test_a_seed_without_all_of_its_members_has_no_accuracy():
+    """Else the seeds would be compared on other rows, by fewer members."""
+    names = ["a-f0-s0", "a-f1-s0", "a-f0-s1", "a-f1-s1"]
+    context = SimpleNamespace(
+        recipe=SimpleNamespace(seeds="0,1"),
+        member_names=names,
+        data=SimpleNamespace(train=SimpleNamespace(labels=LABELS)),
+    )
+    members = {name: member(2, number) for number, name in enumerate(names)}
+    assert list(accuracy_by_seed(context, members)) == ["0", "1"]
+    del members["a-f1-s1"]
+    assert list(accuracy_by_seed(context, members)) == ["0"]

@@ -138,7 +138,7 @@ def change_weights(run: Path) -> None:
         (lose_weights, ["model.safetensors", "remote fetch --weights"]),
         (change_weights, ["changed since the run wrote it"]),
         (lambda run: (run / "run.json").unlink(), ["no run.json", "folder of a run"]),
-        (lambda run: (run / "run.json").write_text("{"), ["run.json"]),
+        (lambda run: (run / "run.json").write_text("{"), ["run.json", "run or fetch it again"]),
     ],
 )
 def test_a_folder_without_networks_is_refused(run, pictures, tmp_path, capsys, damage, words):

@@ -13,6 +13,7 @@ from src.ensemble.labelled_copies import label_copies
 from src.ensemble.predictions import Predictions, load_predictions, save_predictions
 from src.errors import UserError
 from src.main import main
+from src.run import reblend
 from src.run.reblend import BlendRequest, blend_runs
 from src.run.run_folder import RunFolder
 from src.submit.check import check_submission
@@ -215,6 +216,27 @@ def test_no_output_is_taken_that_holds_anything_else(make, faces, tmp_path, caps
         error = capsys.readouterr().err
         assert words in error and "another --output" in error.replace("a folder as", "another"), error
         assert before == {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("fault, words", [("output", "out cannot be written to"), ("example", "the test set has 80")])
+def test_what_would_stop_a_blend_is_told_before_near_copies_are_searched(
+    make, faces, tmp_path, monkeypatch, fault, words
+):
+    data = Path(shutil.copytree(faces, tmp_path / "data"))
+    if fault == "output":
+        (tmp_path / "out").symlink_to(tmp_path / "nothing")
+    else:
+        (data / "example_submission.csv").write_text("id,emotion\n1,0\n")
+    monkeypatch.setattr(reblend, "search", lambda *_: pytest.fail("it was searched"))
+    with pytest.raises(UserError, match=words):
+        blended(data, tmp_path / "out", make("run", "a"), copies="labelled+near")
+
+
+def test_the_advice_for_a_damaged_run_is_one_that_a_blend_can_follow(make, faces, tmp_path):
+    run = make("run", "a")
+    (run / "run.json").write_text("{")
+    with pytest.raises(UserError, match="run or fetch it again"):
+        blended(faces, tmp_path / "out", run)
 
 
 def test_a_run_does_not_delete_a_blend_in_its_folder(make, faces, tmp_path):

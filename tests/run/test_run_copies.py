@@ -4,6 +4,7 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,11 +14,11 @@ from src.data.competition import Competition, read_competition
 from src.ensemble import near_copies
 from src.ensemble.labelled_copies import count_labels, label_copies, label_near_copies
 from src.ensemble.near_copies import NearCopies
-from src.ensemble.near_copies_file import read_near_copies
+from src.ensemble.near_copies_file import read_near_copies, write_near_copies
 from src.ensemble.predictions import Predictions, load_predictions
 from src.main import main
 from src.run import copies
-from src.run.copies import NEAR, NO_NEAR_COPIES, copies_lines, search, with_copies
+from src.run.copies import NEAR, NO_NEAR_COPIES, copies_lines, near_copies_of_run, search, with_copies
 from src.run.run_folder import RunFolder
 from src.submit.check import check_submission
 from tests.conftest import fake_bundle
@@ -34,6 +35,7 @@ def searches(monkeypatch) -> list:
 
     def find(train, test, device, on_part):
         done.append((len(train), len(test)))
+        assert device.type == "cpu"
         return PLANTED
 
     monkeypatch.setattr(copies, "find_near_copies", find)
@@ -72,6 +74,29 @@ def test_a_signal_ends_the_search_and_the_next_start_searches_again(faces, tmp_p
         assert run_command(faces, tmp_path, "--set", "epochs=1", *command) == 143
     assert folder.read_record().status == "interrupted" and not folder.near_copies.exists()
     assert run_command(faces, tmp_path, "--set", "epochs=1", *command) == 0 and folder.near_copies.exists()
+
+
+def test_a_device_without_float64_leaves_the_search_to_the_cpu(faces, searches):
+    search(read_competition(faces), torch.device("mps"), print)
+    assert searches
+
+
+def test_another_rank_waits_for_what_the_first_one_finds(faces, tmp_path, searches, monkeypatch):
+    waited, folder = [], RunFolder(tmp_path)
+
+    def check() -> None:
+        waited.append(True)
+        if len(waited) == 2:
+            write_near_copies(folder.near_copies, PLANTED)
+
+    monkeypatch.setattr(copies.time, "sleep", lambda seconds: None)
+    context = SimpleNamespace(
+        data=read_competition(faces), folder=folder, recipe=SimpleNamespace(copies=NEAR),
+        process=SimpleNamespace(rank=1), signals=SimpleNamespace(check=check),
+    )  # fmt: skip
+    found = near_copies_of_run(context)
+    assert len(waited) == 2 and not searches
+    assert np.array_equal(found.test_rows, PLANTED.test_rows)
 
 
 def test_a_blend_into_another_runs_folder_is_refused_before_the_search(faces, tmp_path, searches):
