@@ -12,6 +12,7 @@ from src.command_line import KERNEL_OUTPUT, TRACKERS, add_commands, default_fold
 from src.contradictions import configure
 from src.dataset import CLASS_NAMES
 from src.errors import UserError
+from src.files import FULL
 from src.home_folder import ensure_home
 from src.recipe_changes import changed_settings, folder_name
 from src.run import ranks
@@ -42,6 +43,12 @@ def call_command(argv: list[str], bundle: dict) -> int:
         return arguments.command(arguments, bundle)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        place = f" ({error.filename})" if error.filename else ""
+        print(f"error: the disk is full{place}\nFree some space, then give the same command again.", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stopped:  # after a signal that a run took, it says with which code to end
         if not ranks.launched():

@@ -9,11 +9,11 @@ import pytest
 
 from src.errors import UserError
 from src.files import FULL
-from src.run import finish, members
+from src.run import finish, members, prepare
 from src.run.disk_space import DiskSpace, require
 from src.run.run_folder import RunFolder
 from src.submit.check import check_submission
-from tests.support.small_runs import train
+from tests.support.small_runs import run_command, train
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")
 
@@ -118,3 +118,20 @@ def test_a_run_whose_disk_fills_up_still_leaves_its_submission(faces, tmp_path, 
     assert train(faces, tmp_path / "out").status == "finished"
     assert len(tries) > 2 and not RunFolder(tmp_path / "out").expendable()
     assert check_submission(tmp_path / "out" / "submission.csv", 80).rows == 80
+
+
+def test_a_disk_that_stays_full_is_told_in_two_lines(faces, tmp_path, monkeypatch, capsys):
+    def full(path, *_):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(finish, "write_submission", full)
+        patch.setattr(prepare, "rehearse", lambda *_: 0.0)
+        assert run_command(faces, tmp_path / "out") == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-2:] == [
+        f"error: the disk is full ({tmp_path}/out/submission.csv)",
+        "Free some space, then give the same command again.",
+    ]
+    assert run_command(faces, tmp_path / "out") == 0
+    assert "compact_cnn: already finished" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Which members of a run on one fold its submission is the mean of."""
+"""Which members of a run on one fold its submission is the mean of, and which seeds have an accuracy."""
 
 from types import SimpleNamespace
 
