@@ -39,7 +39,8 @@ def group_of(member: Predictions, number: int) -> tuple:
     header = member.header
     if not {"fold", "seed", "recipe"} <= header.keys() or header["fold"] == "none":
         return (number,)
-    return re.sub(r"-f\d+(?=-s\d+$)", "", header["member"]), str(header["seed"]), header["recipe"]
+    network = re.sub(r"-f\d+-s\d+$", "", header["member"])  # a run of one fold alone names neither
+    return network, str(header["seed"]), header["recipe"]
 
 
 def merge(group: list[Predictions]) -> Predictions:
@@ -48,6 +49,6 @@ def merge(group: list[Predictions]) -> Predictions:
         return group[0]
     rows, valid = (np.concatenate(parts) for parts in zip(*((m.valid_rows, m.valid) for m in group), strict=True))
     order = np.argsort(rows)
-    name = group_of(group[0], 0)[0]
+    name = re.sub(r"-f\d+(?=-s\d+$)", "", group[0].header["member"])
     test = np.mean([member.test for member in group], axis=0, dtype=np.float64).astype(np.float32)
     return Predictions(group[0].header | {"member": name, "fold": "all"}, rows[order], valid[order], test)

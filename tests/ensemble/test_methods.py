@@ -191,6 +191,14 @@ def test_the_folds_of_a_member_are_one_with_all_rows_and_the_mean_of_the_tests()
     np.testing.assert_allclose(first.test, np.mean([m.test for m in members[:3]], axis=0), rtol=1e-6)
 
 
+def test_a_run_of_one_fold_is_one_of_the_folds_of_that_network():
+    alone = of_fold(2)
+    alone = replace(alone, header=alone.header | {"member": "m"})  # as such a run names its member
+    for members in ([of_fold(0), of_fold(1), alone], [alone, of_fold(0), of_fold(1)]):
+        (merged,) = merge_folds(members)
+        assert merged.valid_rows.tolist() == list(range(30))
+
+
 def test_the_folds_of_two_runs_with_other_settings_are_two():
     members = [of_fold(fold, network=network) for network in (0, 1) for fold in range(3)]
     told = [replace(m, header=m.header | {"config_hash": f"h{n // 3}"}) for n, m in enumerate(members)]
