@@ -1,7 +1,6 @@
 """The tables of recorded results: a row a run, and a row a recipe with what was published beside what was measured."""
 
 import json
-import re
 from collections.abc import Collection
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from src import config, recipes
+from src.ensemble.merging import network_name
 from src.recipe_changes import changed_settings
 from src.run.record import BlendedMember, MemberResult, RunRecord, read_record
 from src.submit.score import WITHOUT_COPY
@@ -75,8 +75,7 @@ def blended_networks(members: list[BlendedMember]) -> list[str]:
     """Recipe, name and seed of the members of a blend; a network that was trained on several folds once, with these."""
     folds, texts = {}, []
     for member in members:
-        name = re.sub(r"(-f\d+)?-s\d+$", "", member.name)
-        folds.setdefault(f"{member.recipe}.{name} seed {member.seed}", []).append(member.fold)
+        folds.setdefault(f"{member.recipe}.{network_name(member.name)} seed {member.seed}", []).append(member.fold)
     for network, numbers in folds.items():
         if len(set(numbers)) > 1:
             texts.append(f"{network} folds {', '.join(sorted(set(numbers)))}")

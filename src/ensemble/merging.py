@@ -39,8 +39,17 @@ def group_of(member: Predictions, number: int) -> tuple:
     header = member.header
     if not {"fold", "seed", "recipe"} <= header.keys() or header["fold"] == "none":
         return (number,)
-    network = re.sub(r"-f\d+-s\d+$", "", header["member"])  # a run of one fold alone names neither
-    return network, str(header["seed"]), header["recipe"]
+    return network_name(header["member"]), str(header["seed"]), header["recipe"]
+
+
+def network_name(training: str) -> str:
+    """The name of a training without its fold and seed, which a run of one fold and one seed leaves out."""
+    return re.sub(r"(-f\d+)?-s\d+$", "", training)
+
+
+def without_fold(training: str) -> str:
+    """The name of a training without its fold: what all folds of one seed have in common."""
+    return re.sub(r"-f\d+(?=-s\d+$)", "", training)
 
 
 def merge(group: list[Predictions]) -> Predictions:
@@ -49,6 +58,6 @@ def merge(group: list[Predictions]) -> Predictions:
         return group[0]
     rows, valid = (np.concatenate(parts) for parts in zip(*((m.valid_rows, m.valid) for m in group), strict=True))
     order = np.argsort(rows)
-    name = re.sub(r"-f\d+(?=-s\d+$)", "", group[0].header["member"])
+    name = without_fold(group[0].header["member"])
     test = np.mean([member.test for member in group], axis=0, dtype=np.float64).astype(np.float32)
     return Predictions(group[0].header | {"member": name, "fold": "all"}, rows[order], valid[order], test)

@@ -16,6 +16,7 @@ import pandas as pd
 from src.bounded_io import parse_json, read_bytes
 from src.data.competition import Competition
 from src.ensemble.blend import blend, fitted_blend
+from src.ensemble.merging import without_fold
 from src.ensemble.methods import METHODS
 from src.ensemble.predictions import Predictions, load_predictions
 from src.errors import UserError
@@ -24,7 +25,6 @@ from src.files import digest
 _RECORD_LIMIT, _HISTORY_LIMIT = 4_000_000, 2_000_000  # bytes
 _OLD_SHARES = ("train_accuracy", "valid_accuracy", "valid_f1")  # columns of older kits, 0-1 instead of per cent
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-_FOLD = re.compile(r"-f\d+(?=-s\d+$)")
 _BLEND = "blend"  # the predictions file of a blend's folder
 
 
@@ -54,7 +54,7 @@ class RunFiles:
     def without_fold(self, member: str) -> str:
         """What the trainings of a member on all folds have in common, by seed; else the member's name."""
         is_of_fold = dict_of(self.record, "recipe").get("fold") == "all"
-        return _FOLD.sub("", member) if is_of_fold else member
+        return without_fold(member) if is_of_fold else member
 
     @cached_property
     def compared(self) -> dict[str, Predictions]:

@@ -84,6 +84,7 @@ def blend_runs(request: BlendRequest) -> str:
     submitted, *copies = with_copies(blended, data, request.copies, near)
     record.ensemble = replace(record.ensemble, labelled_copies=copies[0], near_copies=copies[1])
     folder.write_record(record)
+    folder.predictions(BLEND).parent.mkdir(exist_ok=True)
     save_predictions(folder.predictions(BLEND), Predictions(header, blended.valid_rows, blended.valid, blended.test))
     save_columns(folder, files, found)
     if request.copies == NEAR:
@@ -248,6 +249,6 @@ def claim(folder: RunFolder, record: RunRecord) -> None:
     if holds:
         raise UserError(f"{folder.path} holds {', '.join(holds)}. Give another --output.")
     try:
-        folder.predictions(BLEND).parent.mkdir(parents=True, exist_ok=True)
+        folder.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder.path} cannot be written to ({error.strerror}); give another --output") from error

@@ -232,6 +232,18 @@ def test_what_would_stop_a_blend_is_told_before_near_copies_are_searched(
         blended(data, tmp_path / "out", make("run", "a"), copies="labelled+near")
 
 
+def test_a_blend_that_is_interrupted_in_the_search_can_be_asked_for_again(make, faces, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    run, output = make("run", "a"), tmp_path / "out"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(reblend, "search", interrupted)
+        blended(faces, output, run, copies="labelled+near")
+    blended(faces, output, run, copies="labelled+near")
+    assert RunFolder(output).near_copies.exists() and RunFolder(output).submission.exists()
+
+
 def test_the_advice_for_a_damaged_run_is_one_that_a_blend_can_follow(make, faces, tmp_path):
     run = make("run", "a")
     (run / "run.json").write_text("{")
